@@ -1,0 +1,134 @@
+"""A model's schema: what a request holds, how each value becomes a number, and what the answer means.
+
+Training writes it as `schema.json` into the artifact, so that the vocabulary that the model was fitted with is the
+one that it is served with. Feast was weighed and left: 446 MB and a registry of its own, where this needs one JSON
+file, a Redis hash per entity and a point-in-time join (docs/features.md).
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Matrix = npt.NDArray[np.float32]
+Value = float | int | str | None
+Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SchemaField(_Strict):
+    """One value of a request and one column of the model's input."""
+
+    name: Identifier
+    type: Literal["number", "integer", "category"]
+    description: str
+    example: float | int | str
+    unit: str = ""
+    required: bool = True
+    minimum: float | None = None
+    maximum: float | None = None
+    vocabulary: tuple[str, ...] = ()
+    """Of a category: the values that training saw often enough, in the order of their codes 0, 1, 2 …"""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.type == "category") != isinstance(self.example, str):
+            raise ValueError(f"{self.name}: the example {self.example!r} is not a {self.type}")
+        if self.vocabulary and self.type != "category":
+            raise ValueError(f"{self.name}: only a category has a vocabulary")
+        if len(set(self.vocabulary)) != len(self.vocabulary):
+            raise ValueError(f"{self.name}: a value stands twice in the vocabulary")
+        if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
+            raise ValueError(f"{self.name}: the minimum {self.minimum} is above the maximum {self.maximum}")
+        return self
+
+    def encode(self, values: Sequence[Value]) -> npt.NDArray[np.float32]:
+        """One column, shape (n,): numbers as they are, categories as their codes.
+
+        What is missing (None) or was not seen in training becomes NaN, which the models take as "not known".
+        """
+        if self.type == "category":
+            codes = self.codes
+            return np.array([codes.get(value, np.nan) for value in values], dtype=np.float32)
+        return np.array([np.nan if value is None else value for value in values], dtype=np.float32)
+
+    @property
+    def codes(self) -> dict[Value, float]:
+        """Of a category: {value: code}."""
+        return {value: float(code) for code, value in enumerate(self.vocabulary)}
+
+
+class View(_Strict):
+    """Fields that the online store knows: the server fills them in where a caller leaves them out."""
+
+    name: Identifier
+    entity: tuple[Identifier, ...]
+    """The fields of the request that together are the key."""
+    fields: tuple[Identifier, ...]
+    max_age_seconds: Annotated[int, Field(gt=0)]
+    """Older values count as missing, in the point-in-time join of training as well as online."""
+
+
+class Output(_Strict):
+    """What an answer means."""
+
+    task: Literal["binary", "multiclass", "regression"]
+    name: str
+    description: str
+    labels: tuple[str, ...] = ()
+    """Of a classifier, in the order of the probabilities; for a binary one the second is the positive label."""
+    unit: str = ""
+
+    @model_validator(mode="after")
+    def _labels_fit(self) -> Self:
+        low = {"binary": 2, "multiclass": 3, "regression": 0}[self.task]
+        if len(self.labels) < low or (self.task != "multiclass" and len(self.labels) != low):
+            raise ValueError(f"labels: a {self.task} output has {low} labels, not {len(self.labels)}")
+        return self
+
+
+class ModelSchema(_Strict):
+    """`schema.json` of an artifact."""
+
+    model: str
+    fields: Annotated[tuple[SchemaField, ...], Field(min_length=1)]
+    output: Output
+    views: tuple[View, ...] = ()
+
+    @model_validator(mode="after")
+    def _fields_known(self) -> Self:
+        names = [field.name for field in self.fields]
+        if len(set(names)) != len(names):
+            raise ValueError("fields: a name stands twice")
+        optional = {field.name for field in self.fields if not field.required}
+        for view in self.views:
+            if unknown := set(view.entity) - set(names):
+                raise ValueError(f"views: {view.name} is keyed by unknown fields {sorted(unknown)}")
+            if unknown := set(view.fields) - optional:
+                raise ValueError(f"views: {view.name} can only fill optional fields, not {sorted(unknown)}")
+        return self
+
+    def encode(self, rows: Sequence[Mapping[str, Any]]) -> Matrix:
+        """Rows of named values to the model's input, shape (rows, fields); a missing optional value is NaN."""
+        matrix = np.empty((len(rows), len(self.fields)), dtype=np.float32)
+        for column, field in enumerate(self.fields):
+            matrix[:, column] = field.encode([row.get(field.name) for row in rows])
+        return matrix
+
+    def to_json(self) -> str:
+        """The text of schema.json: stable, so that equal schemas have equal digests."""
+        return self.model_dump_json(indent=2) + "\n"
+
+    def digest(self) -> str:
+        """`sha256:…` of the text of schema.json."""
+        return "sha256:" + hashlib.sha256(self.to_json().encode()).hexdigest()
+
+    def example(self) -> dict[str, Any]:
+        """A request's row made of every field's example."""
+        return {field.name: field.example for field in self.fields}

@@ -1,0 +1,1 @@
+"""Predictions, feedback and drift: from the stream to answers."""

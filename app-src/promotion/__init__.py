@@ -1,0 +1,1 @@
+"""Registry, governance, gate and the one writer of git."""

@@ -1,0 +1,1 @@
+"""The model server: FastAPI over ONNX Runtime, and nothing that unpickles."""

@@ -1,0 +1,1 @@
+"""From data to an evaluated, converted model with its report."""

@@ -1,0 +1,48 @@
+"""The evaluation of a run, as training writes it (`evaluation/report.json`) and promotion reads it."""
+
+from datetime import date
+
+from pydantic import BaseModel, ConfigDict
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Interval(_Strict):
+    """A metric with its 95 % bootstrap interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Slice(_Strict):
+    """The metrics of the rows where `column` is `value`."""
+
+    column: str
+    value: str
+    rows: int
+    metrics: dict[str, Interval]
+
+
+class Period(_Strict):
+    """A window of the data, both ends included; None where the data has no time."""
+
+    first: date | None
+    last: date | None
+    rows: int
+
+
+class Report(_Strict):
+    """How good a model is, on data after (or apart from) what it was trained on."""
+
+    model: str
+    metrics: dict[str, Interval]
+    baseline: dict[str, Interval]
+    """The same metrics of the baseline: what the model must beat to be worth serving."""
+    slices: tuple[Slice, ...]
+    threshold: float | None
+    """Of a binary classifier: a probability from here on is the positive label. Chosen on validation data."""
+    train: Period
+    test: Period
