@@ -107,7 +107,7 @@ class Release(_Strict):
         return self.metadata.name
 
 
-class _UniqueKeys(yaml.SafeLoader):
+class UniqueKeys(yaml.SafeLoader):
     """YAML keeps the last of two equal keys in silence; a release must not."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -125,7 +125,7 @@ class _UniqueKeys(yaml.SafeLoader):
 def parse_release(text: str, *, source: str = "release.yaml") -> Release:
     """Read the text of a release.yaml; raises ReleaseError that names `source`, the field and what was expected."""
     try:
-        document = yaml.load(text, _UniqueKeys)  # noqa: S506 - a SafeLoader
+        document = yaml.load(text, UniqueKeys)  # noqa: S506 - a SafeLoader
     except yaml.YAMLError as error:
         raise ReleaseError(f"{source}: not readable as YAML: {error}") from error
     try:
