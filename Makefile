@@ -1,0 +1,72 @@
+# `make help` lists what a person or CI runs; every target installs what it needs.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+UV_VERSION := 0.13.9
+PYTHON ?= python3
+BOOT := .cache/uv
+# A pinned uv of our own, so that what is on PATH does not matter.
+UV := $(BOOT)/bin/uv
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+
+$(UV):
+	@echo "» uv $(UV_VERSION)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: set PYTHON=")'
+	@$(PYTHON) -m venv $(BOOT) || { echo "python3-venv is missing: run 'apt-get install python3-venv'"; exit 1; }
+	@$(BOOT)/bin/pip install -q --disable-pip-version-check uv==$(UV_VERSION)
+
+.venv/.installed: locks/dev.txt | $(UV)
+	@echo "» .venv: the platform and its tests (1.3 GB)"
+	@$(UV) venv -q --allow-existing --python "$$(command -v $(PYTHON))" .venv
+	@$(UV) pip sync -q --require-hashes --python .venv locks/dev.txt
+	@$(UV) pip install -q --no-deps --python .venv -e .
+	@touch $@
+
+.venv-serving/.installed: locks/serving.txt | $(UV)
+	@echo "» .venv-serving: what the server's image holds, and nothing else"
+	@$(UV) venv -q --allow-existing --python "$$(command -v $(PYTHON))" .venv-serving
+	@$(UV) pip sync -q --require-hashes --python .venv-serving locks/serving.txt
+	@$(UV) pip install -q --no-deps --python .venv-serving -e .
+	@touch $@
+
+install: .venv/.installed .venv-serving/.installed ## Install both Python environments from the locks
+
+services: ## Install PostgreSQL, Redis and git where they are missing (apt, as root)
+	@scripts/install-services
+
+tools: ## Build the Go programs that the tests use into .cache/bin
+	@scripts/build-tools
+
+demo: install services ## From data to a served, promoted, measured model on this machine (FULL=1: all the data)
+	@.venv/bin/python scripts/demo.py $(if $(FULL),--full) $(if $(KEEP),--keep)
+
+lint: install ## Format, lint and strict types
+	@.venv/bin/ruff format --check .
+	@.venv/bin/ruff check .
+	@.venv/bin/mypy
+
+test: install services tools lint ## Everything that needs no cluster: lint, unit and integration tests, coverage
+	@rm -f .coverage .coverage.*
+	@.venv/bin/coverage run -m pytest $(PYTEST)
+	@.venv/bin/coverage combine -q
+	@.venv/bin/coverage report
+
+format: install ## Rewrite the code in the project's format
+	@.venv/bin/ruff check --fix .
+	@.venv/bin/ruff format .
+
+lock: $(UV) ## Resolve pyproject.toml into locks/ again
+	@for extra in dev serving; do \
+	  echo "» locks/$$extra.txt"; \
+	  $(UV) pip compile -q --universal --generate-hashes --no-header --python-version 3.11 --extra $$extra \
+	    $$([ $$extra = dev ] || echo "-c locks/dev.txt") pyproject.toml -o locks/$$extra.txt; \
+	done
+
+clean: ## Remove what make installed and built here
+	@rm -rf .venv .venv-serving .cache build dist .coverage*
+
+.PHONY: help install services tools demo lint test format lock clean
