@@ -1,1 +1,1 @@
-"""Predictions, feedback and drift: from the stream to answers."""
+"""What was predicted and what came true: the log of predictions, read-outs by arm, experiments and drift."""
