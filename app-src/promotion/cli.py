@@ -1,0 +1,269 @@
+"""`promotion …`: register, judge, promote, approve, reject. Exit codes: 0 done, 1 refused, 2 usage, 3 inconclusive."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from promotion.errors import PromotionError, Refused
+from promotion.settings import Settings
+
+app = typer.Typer(
+    help="Registry, gate and the one writer of git.", no_args_is_help=True, pretty_exceptions_show_locals=False
+)
+
+Model = Annotated[str, typer.Option(help="Registered model, e.g. flights.")]
+Version = Annotated[str, typer.Option(help="Semantic version, e.g. v1.0.0.")]
+Env = Annotated[str, typer.Option("--env", help="Environment: a folder of clusters/.")]
+Again = Annotated[str, typer.Option(help="Why a version comes back that was moved away from, or is older.")]
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    """Say an error in one line, and give its exit code."""
+    try:
+        yield
+    except PromotionError as error:
+        word = "refused" if isinstance(error, Refused) else "inconclusive, so no"
+        typer.secho(f"{word}: {error}", err=True, fg="red")
+        raise typer.Exit(error.exit_code) from error
+
+
+@app.command()
+def keygen(folder: Annotated[Path, typer.Argument(help="Where the two PEM files go.")]) -> None:
+    """Make a signing key pair for local use."""
+    from promotion.signing import generate_keys
+
+    with _answering():
+        private, public = generate_keys(folder)
+        typer.echo(f"PROMOTION_SIGNING_KEY={private}\nPROMOTION_PUBLIC_KEY={public}")
+
+
+@app.command()
+def register(run: Annotated[str, typer.Option(help="MLflow run id.")]) -> None:
+    """Check, sign, number and describe a finished run's model; the last line is `version v1.0.0`."""
+    from promotion.register import register as do
+    from promotion.registry import Registry
+
+    with _answering():
+        done = do(Registry(), Settings(), run)
+        if done.parity is None:
+            typer.echo(f"run {run} was registered before; nothing was changed")
+        else:
+            typer.echo(f"parity: {done.parity.largest:.3g} at most on {done.parity.rows:,} rows")
+        typer.echo(f"digest {done.version.digest}\nversion {done.version.semver}")
+
+
+@app.command("list")
+def list_versions(
+    model: Annotated[str, typer.Option(help="One model; all where it is left out.")] = "",
+    condition: Annotated[
+        str, typer.Option("--filter", help="MLflow's search, e.g. \"tags.lifecycle = 'Staging'\".")
+    ] = "",
+) -> None:
+    """Versions with life cycle, aliases, data and code."""
+    from promotion.registry import Registry
+
+    with _answering():
+        parts = [f"name = '{_name(model)}'"] if model else []
+        found = Registry().search(" and ".join([*parts, *([condition] if condition else [])]))
+        for version in sorted(found, key=lambda item: (item.model, int(item.number))):
+            state = f"{version.lifecycle}{', rejected' if version.rejected else ''}"
+            made = f"code {version.tags['code.commit'][:12]} data {version.tags['data.digest'][:19]}"
+            served = f" aliases {','.join(version.aliases)}" if version.aliases else ""
+            typer.echo(f"{version.model} {version.semver} {state}{served} {version.digest[:19]} {made}")
+
+
+@app.command()
+def check(
+    model: Model,
+    version: Version,
+    env: Env,
+    image: Annotated[str, typer.Option(help="Judge this image too.")] = "",
+    again: Again = "",
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the report to this file too.")] = None,
+) -> None:
+    """Print what each rule says; nothing is changed."""
+    from promotion.gate import Request, candidate, examine
+    from promotion.git import checkout
+    from promotion.registry import Registry
+
+    with _answering():
+        settings, request = Settings(), Request(model, version, env, image or None, again)
+        with checkout(settings) as tree, candidate(Registry(), settings, model, version) as subject:
+            judgement = examine(tree, request, subject)
+        typer.echo(judgement.table())
+        if json_file is not None:
+            json_file.write_text(judgement.to_json(), encoding="utf-8")
+        judgement.require()
+
+
+@app.command()
+def promote(
+    model: Model,
+    version: Version,
+    env: Env,
+    image: Annotated[str, typer.Option(help="The server's image with its digest.")],
+    dry_run: Annotated[bool, typer.Option(help="Show the diff and the verdicts; change nothing.")] = False,
+    pull_request: Annotated[
+        Path | None, typer.Option(help="Push a branch and write the pull request's description to this file.")
+    ] = None,
+    again: Again = "",
+) -> None:
+    """Commit to git that an environment serves a version, if every rule passes."""
+    from promotion import promote as bump
+    from promotion.gate import Request
+    from promotion.registry import Registry
+
+    with _answering():
+        settings, registry = Settings(), Registry()
+        request = Request(model, version, env, image, again, pull_request is not None)
+        how: bump.How = "dry run" if dry_run else "pull request" if pull_request else "commit"
+        outcome = bump.promote(registry, settings, request, how)
+        if outcome.judgement is None:
+            typer.echo(f"{env} serves {model} {version} already; nothing to do")
+        else:
+            typer.echo(f"{outcome.judgement.table()}\n\n{outcome.diff}")
+            outcome.judgement.require()
+        if pull_request is not None and outcome.commit:
+            card = bump.card_of(registry, model, version)
+            pull_request.write_text(bump.pull_request(request, outcome, card), encoding="utf-8")
+            typer.echo(f"branch {outcome.branch}; description in {pull_request}")
+        elif not dry_run and pull_request is None:
+            if outcome.commit:
+                typer.echo(f"commit {outcome.commit} on {outcome.branch}")
+            _follow(registry, settings, model)
+
+
+@app.command()
+def approve(
+    model: Model,
+    version: Version,
+    by: Annotated[str, typer.Option(help="Who answers for it.")],
+    reason: Annotated[str, typer.Option(help="Why it may be served.")],
+) -> None:
+    """Record in git that a version may be served where approval is asked."""
+    from promotion.governance import approve as do
+    from promotion.registry import Registry
+
+    with _answering():
+        commit = do(Registry(), Settings(), _name(model), version, by, reason)
+        typer.echo(f"commit {commit}" if commit else f"{model} {version} is approved already")
+
+
+@app.command()
+def reject(
+    model: Model,
+    version: Version,
+    metric: Annotated[str, typer.Option(help="What failed, e.g. error-rate.")],
+    reason: Annotated[str, typer.Option(help="How it failed.")],
+) -> None:
+    """Bar a version's bytes and take it out of every environment, in one commit."""
+    from promotion.governance import reject as do
+    from promotion.registry import Registry
+
+    with _answering():
+        settings, registry = Settings(), Registry()
+        done = do(registry, settings, model, version, metric, reason)
+        for environment, earlier in done.reverted.items():
+            typer.echo(f"{environment} serves {earlier} again")
+        for environment in done.stranded:
+            typer.secho(f"{environment} has no earlier release: it still names {version}; remove it by hand", err=True)
+        typer.echo(f"commit {done.commit}" if done.commit else f"{model} {version} is barred already")
+        _follow(registry, settings, model)
+
+
+@app.command()
+def sync(model: Model) -> None:
+    """Make the registry's life cycle, aliases and marks say what git says."""
+    from promotion.follow import sync as do
+    from promotion.git import checkout
+    from promotion.registry import Registry
+
+    with _answering(), checkout(Settings()) as tree:
+        for line in do(Registry(), tree, _name(model)):
+            typer.echo(line)
+
+
+@app.command()
+def transition(
+    model: Model, version: Version, to: Annotated[str, typer.Option(help="Staging, Production or Archived.")]
+) -> None:
+    """Move a version in its life cycle by hand; illegal moves are refused. What git serves is moved by `sync`."""
+    from promotion.follow import move_by_hand
+    from promotion.git import checkout
+    from promotion.lifecycle import Lifecycle
+    from promotion.registry import Registry
+
+    with _answering():
+        if to not in set(Lifecycle):
+            raise Refused(f"--to {to!r}: expected one of {', '.join(Lifecycle)}")
+        with checkout(Settings()) as tree:
+            move_by_hand(Registry(), tree, _name(model), version, Lifecycle(to))
+        typer.echo(f"{model} {version} is {to}")
+
+
+@app.command()
+def archive(model: Model, version: Version) -> None:
+    """Archive a version that no environment serves."""
+    transition(model, version, "Archived")
+
+
+@app.command("card")
+def show_card(
+    model: Model,
+    version: Version,
+    html: Annotated[Path | None, typer.Option(help="Write the page to this file.")] = None,
+) -> None:
+    """Render the model card anew with today's life cycle and approval, store it, and print it."""
+    from promotion.card import render_again
+    from promotion.git import checkout
+    from promotion.registry import Registry
+
+    with _answering(), checkout(Settings()) as tree, tempfile.TemporaryDirectory(prefix="promotion-") as folder:
+        text, page = render_again(Registry(), tree, _name(model), version, Path(folder))
+        if html is not None:
+            html.write_bytes(page.read_bytes())
+        typer.echo(text.read_text(encoding="utf-8"))
+
+
+@app.command()
+def audit(
+    path: Annotated[Path, typer.Option(help="Work tree of the repository.")] = Path(),
+) -> None:
+    """Check every release.yaml, policy and record of a work tree against the registry: for pull requests."""
+    from promotion.audit import audit as do
+    from promotion.registry import Registry
+
+    with _answering():
+        problems, judged = do(Registry(), Settings(), path)
+        for problem in problems:
+            typer.secho(problem, err=True, fg="red")
+        typer.echo(f"{judged} files judged, {len(problems)} refused")
+        if problems:
+            raise typer.Exit(1)
+
+
+def _name(model: str) -> str:
+    """A model's name before it becomes a path or a search."""
+    from promotion.gate import Request
+
+    return Request(model, "v0.0.0", "any").model
+
+
+def _follow(registry: "object", settings: Settings, model: str) -> None:
+    """Bring the registry after git. Git has the truth by now: what fails here is repaired by `promotion sync`."""
+    from promotion.follow import sync as do
+    from promotion.git import checkout
+    from promotion.registry import Registry
+
+    assert isinstance(registry, Registry)  # noqa: S101 - imported late
+    try:
+        with checkout(settings) as tree:
+            for line in do(registry, tree, model):
+                typer.echo(line)
+    except PromotionError as error:
+        typer.secho(f"git is done, the registry not yet: {error}. Run `promotion sync --model {model}`", err=True)

@@ -1,0 +1,78 @@
+"""The registry follows git: what environments serve becomes life cycle and aliases, what is barred becomes a mark.
+
+Level-triggered: it compares and does what is missing, so running it twice, late or after a crash does no harm.
+"""
+
+from collections.abc import Iterator
+
+from promotion.errors import Refused
+from promotion.gate import read_barred, read_policy, read_served
+from promotion.git import Checkout
+from promotion.lifecycle import Lifecycle, path_to
+from promotion.registry import Registry, Version
+
+_ORDER = list(Lifecycle)
+
+
+def sync(registry: Registry, tree: Checkout, model: str) -> list[str]:
+    """Make the registry say what git says about a model; returns what was done and what could not be, a line each."""
+    return list(_sync(registry, tree, model))
+
+
+def _sync(registry: Registry, tree: Checkout, model: str) -> Iterator[str]:
+    policy = read_policy(tree, model)
+    versions = [version for version in registry.versions(model) if version.semver is not None]
+    wanted: dict[str, Lifecycle] = {}
+    for name, environment in policy.spec.environments.items():
+        if not tree.is_folder(f"clusters/{name}/models/{model}"):
+            continue
+        served = read_served(tree, name, model)
+        if served is None:
+            continue
+        found = [item for item in versions if item.number == served.spec.lineage.registryVersion]
+        if not found or found[0].digest != served.spec.artifact.digest:
+            yield f"{name} serves {served.spec.version}, which the registry does not know by this digest"
+            continue
+        number = found[0].number
+        wanted[number] = max(wanted.get(number, Lifecycle.NONE), environment.lifecycle, key=_ORDER.index)
+        if name not in found[0].aliases:
+            registry.alias(found[0], name)
+            yield f"alias {name} → {served.spec.version}"
+    for version in versions:
+        yield from _mark(registry, tree, version)
+    for version in versions:
+        yield from _move(registry, version, wanted.get(version.number))
+
+
+def _mark(registry: Registry, tree: Checkout, version: Version) -> Iterator[str]:
+    barred = read_barred(tree, version.model, version.digest)
+    mark = "" if barred is None or barred.override is not None else f"{barred.metric}: {barred.reason}"
+    if mark != version.rejected:
+        registry.tag(version, {"rejected": mark})
+        version.tags["rejected"] = mark
+        yield f"{version.semver} {'rejected: ' + mark if mark else 'no longer rejected'}"
+
+
+def _move(registry: Registry, version: Version, wanted: Lifecycle | None) -> Iterator[str]:
+    target = wanted or (Lifecycle.ARCHIVED if version.lifecycle in _ORDER[1:3] or version.rejected else None)
+    if target is None:
+        return
+    try:
+        for step in path_to(version.lifecycle, target):
+            registry.move(version, step)
+            version.tags["lifecycle"] = step.value
+            yield f"{version.semver} is {step}"
+    except Refused as refusal:
+        yield f"{version.semver}: {refusal}"
+
+
+def move_by_hand(registry: Registry, tree: Checkout, model: str, semver: str, target: Lifecycle) -> None:
+    """Move a version that no environment serves; raises Refused for an illegal move or one that contradicts git."""
+    version = registry.find(model, semver)
+    for name in read_policy(tree, model).spec.environments:
+        if not tree.is_folder(f"clusters/{name}/models/{model}"):
+            continue
+        served = read_served(tree, name, model)
+        if served is not None and served.spec.artifact.digest == version.digest:
+            raise Refused(f"{name} serves {model} {semver}: change what git says, and `promotion sync` follows")
+    registry.move(version, target)

@@ -1,0 +1,156 @@
+"""What people decide about a version: approve it, or reject it so that it is not served again."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from release import Release, ReleaseError, parse_release
+
+from promotion.documents import (
+    Approval,
+    Barred,
+    approval_path,
+    barred_path,
+    dump,
+    release_path,
+)
+from promotion.errors import Refused
+from promotion.gate import Request, read_barred, read_policy, read_served
+from promotion.git import Change, Checkout, checkout, land
+from promotion.registry import Registry
+from promotion.release_text import edit
+from promotion.settings import Settings
+
+
+def approve(registry: Registry, settings: Settings, model: str, version: str, by: str, reason: str) -> str | None:
+    """Commit an approval of exactly the registered bytes; returns the commit, or None where it stands already.
+
+    Raises Refused for an unknown, rejected or barred version. An approval is a commit, not an alias or a tag: those
+    can be set by whoever may edit the registry, this by whoever may push to the branch.
+    """
+    registered = registry.find(model, version)
+    if registered.rejected:
+        raise Refused(f"{model} {version} was rejected for {registered.rejected}: approve a new version")
+    approval = _checked(Approval, model=model, version=version, digest=registered.digest, by=by, reason=reason)
+    path = approval_path(model, version)
+
+    def change() -> Change | None:
+        read_policy(tree, model)
+        if (barred := read_barred(tree, model, registered.digest)) is not None and barred.override is None:
+            raise Refused(f"{model} {version} is barred for {barred.metric}: {barred.reason}")
+        if (text := tree.read(path)) is not None:
+            if registered.digest in text:
+                return None
+            raise Refused(f"{path} approves another digest; a version never changes its bytes, so find out why")
+        message = f"{model}: {version} approved\n\nArtifact: {registered.digest}\nApproved-by: {by}\nReason: {reason}\n"
+        return Change({path: dump(approval)}, message)
+
+    with checkout(settings) as tree:
+        return land(tree, settings.attempts, change)
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """What a rejection did in git."""
+
+    digest: str
+    commit: str | None
+    """None where git said so already."""
+    reverted: dict[str, str]
+    """{environment: the version that it serves again}."""
+    stranded: tuple[str, ...]
+    """Environments that serve the version and have no earlier release to go back to."""
+
+
+def reject(registry: Registry, settings: Settings, model: str, version: str, metric: str, reason: str) -> Rejection:
+    """Bar a version's digest and take it out of every environment, in one commit that names the failed metric.
+
+    Git needs no registry for that: a digest that is served is read from release.yaml, so that a rollback works while
+    MLflow is down (`promotion sync` marks the version later). Each release.yaml goes back to the newest release before
+    that is not barred, by the same token-wise edit as a promotion. Running it twice changes nothing more.
+    """
+    Request(model, version, "any")  # the shapes of names, before they become paths
+    reverted: dict[str, str] = {}
+    stranded: list[str] = []
+    digest = ""
+
+    def change() -> Change | None:
+        nonlocal digest
+        reverted.clear()
+        stranded.clear()
+        served = dict(_served(tree, model))
+        found = {item.spec.artifact.digest for item in served.values() if item.spec.version == version}
+        digest = found.pop() if len(found) == 1 else registry.find(model, version).digest
+        files = {}
+        if read_barred(tree, model, digest) is None:
+            record = _checked(Barred, model=model, version=version, digest=digest, metric=metric, reason=reason)
+            files[barred_path(model, digest)] = dump(record)
+        for environment, release in served.items():
+            if release.spec.artifact.digest == digest:
+                _revert(tree, environment, model, digest, files, reverted, stranded)
+        if not files:
+            return None
+        return Change(files, _rejection_message(model, version, metric, reason, digest, reverted))
+
+    with checkout(settings) as tree:
+        commit = land(tree, settings.attempts, change)
+    return Rejection(digest, commit, dict(reverted), tuple(stranded))
+
+
+def _served(tree: Checkout, model: str) -> Iterator[tuple[str, Release]]:
+    for path in tree.names("clusters", f"*/models/{model}/release.yaml"):
+        environment = path.split("/")[1]
+        if (release := read_served(tree, environment, model)) is not None:
+            yield environment, release
+
+
+def _revert(
+    tree: Checkout,
+    environment: str,
+    model: str,
+    digest: str,
+    files: dict[str, str],
+    reverted: dict[str, str],
+    stranded: list[str],
+) -> None:
+    path = release_path(environment, model)
+    earlier = previous_release(tree, path, model, digest)
+    if earlier is None:
+        stranded.append(environment)
+        return
+    files[path] = edit(tree.read(path) or "", earlier, source=path)
+    reverted[environment] = earlier.spec.version
+
+
+def previous_release(tree: Checkout, path: str, model: str, digest: str) -> Release | None:
+    """The newest release in the file's history of other bytes than `digest` that are not barred."""
+    for _, text in tree.history(path):
+        try:
+            release = parse_release(text, source=path)
+        except ReleaseError:
+            continue  # somebody's mistake of the past is nothing to go back to
+        other = release.spec.artifact.digest
+        barred = read_barred(tree, model, other)
+        if release.model == model and other != digest and (barred is None or barred.override is not None):
+            return release
+    return None
+
+
+def _rejection_message(
+    model: str, version: str, metric: str, reason: str, digest: str, reverted: dict[str, str]
+) -> str:
+    where = f"({', '.join(sorted(reverted))})" if reverted else ""
+    back = f"{version} → {', '.join(sorted(set(reverted.values())))}" if reverted else version
+    moves = [f"{environment}: {version} → {earlier}" for environment, earlier in sorted(reverted.items())]
+    body = [f"Failed: {metric}", f"Reason: {reason}", f"Barred: {digest}", *moves]
+    return f"{model}{where}: {back}, rejected by {metric}\n\n" + "\n".join(body) + "\n"
+
+
+def _checked(shape: type, **values: str) -> "Approval | Barred":
+    from pydantic import ValidationError
+
+    try:
+        return shape(at=datetime.now(UTC).replace(microsecond=0), **values)  # type: ignore[no-any-return]
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+        raise Refused(problems) from error

@@ -1,0 +1,44 @@
+"""Settings by environment, prefix PROMOTION_; MLflow's client reads its own (MLFLOW_TRACKING_URI, user, password)."""
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from promotion.errors import Refused
+
+
+class Settings(BaseSettings):
+    """Where git is, and the key pair that models are signed with."""
+
+    model_config = SettingsConfigDict(env_prefix="PROMOTION_", frozen=True)
+
+    repo: str = ""
+    """URL or path of the git repository that declares the environments."""
+    branch: str = "main"
+    signing_key: Path | None = None
+    """PEM, ECDSA P-256; only `register` needs it."""
+    public_key: Path | None = None
+    attempts: int = Field(default=60, ge=1)
+    """How often a bump that lost a race is made anew on the newest main before it gives up."""
+    author_name: str = "plumbline promotion"
+    author_email: str = "promotion@plumbline.dev"
+
+    def public_pem(self) -> bytes:
+        """The bytes of the public key; raises Refused where there is none."""
+        return _key(self.public_key, "PROMOTION_PUBLIC_KEY")
+
+    def signing_path(self) -> Path:
+        """The path of the private key; raises Refused where there is none."""
+        _key(self.signing_key, "PROMOTION_SIGNING_KEY")
+        assert self.signing_key is not None  # noqa: S101 - checked above
+        return self.signing_key
+
+
+def _key(path: Path | None, variable: str) -> bytes:
+    if path is None:
+        raise Refused(f"{variable} is not set: name a PEM file; `promotion keygen` makes a key pair for local use")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise Refused(f"{variable}={path}: cannot be read: {error.strerror}") from error

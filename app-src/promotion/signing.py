@@ -1,0 +1,46 @@
+"""Keys and signatures: OpenSSF model signing with an ECDSA P-256 key pair."""
+
+from pathlib import Path
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from release.artifact import SIGNATURE
+
+from promotion.errors import Refused
+
+
+def generate_keys(folder: Path) -> tuple[Path, Path]:
+    """Make a key pair for local use: (private, public) PEM paths. Raises Refused rather than replace a key.
+
+    The private key is written for its owner alone; a real environment takes it from its secret store.
+    """
+    private, public = folder / "signing-key.pem", folder / "signing-key.pub"
+    for path in (private, public):
+        if path.exists():
+            raise Refused(f"{path} exists: a lost key orphans every model that it signed; choose another folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    key = ec.generate_private_key(ec.SECP256R1())
+    private.touch(mode=0o600)
+    private.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    public.write_bytes(
+        key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    )
+    return private, public
+
+
+def sign(bundle: Path, private_key: Path) -> Path:
+    """Write `model.sig` over every file of the folder; the signature does not cover itself."""
+    from model_signing import hashing, signing  # 1.6 s to import, and only registration signs
+
+    signature = bundle / SIGNATURE
+    signature.unlink(missing_ok=True)
+    hashed = hashing.Config()  # type: ignore[no-untyped-call]
+    hashed.set_ignored_paths(paths=[signature], ignore_git_paths=False)
+    signer = signing.Config()  # type: ignore[no-untyped-call]
+    try:
+        signer.use_elliptic_key_signer(private_key=private_key).set_hashing_config(hashed).sign(bundle, signature)
+    except ValueError as error:
+        raise Refused(f"{private_key}: cannot sign with it ({error}); expected PEM, ECDSA P-256") from error
+    return signature
