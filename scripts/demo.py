@@ -1,0 +1,287 @@
+"""`make demo`: nothing → a model that is trained, judged, promoted through git, served and measured.
+
+One machine, no Docker and no cluster. The script only runs the platform's own commands in order and shows what they
+say; a local bare repository stands for the forge, and the traffic split that Istio makes in a cluster is made here.
+"""
+
+import argparse
+import hashlib
+import itertools
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pandas as pd
+import services
+import yaml
+from jinja2 import Environment, FileSystemLoader
+
+HERE = services.REPOSITORY
+HOME = HERE / ".cache" / "demo"
+BIN = HERE / ".venv" / "bin"
+MODEL, ENV = "flights", "local"
+RELEASE = f"clusters/{ENV}/models/{MODEL}/release.yaml"
+CANARY_SHARE = 0.2
+REQUESTS = 3000
+
+
+class DemoError(RuntimeError):
+    """A step failed; the message says which and how it ended."""
+
+
+@dataclass
+class Demo:
+    """The environment of the commands, and what they said for the page at the end."""
+
+    environment: dict[str, str] = field(default_factory=dict)
+    said: dict[str, str] = field(default_factory=dict)
+    started: float = field(default_factory=time.monotonic)
+
+    def tell(self, text: str) -> None:
+        """One line of progress with the seconds since the start."""
+        print(f"\033[1m[{time.monotonic() - self.started:4.0f} s] {text}\033[0m", flush=True)
+
+    def run(self, title: str, *command: str | Path, expect: int = 0, show: bool = True) -> str:
+        """Run a command of the platform; raises DemoError when it does not end with the exit code `expect`."""
+        self.tell(f"{title}\n         $ {' '.join(map(str, [Path(command[0]).name, *command[1:]]))}")
+        done = subprocess.run(
+            list(map(str, command)),
+            cwd=HERE,
+            env={**os.environ, **self.environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.said[title] = done.stdout
+        if show or done.returncode != expect:
+            print("\n".join(f"         {line}" for line in done.stdout.strip().splitlines()), flush=True)
+        if done.returncode != expect:
+            raise DemoError(f"{title!r} ended with {done.returncode}, expected {expect}: see its output above")
+        return done.stdout
+
+    def last(self, title: str, *command: str | Path) -> str:
+        """Run a command; returns the last word of its last line, where the commands put what they made."""
+        return self.run(title, *command, show=False).split()[-1]
+
+
+def main() -> int:
+    """Parse the arguments and run; Ctrl-C stops every process that was started."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--full", action="store_true", help="train on all 336,776 flights instead of a sample")
+    parser.add_argument("--keep", action="store_true", help="leave everything running until Ctrl-C")
+    arguments = parser.parse_args()
+    demo = Demo()
+    try:
+        with ExitStack() as stack:
+            page = play(demo, stack, arguments.full)
+            demo.tell(f"done; the page with cards, verdicts and results: {page.as_uri()}")
+            if arguments.keep or sys.stdout.isatty():
+                demo.tell("everything runs until Ctrl-C")
+                while True:
+                    time.sleep(3600)
+    except KeyboardInterrupt:
+        print("\nstopped; what was started is down again")
+    except (DemoError, services.ServiceError) as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def play(demo: Demo, stack: ExitStack, full: bool) -> Path:
+    """The story in order; returns the page."""
+    shutil.rmtree(HOME, ignore_errors=True)
+    HOME.mkdir(parents=True)
+    start_services(demo, stack)
+    origin = make_remote(demo)
+    image = f"localhost/model-server@{source_digest()}"
+
+    shares = (1.0, 1.0) if full else (0.05, 0.2)
+    if not full:
+        demo.tell("training on a sample of the flights, to be quick; FULL=1 takes all 336,776")
+    first = release(demo, "the first model", "--sample", str(shares[0]), "--trials", "2")
+    promote(demo, first, image)
+    stable = stack.enter_context(serve(demo, origin, "stable"))
+    ask_once(demo, stable)
+
+    weak = release(demo, "a weak candidate, from 400 rows", "--sample", "0.002", "--trials", "1")
+    demo.run(f"the gate refuses {weak}", BIN / "promotion", "promote", *subject(weak), "--image", image, expect=1)
+
+    second = release(demo, "a better model", "--sample", str(shares[1]), "--trials", "4")
+    promote(demo, second, image)
+    canary = stack.enter_context(serve(demo, origin, "canary"))
+    links = {"MLflow": demo.environment["MLFLOW_TRACKING_URI"], "API of the stable release": f"{stable}/docs",
+             "API of the canary": f"{canary}/docs"}  # fmt: skip
+
+    send_traffic(demo, origin, stable, canary)
+    measure(demo)
+    demo.run("what changed in git", "git", "-C", origin, "log", "-p", "--format=%n%h %s%n%n%b", f"-{2}", "--", RELEASE)
+    demo.run("the card", BIN / "promotion", "card", *subject(second)[:4], "--html", HOME / "card.html", show=False)
+    for name, link in links.items():
+        print(f"         {name}: {link}")
+    return write_page(demo, links)
+
+
+def start_services(demo: Demo, stack: ExitStack) -> None:
+    """Redis, PostgreSQL and MLflow on its embedded default."""
+    demo.tell("starting Redis, PostgreSQL and MLflow on loopback")
+    redis = stack.enter_context(services.redis(HOME / "redis"))
+    database = stack.enter_context(services.postgres(HOME / "postgres"))
+    mlflow = stack.enter_context(services.mlflow(HOME / "mlflow"))
+    keys = HOME / "keys"
+    demo.environment |= mlflow.environment | {
+        "MONITORING_REDIS_URL": redis,
+        "MONITORING_DATABASE_URL": database,
+        "MONITORING_METRICS_PORT": "0",
+        "PROMOTION_SIGNING_KEY": str(keys / "signing-key.pem"),
+        "PROMOTION_PUBLIC_KEY": str(keys / "public-key.pem"),
+        "PROMOTION_REPO": str(HOME / "origin.git"),
+        "PYTHONWARNINGS": "ignore",
+    }
+    said = demo.run("a key pair to sign models with", BIN / "promotion", "keygen", keys, show=False)
+    demo.environment |= dict(line.split("=", 1) for line in said.split() if line.startswith("PROMOTION_"))
+
+
+def make_remote(demo: Demo) -> Path:
+    """A bare repository with what is committed here: the remote that promotion writes to."""
+    origin = HOME / "origin.git"
+    demo.run("a bare repository as the remote", "git", "clone", "-q", "--bare", HERE, origin, show=False)
+    subprocess.run(["git", "-C", origin, "update-ref", "refs/heads/main", "HEAD"], check=True)
+    return origin
+
+
+def source_digest() -> str:
+    """No container is built here: the digest of the server's committed sources stands for that of its image."""
+    archive = subprocess.run(
+        ["git", "archive", "HEAD", "app-src", "locks/serving.txt"], cwd=HERE, check=True, stdout=subprocess.PIPE
+    )
+    return f"sha256:{hashlib.sha256(archive.stdout).hexdigest()}"
+
+
+def subject(version: str) -> list[str]:
+    """The options that name a version in an environment."""
+    return ["--model", MODEL, "--version", version, "--env", ENV]
+
+
+def release(demo: Demo, what: str, *options: str) -> str:
+    """Train and register; returns the semantic version."""
+    run = demo.last(f"train {what}", BIN / "training", "run", "--model", MODEL, *options)
+    return demo.last(f"register {what}", BIN / "promotion", "register", "--run", run)
+
+
+def promote(demo: Demo, version: str, image: str) -> None:
+    """One commit, if the gate says yes."""
+    demo.run(f"promote {version}", BIN / "promotion", "promote", *subject(version), "--image", image)
+
+
+@contextmanager
+def serve(demo: Demo, origin: Path, role: str) -> Iterator[str]:
+    """Start the model server from what git names now; yields its URL when it is ready."""
+    tree = HOME / role
+    demo.run(f"the {role} server checks out the remote", "git", "clone", "-q", origin, tree, show=False)
+    port = services.free_port()
+    environment = demo.environment | {
+        "SERVING_RELEASE": str(tree / RELEASE),
+        "SERVING_PUBLIC_KEY": demo.environment["PROMOTION_PUBLIC_KEY"],
+        "SERVING_CACHE_DIR": str(HOME / "models"),
+        "SERVING_REDIS_URL": demo.environment["MONITORING_REDIS_URL"],
+        "SERVING_ROLE": role,
+        "SERVING_PORT": str(port),
+        "SERVING_DRAIN_SECONDS": "0",
+    }
+    url = f"http://127.0.0.1:{port}"
+    python = HERE / ".venv-serving" / "bin" / "python"
+    began = time.monotonic()
+    with services.process(
+        [python, "-m", "serving"],
+        ready=lambda: _ready(url),
+        log=HOME / f"{role}.log",
+        environment=environment,
+    ):
+        demo.tell(f"the {role} server is ready after {time.monotonic() - began:.1f} s: {url}/docs")
+        yield url
+
+
+def _ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/health/ready", timeout=2).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def ask_once(demo: Demo, url: str) -> None:
+    """One prediction and one mistake, as a caller sees them."""
+    example = httpx.get(f"{url}/openapi.json").json()
+    body = example["paths"]["/v1/predict"]["post"]["requestBody"]["content"]["application/json"]["example"]
+    for title, features in (("a prediction", body["features"]), ("a mistake", body["features"] | {"origin": 5})):
+        answer = httpx.post(f"{url}/v1/predict", json={"features": features})
+        demo.said[title] = json.dumps(answer.json(), indent=2)
+        demo.tell(f"{title}: {answer.status_code}\n{demo.said[title]}")
+
+
+def holdout(demo: Demo, origin: Path) -> pd.DataFrame:
+    """The rows that the served model was judged on, fetched from its run."""
+    text = subprocess.run(["git", "-C", origin, "show", f"main:{RELEASE}"], check=True, stdout=subprocess.PIPE).stdout
+    place = yaml.safe_load(text)["spec"]["artifact"]["uri"].removeprefix("mlflow-artifacts:/").removesuffix("/bundle")
+    base = f"{demo.environment['MLFLOW_TRACKING_URI']}/api/2.0/mlflow-artifacts/artifacts/{place}"
+    file = HOME / "holdout.parquet"
+    file.write_bytes(httpx.get(f"{base}/evaluation/holdout.parquet", timeout=60).raise_for_status().content)
+    return pd.read_parquet(file)
+
+
+def send_traffic(demo: Demo, origin: Path, stable: str, canary: str) -> None:
+    """Flights of the test window as requests, split by a hash of the caller as the mesh does; then the truth."""
+    rows = holdout(demo, origin).sample(n=REQUESTS, random_state=7)
+    demo.tell(f"sending {REQUESTS} predictions, {CANARY_SHARE:.0%} of the callers to the canary, and their feedback")
+    names = httpx.get(f"{stable}/v1/models").json()["models"][0]["schema"]["fields"]
+    columns = [item["name"] for item in names]
+    began = time.monotonic()
+    with httpx.Client() as client:
+        for number, (_, row) in zip(itertools.count(), rows.iterrows(), strict=False):
+            caller = f"caller-{number % 500}"
+            in_canary = int(hashlib.sha256(caller.encode()).hexdigest(), 16) % 100 < CANARY_SHARE * 100
+            base, arm = (canary, "canary") if in_canary else (stable, "stable")
+            features = {name: plain(row[name]) for name in columns if not pd.isna(row[name])}
+            answer = client.post(
+                f"{base}/v1/predict", json={"features": features}, headers={"x-arm": arm, "x-subject": caller}
+            ).raise_for_status()
+            feedback = {"prediction_id": answer.json()["prediction_id"], "truth": row["truth"]}
+            client.post(f"{base}/v1/feedback", json=feedback).raise_for_status()
+    took = time.monotonic() - began
+    demo.tell(f"{REQUESTS} predictions and as many labels in {took:.1f} s, one after the other")
+
+
+def plain(value: Any) -> Any:
+    """A number of NumPy as one of Python, a whole one as an integer."""
+    value = value.item() if hasattr(value, "item") else value
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def measure(demo: Demo) -> None:
+    """From the stream to answers: arms, the experiment's verdict, drift."""
+    monitoring = BIN / "monitoring"
+    demo.run("log predictions and feedback to PostgreSQL", monitoring, "consume", "--until-empty")
+    demo.run("how the releases do", monitoring, "readout", "--model", MODEL)
+    demo.run("what the experiment's policy says", monitoring, "experiment", "--model", MODEL)
+    reference = ["--reference", HOME / "holdout.parquet", "--out", HOME / "drift"]
+    demo.run("drift against the test window", monitoring, "drift", "--model", MODEL, *reference)
+
+
+def write_page(demo: Demo, links: dict[str, str]) -> Path:
+    """One page with what was said, the model card and the links."""
+    page = HOME / "index.html"
+    template = Environment(loader=FileSystemLoader(HERE / "scripts"), autoescape=True).get_template("demo.html.j2")
+    page.write_text(template.render(said=demo.said, links=links, files=["card.html", "drift"]), encoding="utf-8")
+    return page
+
+
+if __name__ == "__main__":
+    sys.exit(main())
