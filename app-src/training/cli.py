@@ -1,0 +1,195 @@
+"""`training`: the steps one by one (as a Workflow's pods run them) or all in a row, and what belongs to them."""
+
+import logging
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
+ModelOption = Annotated[str, typer.Option("--model", help="folder in training/models")]
+WorkOption = Annotated[Path, typer.Option("--work", help="folder through which the steps hand on their results")]
+SampleOption = Annotated[float, typer.Option(help="share of the rows to train and choose on")]
+TrialsOption = Annotated[int, typer.Option(help="hyperparameter trials")]
+ExperimentOption = Annotated[str, typer.Option(help="<model>/<purpose>; <model>/training if not given")]
+SeedOption = Annotated[int, typer.Option(help="of all that is random")]
+SAMPLE_TRIALS, TRIALS = 3, 10
+
+
+@app.callback()
+def main() -> None:
+    """Configure logging for all commands."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.getLogger("training").setLevel(logging.INFO)
+    for name in ("mlflow", "alembic", "skl2onnx", "urllib3"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """Errors that name what is wrong end the command with their message, without a traceback."""
+    from training.convert import ConvertError
+    from training.data import DataError
+    from training.model import ModelError
+    from training.prepare import PrepareError
+    from training.work import WorkError
+
+    try:
+        yield
+    except (ConvertError, DataError, ModelError, PrepareError, WorkError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from error
+
+
+def _settings(model: str, sample: float, trials: int, experiment: str, seed: int):  # type: ignore[no-untyped-def]
+    from training.work import Settings
+
+    trials = trials or (SAMPLE_TRIALS if sample < 1 else TRIALS)
+    return Settings(model=model, experiment=experiment or f"{model}/training", sample=sample, trials=trials, seed=seed)
+
+
+@app.command()
+def run(
+    model: ModelOption,
+    sample: SampleOption = 1.0,
+    trials: TrialsOption = 0,
+    experiment: ExperimentOption = "",
+    seed: SeedOption = 0,
+    work: Annotated[Path | None, typer.Option(help="kept, so that a broken run is taken up; else temporary")] = None,
+) -> None:
+    """All steps in a row; the last line is `run <id of the MLflow run>`."""
+    from training import steps
+    from training.work import Work
+
+    settings = _settings(model, sample, trials, experiment, seed)
+    with _refusals(), tempfile.TemporaryDirectory(prefix="training-") as temporary:
+        done = steps.run_all(Work(work or Path(temporary)), settings)
+        typer.echo(f"run {done}")
+
+
+@app.command()
+def data(
+    model: ModelOption,
+    work: WorkOption,
+    sample: SampleOption = 1.0,
+    trials: TrialsOption = 0,
+    experiment: ExperimentOption = "",
+    seed: SeedOption = 0,
+) -> None:
+    """First step: begin a run in the work folder and get the data that dvc.lock pins."""
+    from training import steps
+    from training.work import Work
+
+    here, settings = Work(work), _settings(model, sample, trials, experiment, seed)
+    with _refusals():
+        steps.run("data", lambda: steps.fetch(here, settings), here)
+
+
+def _step(name: str, work: Path) -> None:
+    from training import steps
+    from training.work import Work
+
+    here = Work(work)
+    with _refusals():
+        steps.run(name, lambda: steps.STEPS[name](here), here)
+
+
+@app.command()
+def validate(work: WorkOption) -> None:
+    """Check the raw tables against their schemas."""
+    _step("validate", work)
+
+
+@app.command()
+def features(work: WorkOption) -> None:
+    """Join the views as of each row's moment, split by time, fill the vocabularies."""
+    _step("features", work)
+
+
+@app.command()
+def search(
+    work: WorkOption,
+    part: Annotated[int, typer.Option(help="which part of the trials, from 0")] = 0,
+    parts: Annotated[int, typer.Option(help="over how many processes or pods the trials are spread")] = 1,
+) -> None:
+    """Run the trials of one part, as nested MLflow runs; the trials are the same however they are spread."""
+    from training import search as searching
+    from training import steps
+    from training.work import Work
+
+    here = Work(work)
+    with _refusals():
+        steps.run(
+            "search" if parts == 1 else f"search-{part}", lambda: f"{searching.search(here, part, parts)} trials", here
+        )
+
+
+@app.command()
+def train(work: WorkOption) -> None:
+    """Fit the baseline, and the candidate with the parameters of the best trial."""
+    _step("train", work)
+
+
+@app.command()
+def evaluate(work: WorkOption) -> None:
+    """Judge on the test window: report, slices, plots, held-out rows."""
+    _step("evaluate", work)
+
+
+@app.command()
+def convert(work: WorkOption) -> None:
+    """Write the ONNX bundle and compare it with the native model."""
+    _step("convert", work)
+
+
+@app.command()
+def finish(work: WorkOption) -> None:
+    """Last step: end the MLflow run; prints `run <id>`."""
+    from training import tracking
+    from training.work import Work
+
+    with _refusals():
+        typer.echo(f"run {tracking.finish(Work(work))}")
+
+
+@app.command()
+def fetch(
+    model: ModelOption, out: Annotated[Path, typer.Option(help="folder to write; replaced if it is there")]
+) -> None:
+    """Write a model's raw data, unchecked: what dvc.yaml runs to make a new version of them."""
+    from training.model import load
+    from training.work import written
+
+    with _refusals():
+        definition = load(model)
+        with written(out) as temporary:
+            temporary.mkdir()
+            definition.fetch(temporary)
+
+
+@app.command()
+def runs(
+    model: ModelOption,
+    where: Annotated[str, typer.Option(help='MLflow filter, e.g. "metrics.roc_auc > 0.7"')] = "",
+    order: Annotated[str, typer.Option(help='e.g. "metrics.roc_auc DESC"')] = "attributes.start_time DESC",
+    limit: int = 20,
+) -> None:
+    """Find runs of a model over its experiments, by metric, parameter or tag."""
+    from training import tracking
+
+    found = tracking.find(model, where=where, order=order, limit=limit)
+    if found is None or found.empty:
+        typer.echo(f"no runs of {model} match")
+        return
+    columns = [
+        name
+        for name in ("run_id", "status", "tags.code.commit", "tags.data.version", "metrics.roc_auc", "metrics.rmse")
+        if name in found.columns and found[name].notna().any()
+    ]
+    typer.echo(found[columns].to_string(index=False))
