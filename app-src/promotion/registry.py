@@ -5,12 +5,12 @@ died half-way is never seen here. Every other tag is set in the call that create
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote, urlparse
 
 from release import SemVer
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
+Shape = TypeVar("Shape")
 RECIPE = {
     "interface": "schema.interface",
     "schema": "schema.digest",
@@ -30,6 +31,7 @@ RECIPE = {
     "kind": "model.kind",
     "parameters": "parameters.digest",
 }
+_OURS = {*RECIPE.values(), "lifecycle", "digest", "evaluation.digest", "threshold", "data.digest", "workflow"}
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Version:
     @property
     def semver(self) -> SemVer | None:
         """None while registration has not finished."""
-        return SemVer.parse(self.tags["semver"]) if "semver" in self.tags else None
+        return self._read("semver", SemVer.parse) if "semver" in self.tags else None
 
     @property
     def digest(self) -> str:
@@ -57,12 +59,12 @@ class Version:
     @property
     def threshold(self) -> float | None:
         """Of a binary classifier."""
-        return float(self.tags["threshold"]) if self.tags["threshold"] else None
+        return self._read("threshold", float) if self.tags["threshold"] else None
 
     @property
     def lifecycle(self) -> Lifecycle:
         """Where it stands."""
-        return Lifecycle(self.tags["lifecycle"])
+        return self._read("lifecycle", Lifecycle)
 
     @property
     def rejected(self) -> str:
@@ -73,6 +75,12 @@ class Version:
     def recipe(self) -> Recipe:
         """What decided its number."""
         return Recipe(**{field: self.tags[tag] for field, tag in RECIPE.items()})
+
+    def _read(self, tag: str, shape: Callable[[str], Shape]) -> Shape:
+        try:
+            return shape(self.tags[tag])
+        except ValueError as error:
+            raise Refused(f"{self.model}/{self.number}: somebody set the tag {tag} by hand: {error}") from error
 
 
 @contextmanager
@@ -91,9 +99,10 @@ def _asking(what: str) -> Iterator[None]:
 
 
 class Registry:
-    """The registry at MLFLOW_TRACKING_URI."""
+    """The registry at a tracking server's address; MLFLOW_TRACKING_URI where none is given."""
 
-    def __init__(self) -> None:
+    def __init__(self, address: str | None = None) -> None:
+        self._address = address
         # MLflow waits for minutes before it says that a server is down; a gate should fail closed at once.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -103,7 +112,7 @@ class Registry:
         """MLflow's client; imported late, since that takes seconds."""
         from mlflow import MlflowClient
 
-        return MlflowClient()
+        return MlflowClient(self._address)
 
     def run(self, run_id: str) -> "Run":
         """A run; raises Refused where there is none."""
@@ -114,14 +123,14 @@ class Registry:
         """Every version, finished or not, oldest first; what was created by other means than `register` is left out."""
         with _asking(f"versions of {model}"):
             found = self._pages(f"name = '{model}'")
-        ours = [_version(item) for item in found if set(RECIPE.values()) <= set(item.tags)]
+        ours = [_version(item) for item in found if set(item.tags) >= _OURS]
         return sorted(ours, key=lambda version: int(version.number))
 
     def search(self, condition: str) -> list[Version]:
         """Finished versions of every model, by MLflow's search language (`tags.lifecycle = 'Staging'`)."""
         with _asking(f"search {condition!r}"):
             found = self._pages(condition)
-        return [version for version in map(_version, found) if version.semver is not None]
+        return [version for version in map(_version, found) if version.tags.keys() >= _OURS | {"semver"}]
 
     def _pages(self, condition: str) -> list[Any]:
         found: list[Any] = []
@@ -209,7 +218,9 @@ class Registry:
         import mlflow.artifacts
 
         with _asking(uri):
-            return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(into)))
+            return Path(
+                mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(into), tracking_uri=self._address)
+            )
 
     def flavours(self, run_id: str) -> list[str]:
         """Flavours of the models that the run logged (xgboost, pytorch, tensorflow, …), read and never loaded."""

@@ -1,6 +1,6 @@
 """release.yaml as text: written once, then edited token by token, so that a bump is a diff of the values that moved."""
 
-import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +11,7 @@ from release.spec import UniqueKeys
 from promotion.errors import Refused
 
 Path = tuple[str, ...]
+_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./@:+-]*")
 _TEMPLATE = """\
 # What this environment serves. Promotion writes the values; comments and order are yours and are kept.
 # Undoing the commit that changed this file takes model, code, schema and threshold back together.
@@ -87,8 +88,9 @@ def token(value: str | float | None, style: str | None = None) -> str:
         return "null"
     if isinstance(value, float):
         return repr(value)
-    plain = style is None and value and yaml.safe_load(f"- {value}\n") == [value] and " #" not in value
-    return value if plain else json.dumps(value, ensure_ascii=False)
+    if style is None and _PLAIN.fullmatch(value) and yaml.safe_load(value) == value:
+        return value
+    return str(yaml.safe_dump(value, default_style='"', allow_unicode=True, width=10**9)).rstrip("\n")
 
 
 def _checked(text: str, release: Release) -> str:

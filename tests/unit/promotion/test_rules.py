@@ -1,0 +1,232 @@
+"""Every rule passes, refuses and is inconclusive where it should be; nothing that is missing passes."""
+
+import math
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from typing import Any
+
+import pytest
+from promotion.documents import Approval, Barred, Override
+from promotion.errors import Inconclusive, Refused
+from promotion.gate import Judgement
+from promotion.holdout import Parity
+from promotion.lifecycle import Lifecycle
+from promotion.paired import Paired
+from promotion.policy import Environment, Rules
+from promotion.rules import Evidence, Standing, Verdict, judge, repository_of, worst
+from release import SemVer
+from training.report import Interval, Period, Report, Slice
+
+DIGEST = "sha256:" + "a" * 64
+SLICES = "roc_auc of every carrier (value)"
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+RULES = Rules.model_validate(
+    {
+        "images": ["ghcr.io/plumbline/model-server"],
+        "metrics": [{"metric": "roc_auc", "bound": "low", "min": 0.6}, {"metric": "log_loss", "max": 0.6}],
+        "beats_baseline": "log_loss",
+        "champion": {"metric": "log_loss", "margin": 0.01},
+        "slices": [{"column": "carrier", "metric": "roc_auc", "min": 0.55, "min_rows": 100}],
+        "latency_p95_ms": 5,
+        "size_mb": 5,
+        "parity": {"max_abs_difference": 1e-5},
+        "card": ["owner"],
+    }
+)
+STAGING = Environment(lifecycle=Lifecycle.STAGING)
+PRODUCTION = Environment(lifecycle=Lifecycle.PRODUCTION, approval=True, after="staging")
+
+
+def at(value: float, spread: float = 0.01) -> Interval:
+    return Interval(value=value, low=value - spread, high=value + spread)
+
+
+def part(value: str, auc: float, rows: int = 200) -> Slice:
+    return Slice(column="carrier", value=value, rows=rows, metrics={"roc_auc": at(auc)})
+
+
+REPORT = Report(
+    model="toy",
+    metrics={"roc_auc": at(0.7), "log_loss": at(0.5)},
+    baseline={"log_loss": at(0.6)},
+    slices=(part("UA", 0.7), part("DL", 0.6), part("tiny", 0.1, rows=3)),
+    threshold=0.5,
+    train=Period(first=date(2013, 1, 1), last=date(2013, 8, 31), rows=10),
+    test=Period(first=date(2013, 9, 1), last=date(2013, 12, 31), rows=10),
+)
+EVIDENCE = Evidence(
+    report=REPORT,
+    recomputed={"roc_auc": 0.7, "log_loss": 0.5},
+    parity=Parity(1e-7, 10_000),
+    p95_ms=0.1,
+    bytes=1_000_000,
+    card={"owner": "Ada"},
+    card_rendered=True,
+    code_dirty=False,
+    integrity="",
+)
+STANDING = Standing(
+    version=SemVer(1, 1, 0),
+    lifecycle=Lifecycle.NONE,
+    rejected="",
+    barred=None,
+    approval=None,
+    digest=DIGEST,
+    image="ghcr.io/plumbline/model-server:1@" + DIGEST,
+    by_pull_request=False,
+    served=SemVer(1, 0, 0),
+    served_before="",
+    again="",
+    after_done=True,
+    champion=Paired(0.5, 0.5, 0.0, 0.005),
+)
+BARRED = Barred(model="toy", version="v1.1.0", digest=DIGEST, metric="error-rate", reason="20 % of 5xx", at=NOW)
+APPROVAL = Approval(model="toy", version="v1.1.0", digest=DIGEST, by="Ada", reason="fine", at=NOW)
+FOREIGN = APPROVAL.model_copy(update={"digest": "sha256:" + "b" * 64})
+
+
+def report(**changes: Any) -> Report:
+    return REPORT.model_copy(update=changes)
+
+
+def metrics(**values: float) -> Report:
+    return report(metrics=REPORT.metrics | {name: at(value) for name, value in values.items()})
+
+
+def verdicts(evidence: Evidence, standing: Standing, environment: Environment = STAGING) -> dict[str, Verdict]:
+    return {
+        verdict.rule: verdict for verdict in judge(RULES, environment, evidence, standing) if verdict.outcome != "pass"
+    }
+
+
+def test_a_good_version_passes_every_rule() -> None:
+    assert verdicts(EVIDENCE, STANDING) == {}
+    assert verdicts(EVIDENCE, replace(STANDING, champion=None, served=None)) == {}, "the first release"
+    in_staging = replace(STANDING, lifecycle=Lifecycle.STAGING, approval=APPROVAL)
+    assert verdicts(EVIDENCE, in_staging, PRODUCTION) == {}
+
+
+@pytest.mark.parametrize(
+    ("change", "rule", "outcome"),
+    [
+        ({"integrity": "model.onnx changed"}, "digest and signature", "refused"),
+        ({"report": metrics(roc_auc=0.605)}, "roc_auc (low)", "refused"),
+        ({"report": metrics(roc_auc=math.nan)}, "roc_auc (low)", "inconclusive"),
+        ({"report": metrics(log_loss=math.inf)}, "log_loss (value)", "inconclusive"),
+        ({"report": report(metrics={"log_loss": at(0.5)})}, "roc_auc (low)", "inconclusive"),
+        ({"report": metrics(log_loss=0.595)}, "beats baseline (log_loss)", "refused"),
+        ({"report": report(baseline={})}, "beats baseline (log_loss)", "inconclusive"),
+        (
+            {"report": REPORT.model_copy(update={"baseline": {"log_loss": at(math.nan)}})},
+            "beats baseline (log_loss)",
+            "inconclusive",
+        ),
+        ({"recomputed": {"roc_auc": 0.6, "log_loss": 0.5}}, "roc_auc recomputed", "refused"),
+        ({"recomputed": {"roc_auc": math.nan, "log_loss": 0.5}}, "roc_auc recomputed", "inconclusive"),
+        ({"recomputed": {"other": 1.0}}, "recomputed", "inconclusive"),
+        ({"report": report(test=REPORT.train)}, "tested after training", "refused"),
+        (
+            {"report": REPORT.model_copy(update={"slices": (part("UA", 0.5),)})},
+            "roc_auc of every carrier (value)",
+            "refused",
+        ),
+        (
+            {"report": REPORT.model_copy(update={"slices": (part("UA", math.nan),)})},
+            "roc_auc of every carrier (value)",
+            "inconclusive",
+        ),
+        ({"report": report(slices=())}, SLICES, "inconclusive"),
+        ({"p95_ms": 5.1}, "one row, p95 (ms)", "refused"),
+        ({"bytes": 5_000_001}, "size (MB)", "refused"),
+        ({"parity": Parity(2e-5, 10_000)}, "ONNX parity on 10,000 rows", "refused"),
+        ({"parity": Parity(math.nan, 10_000)}, "ONNX parity on 10,000 rows", "inconclusive"),
+        ({"card": {"owner": "  "}}, "model card", "refused"),
+        ({"card_rendered": False}, "model card", "refused"),
+        ({"code_dirty": True}, "code committed", "refused"),
+    ],
+)
+def test_evidence(change: dict[str, Any], rule: str, outcome: str) -> None:
+    found = verdicts(replace(EVIDENCE, **change), STANDING)
+    assert found[rule].outcome == outcome
+    assert found[rule].fix, "says what to do"
+
+
+@pytest.mark.parametrize(
+    ("change", "rule", "outcome"),
+    [
+        ({"barred": BARRED}, "not barred", "refused"),
+        ({"rejected": "error-rate"}, "not barred", "refused"),
+        ({"lifecycle": Lifecycle.ARCHIVED, "rejected": "x"}, "life cycle", "refused"),
+        ({"served_before": "b" * 40}, "moves forward", "refused"),
+        ({"served": SemVer(1, 2, 0)}, "moves forward", "refused"),
+        ({"champion": Paired(0.52, 0.5, 0.02, 0.03)}, "not worse than champion (log_loss)", "refused"),
+        ({"champion": Paired(0.5, 0.5, 0.0, math.nan)}, "not worse than champion (log_loss)", "inconclusive"),
+        ({"champion": Inconclusive("down")}, "not worse than champion (log_loss)", "inconclusive"),
+        ({"champion": Refused("tampered")}, "not worse than champion (log_loss)", "inconclusive"),
+        ({"image": "docker.io/evil/model-server@" + DIGEST}, "image", "refused"),
+        ({"image": "ghcr.io/plumbline/model-server-evil@" + DIGEST}, "image", "refused"),
+    ],
+)
+def test_standing(change: dict[str, Any], rule: str, outcome: str) -> None:
+    found = verdicts(EVIDENCE, replace(STANDING, **change))
+    assert found[rule].outcome == outcome
+    assert found[rule].fix
+
+
+@pytest.mark.parametrize(
+    ("change", "rules"),
+    [
+        ({}, {"life cycle", "approval"}),
+        ({"lifecycle": Lifecycle.STAGING}, {"approval"}),
+        ({"lifecycle": Lifecycle.STAGING, "by_pull_request": True}, set()),
+        ({"lifecycle": Lifecycle.ARCHIVED, "approval": APPROVAL}, set()),
+        ({"lifecycle": Lifecycle.STAGING, "approval": APPROVAL, "after_done": False}, {"served in staging first"}),
+        (
+            {"lifecycle": Lifecycle.STAGING, "approval": FOREIGN},
+            {"approval"},
+        ),
+        ({"lifecycle": Lifecycle.STAGING, "approval": APPROVAL.model_copy(update={"version": "v1.0.0"})}, {"approval"}),
+    ],
+)
+def test_production(change: dict[str, Any], rules: set[str]) -> None:
+    assert set(verdicts(EVIDENCE, replace(STANDING, **change), PRODUCTION)) == rules
+
+
+def test_a_written_reason_opens_what_was_closed() -> None:
+    override = Override(by="Ada", reason="the metric was wrong", at=NOW)
+    opened = replace(STANDING, barred=BARRED.model_copy(update={"override": override}), rejected="error-rate")
+    assert verdicts(EVIDENCE, opened) == {}
+    assert verdicts(EVIDENCE, replace(STANDING, served_before="b" * 40, again="fixed downstream")) == {}
+
+
+def test_the_worst_verdict_counts() -> None:
+    one, two, three = (Verdict("r", "v", "l", outcome) for outcome in ("pass", "inconclusive", "refused"))
+    assert (worst((one,)), worst((one, two)), worst((one, two, three))) == ("pass", "inconclusive", "refused")
+
+
+def test_a_report_says_no_in_the_right_way() -> None:
+    def judgement(*found: Verdict) -> Judgement:
+        return Judgement("toy", "v1.1.0", DIGEST, "staging", "", "", DIGEST, found)
+
+    passed, missing, refused = (
+        Verdict("rule | one", "v\n", "l", outcome, "do this") for outcome in ("pass", "inconclusive", "refused")
+    )
+    judgement(passed).require()
+    with pytest.raises(Inconclusive):
+        judgement(passed, missing).require()
+    with pytest.raises(Refused, match="rule"):
+        judgement(passed, missing, refused).require()
+    assert judgement(passed).sha256() != judgement(missing).sha256()
+    assert "| rule / one | v     | l     | pass    |" in judgement(passed).table()
+
+
+@pytest.mark.parametrize(
+    ("image", "repository"),
+    [
+        ("a.io/x/y@sha256:1", "a.io/x/y"),
+        ("a.io:5000/x/y:1.0@sha256:1", "a.io:5000/x/y"),
+        ("a.io:5000/x@sha256:1", "a.io:5000/x"),
+    ],
+)
+def test_repositories(image: str, repository: str) -> None:
+    assert repository_of(image) == repository
