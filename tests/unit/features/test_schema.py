@@ -4,11 +4,10 @@ import math
 
 import numpy as np
 import pytest
+from features import ModelSchema, Output, SchemaField, View
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
-
-from features import ModelSchema, Output, SchemaField, View
 
 FIELDS = (
     SchemaField(name="distance", type="number", description="How far", example=1.5, unit="mi"),

@@ -1,0 +1,71 @@
+"""`python -m serving`: one worker process on uvicorn with uvloop and httptools."""
+
+import asyncio
+import signal
+import sys
+from types import FrameType
+
+import uvicorn
+
+from serving.app import create_app
+from serving.keys import read_keys
+from serving.logs import log, set_up
+from serving.metrics import Metrics
+from serving.server import Server
+from serving.settings import SettingsError, load_settings
+
+
+class _Uvicorn(uvicorn.Server):
+    """Keeps answering for a while after the first SIGTERM, until no gateway sends requests here any more."""
+
+    def __init__(self, config: uvicorn.Config, server: Server, drain_seconds: float) -> None:
+        super().__init__(config)
+        self._server, self._drain_seconds = server, drain_seconds
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Unready first; a second signal, or Ctrl-C, closes at once."""
+        if self._server.draining or sig == signal.SIGINT:
+            super().handle_exit(sig, frame)
+            return
+        self._server.drain()
+        log.info("draining: unready now, closing in %g s", self._drain_seconds)
+        asyncio.get_running_loop().call_later(self._drain_seconds, lambda: super(_Uvicorn, self).handle_exit(sig, None))
+
+
+def main() -> None:
+    """Serve until told to stop; exits with 2 and a line for each setting that is wrong."""
+    try:
+        settings = load_settings()
+        keyring = None if settings.api_keys_file is None else read_keys(settings.api_keys_file)
+    except SettingsError as error:
+        sys.exit(_refuse(error))
+    buffer = set_up(settings.log_level)
+    if keyring is None:
+        log.warning("SERVING_API_KEYS_FILE is not set: every caller is let in")
+    server = Server(settings, Metrics(), buffer)
+    config = uvicorn.Config(
+        create_app(server, keyring),
+        host=settings.host,
+        port=settings.port,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=settings.shutdown_seconds,
+    )
+    try:
+        _Uvicorn(config, server, settings.drain_seconds).run()
+    finally:
+        buffer.close()
+
+
+def _refuse(error: SettingsError) -> int:
+    print(error, file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,167 @@
+"""The request model of one served model, built from its schema.json: strict types, bounds and unknown fields refused.
+
+Bodies are validated straight from their bytes, once, by pydantic. A rejected body is turned into the problem that
+names the field (`serving.errors`). The JSON schemas of the same validators become the OpenAPI document.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Annotated, Any, Literal, NotRequired
+
+from features import ModelSchema, SchemaField
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
+from pydantic_core import from_json
+
+# pydantic asks for this one on Python 3.11, where typing's own keeps no record of NotRequired.
+from typing_extensions import TypedDict
+
+from serving.errors import FieldError, from_pydantic, invalid
+
+Row = dict[str, Any]
+FLOAT32_MAX = 3.4028234663852886e38
+"""What fits the model's input; a larger number would become an infinity."""
+EXACT_INTEGER = 2**53
+"""What JSON numbers carry without loss (RFC 8259, section 6)."""
+MAX_TEXT = 256
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Contract:
+    """The validators of a model's requests."""
+
+    def __init__(self, schema: ModelSchema, max_rows: int) -> None:
+        self.schema = schema
+        self.max_rows = max_rows
+        self.columns = tuple(field.name for field in schema.fields)
+        features = features_type(schema.fields)
+        rows = Annotated[list[features], Field(min_length=1, max_length=max_rows)]  # type: ignore[valid-type]
+        self.single_body: type[BaseModel] = create_model("PredictRequest", __base__=_Strict, features=(features, ...))
+        self.rows_body: type[BaseModel] = create_model("RowsRequest", __base__=_Strict, rows=(rows, ...))
+        self._named_rows = TypeAdapter(rows).validator.validate_python
+        self._single = TypeAdapter(_wrapped("Single", features=features)).validator.validate_json
+        self._rows = TypeAdapter(_wrapped("Rows", rows=rows)).validator.validate_json
+        self._matrix = lru_cache(maxsize=32)(self._matrix_validator)
+        self._canonical = self._matrix(self.columns).validate_json
+
+    def one(self, body: bytes) -> Row:
+        """The fields of `{"features": {…}}`; raises Problem."""
+        try:
+            return self._single(body)["features"]  # type: ignore[no-any-return]
+        except ValidationError as error:
+            raise from_pydantic(error) from error
+
+    def batch(self, body: bytes) -> list[Row]:
+        """The rows of `{"rows": [{…}]}` or of `{"columns": […], "data": [[…]]}`; raises Problem."""
+        start = body.lstrip()[:12]
+        if b'"rows"' not in start:
+            try:  # the matrix with the columns as the schema has them: read once, like rows
+                return self._named(self.columns, self._canonical(body)["data"])
+            except ValidationError:
+                if not start.startswith(b'{"rows') and (rows := self._any_matrix(body)) is not None:
+                    return rows
+        try:
+            return self._rows(body)["rows"]  # type: ignore[no-any-return]
+        except ValidationError as error:
+            raise from_pydantic(error) from error
+
+    def rows(self, rows: list[Row]) -> list[Row]:
+        """The same checks for rows that did not come as JSON; raises Problem."""
+        try:
+            return self._named_rows(rows)  # type: ignore[no-any-return]
+        except ValidationError as error:
+            raise from_pydantic(error) from error
+
+    def _any_matrix(self, body: bytes) -> list[Row] | None:
+        """The rows of a matrix with columns in any order; None if the body is not of the matrix form."""
+        try:
+            document = from_json(body)
+        except ValueError:
+            return None
+        if not isinstance(document, dict) or "rows" in document or not {"columns", "data"} & document.keys():
+            return None
+        columns = document.get("columns")
+        expected = f"an array of the model's fields: {', '.join(self.columns)}"
+        if not isinstance(columns, list) or not all(isinstance(name, str) for name in columns):
+            raise invalid([FieldError("columns", "is not an array of names", expected)])
+        wrong = [
+            FieldError(f"columns.{name}", "is not known", expected) for name in columns if name not in self.columns
+        ]
+        missing = {field.name for field in self.schema.fields if field.required} - set(columns)
+        wrong += [FieldError(f"columns.{name}", "is missing", expected) for name in sorted(missing)]
+        if len(set(columns)) != len(columns):
+            wrong.append(FieldError("columns", "names a field twice", expected))
+        if wrong:
+            raise invalid(wrong)
+        try:
+            return self._named(columns, self._matrix(tuple(columns)).validate_python(document)["data"])
+        except ValidationError as error:
+            raise from_pydantic(error) from error
+
+    def _matrix_validator(self, columns: tuple[str, ...]) -> Any:
+        """Of rows that are arrays with one value for each of `columns`."""
+        fields = {field.name: field for field in self.schema.fields}
+        values: Any = tuple(_optional(fields[name]) for name in columns)
+        literals: Any = tuple(Literal[name] for name in columns)
+        # A strict tuple would refuse the lists that JSON has; what stands in it stays strict.
+        row: Any = Annotated[tuple.__class_getitem__(values), Field(strict=False)]
+        names: Any = Annotated[tuple.__class_getitem__(literals), Field(strict=False)]
+        data: Any = Annotated[list[row], Field(min_length=1, max_length=self.max_rows)]
+        return TypeAdapter(_wrapped("Matrix", columns=names, data=data)).validator
+
+    @staticmethod
+    def _named(columns: Sequence[str], data: list[tuple[Any, ...]]) -> list[Row]:
+        return [dict(zip(columns, row, strict=True)) for row in data]
+
+    def matrix_schema(self) -> dict[str, Any]:
+        """The JSON schema of the matrix form, for OpenAPI."""
+        row = {"type": "array", "minItems": 1, "items": {"type": ["number", "string", "null"]}}
+        return {
+            "type": "object",
+            "title": "MatrixRequest",
+            "additionalProperties": False,
+            "required": ["columns", "data"],
+            "properties": {
+                "columns": {"type": "array", "items": {"enum": list(self.columns)}, "uniqueItems": True},
+                "data": {"type": "array", "minItems": 1, "maxItems": self.max_rows, "items": row},
+            },
+        }
+
+
+def features_type(fields: Sequence[SchemaField]) -> Any:
+    """A TypedDict of these fields: required ones must stand, others may be absent or null."""
+    annotations = {
+        field.name: _value(field) if field.required else NotRequired[_optional(field)]  # type: ignore[misc]
+        for field in fields
+    }
+    return _wrapped("Features", **annotations)
+
+
+def _wrapped(name: str, **annotations: Any) -> Any:
+    kind: Any = TypedDict(name, annotations)  # type: ignore[misc]
+    kind.__pydantic_config__ = ConfigDict(extra="forbid", strict=True)
+    return kind
+
+
+def _optional(field: SchemaField) -> Any:
+    return _value(field) if field.required else _value(field) | None
+
+
+def _value(field: SchemaField) -> Any:
+    """The strict type of one field, with the bounds that keep it inside the model's float32 input."""
+    described: dict[str, Any] = {"description": _description(field), "examples": [field.example]}
+    if field.type == "category":
+        return Annotated[str, Field(min_length=1, max_length=MAX_TEXT, **described)]
+    limit = EXACT_INTEGER if field.type == "integer" else FLOAT32_MAX
+    low = -limit if field.minimum is None else field.minimum
+    high = limit if field.maximum is None else field.maximum
+    if field.type == "integer":
+        return Annotated[int, Field(ge=int(low), le=int(high), **described)]
+    return Annotated[float, Field(ge=low, le=high, allow_inf_nan=False, **described)]
+
+
+def _description(field: SchemaField) -> str:
+    unit = f" ({field.unit})" if field.unit else ""
+    return f"{field.description}{unit}"

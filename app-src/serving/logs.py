@@ -1,0 +1,104 @@
+"""JSON log lines that a request never waits for: they gather in memory and a thread of their own writes them."""
+
+import logging
+import sys
+import threading
+import time
+from collections import deque
+from typing import Any
+
+from pydantic_core import to_json
+
+log = logging.getLogger("serving")
+_CAPACITY = 50_000
+_FLUSH_SECONDS = 0.1
+
+
+class LogBuffer(logging.Handler):
+    """Collects lines; `start` begins to write them to stdout, `close` writes what is left.
+
+    Where stdout is blocked, lines beyond 50,000 are dropped, and a line says how many.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lines: deque[bytes] = deque(maxlen=_CAPACITY)
+        self._appended = 0
+        self._written = 0
+        self._stop = threading.Event()
+        self._writing = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+
+    def write(self, line: bytes) -> None:
+        """Add one line that is JSON already, without its end."""
+        self._appended += 1
+        self._lines.append(line)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Add a record of the logging module."""
+        entry: dict[str, Any] = {
+            "at": timestamp(record.created),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if request_id := getattr(record, "request_id", None):
+            entry["request_id"] = request_id
+        if record.exc_info:
+            entry["exception"] = logging.Formatter().formatException(record.exc_info)
+        self.write(to_json(entry, fallback=str))
+
+    def start(self) -> None:
+        """Begin to write in the background."""
+        self._thread.start()
+
+    def flush(self) -> None:
+        """Write what has gathered, in the caller's thread."""
+        with self._writing:
+            lines = []
+            while self._lines:
+                lines.append(self._lines.popleft())
+            self._written += len(lines)
+            if (lost := self._appended - self._written - len(self._lines)) > 0:
+                self._written += lost
+                lines.append(to_json({"at": timestamp(), "level": "warning", "message": f"{lost} log lines dropped"}))
+            if lines:
+                sys.stdout.buffer.write(b"\n".join(lines) + b"\n")
+                sys.stdout.buffer.flush()
+
+    def close(self) -> None:
+        """Stop the thread and write the rest."""
+        self._stop.set()
+        self.flush()
+        super().close()
+
+    def _run(self) -> None:
+        while not self._stop.wait(_FLUSH_SECONDS):
+            self.flush()
+
+
+def set_up(level: str) -> LogBuffer:
+    """Send every logger's lines through a new buffer."""
+    buffer = LogBuffer()
+    logging.basicConfig(level=level, handlers=[buffer], force=True)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    buffer.start()
+    return buffer
+
+
+def timestamp(seconds: float | None = None) -> str:
+    """RFC 3339 in UTC with milliseconds."""
+    now = time.time() if seconds is None else seconds
+    whole = int(now)
+    return f"{_second(whole)}.{int((now - whole) * 1000):03d}Z"
+
+
+_last: tuple[int, str] = (0, "")
+
+
+def _second(whole: int) -> str:
+    """A second as text; kept, since thousands of lines share it."""
+    global _last
+    if _last[0] != whole:
+        _last = whole, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole))
+    return _last[1]

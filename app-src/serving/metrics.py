@@ -1,0 +1,86 @@
+"""What Prometheus reads. Every series of a model carries `model`, `version` and `role` (stable, canary, …)."""
+
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client.metrics import MetricWrapperBase
+
+M = TypeVar("M", bound=MetricWrapperBase)
+MODEL = ("model", "version", "role")
+# Fit for a limit of 50 ms: fine below it, with edges at the limits that alerts and analyses ask for.
+LATENCY = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.25, 0.5, 1, 5)
+SCORES = tuple(i / 20 for i in range(1, 20))
+ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+
+
+class Metrics:
+    """All series of one server process, bound to its release once it is known, so that a request only adds."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        registry = self.registry
+        self.load_failed = Counter(
+            "serving_model_load_failed", "Loads of the release that failed", (*MODEL, "reason"), registry=registry
+        )
+        self.ready = Gauge("serving_ready", "1 while the server is ready for traffic", MODEL, registry=registry)
+        self.info = Gauge(
+            "serving_model_info", "What is served", (*MODEL, "digest", "batching", "cache"), registry=registry
+        )
+        self.start_seconds = Gauge(
+            "serving_start_seconds", "Time of each step from process start to ready", ("step",), registry=registry
+        )
+        self.requests = Counter(
+            "serving_requests", "Answered requests by route and status", (*MODEL, "route", "status"), registry=registry
+        )
+        self.latency = Histogram(
+            "serving_request_seconds",
+            "Time from the request's head to its answer",
+            (*MODEL, "route"),
+            buckets=LATENCY,
+            registry=registry,
+        )
+        self.in_flight = Gauge("serving_in_flight_requests", "Requests being answered", MODEL, registry=registry)
+        self.queue_depth = Gauge("serving_queue_rows", "Rows that wait for the model", MODEL, registry=registry)
+        self.batch_rows = Histogram(
+            "serving_batch_rows", "Rows that the model was given at once", MODEL, buckets=ROWS, registry=registry
+        )
+        self.cache = Counter(
+            "serving_cache_lookups",
+            "Response cache, by layer and result",
+            (*MODEL, "layer", "result"),
+            registry=registry,
+        )
+        self.breaker = Gauge("serving_redis_breaker_state", "0 closed, 1 half-open, 2 open", MODEL, registry=registry)
+        self.redis_failures = Counter(
+            "serving_redis_failures", "Calls that failed or were bypassed, by use", (*MODEL, "use"), registry=registry
+        )
+        self.log_dropped = Counter(
+            "serving_prediction_log_dropped", "Predictions that were not logged", MODEL, registry=registry
+        )
+        self.log_written = Counter(
+            "serving_prediction_log_written", "Predictions that reached the stream", MODEL, registry=registry
+        )
+        self.unknown = Counter(
+            "serving_unknown_categories", "Values that training did not see", (*MODEL, "field"), registry=registry
+        )
+        self.online = Counter(
+            "serving_online_features", "Views filled in from the store", (*MODEL, "view", "result"), registry=registry
+        )
+        self.scores = Histogram(
+            "serving_prediction_score", "What was predicted", MODEL, buckets=SCORES, registry=registry
+        )
+        self.labels: Mapping[str, str] = dict.fromkeys(MODEL, "")
+
+    def bind(self, model: str, version: str, role: str) -> None:
+        """Say whose series these are from now on."""
+        self.labels = {"model": model, "version": version, "role": role}
+
+    def of(self, metric: M, **labels: str) -> M:
+        """The child of `metric` that carries the release's labels and these."""
+        return metric.labels(**self.labels, **labels)
+
+    def watch(self, metric: Gauge, value: Callable[[], float]) -> None:
+        """Let a gauge be read when it is scraped."""
+        self.of(metric).set_function(value)
