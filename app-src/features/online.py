@@ -100,7 +100,7 @@ class OnlineReader:
                     found.append((index, view, key))
         return found
 
-    def values(self, view: View, document: bytes | None, now: float) -> dict[str, Value]:
+    def values(self, view: View, document: bytes | str | None, now: float) -> dict[str, Value]:
         """The values of a stored document; empty where there is none, it is too old, or it is not of the schema."""
         if document is None:
             return {}

@@ -11,7 +11,8 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
 from serving.edge import Edge
-from serving.errors import Problem
+from serving.errors import MEDIA_TYPE, Problem
+from serving.http import CONTEXT, Endpoint
 from serving.keys import Keyring
 from serving.openapi import add_hot_routes
 from serving.server import Server
@@ -38,17 +39,18 @@ def create_app(server: Server, keyring: Keyring | None) -> Edge:
         lifespan=lifespan,
         redoc_url=None,
         redirect_slashes=False,
-        exception_handlers={HTTPException: _as_problem},
+        exception_handlers={HTTPException: _as_problem, Problem: _as_problem},
     )
-    # First, so that the router finds them first.
+    # The edge calls the hot ones without FastAPI's layers; as routes they also give 405 and their paths.
+    hot: dict[str, Endpoint] = {
+        "/v1/predict": Predict(server),
+        "/v1/predict/batch": PredictBatch(server),
+        "/v1/feedback": Feedback(server),
+    }
     infer = Infer(server)
-    app.router.routes[:0] = [
-        Route("/v1/predict", Predict(server), methods=["POST"]),
-        Route("/v1/predict/batch", PredictBatch(server), methods=["POST"]),
-        Route("/v1/feedback", Feedback(server), methods=["POST"]),
-        Route("/v2/models/{model}/infer", infer, methods=["POST"]),
-        Route("/v2/models/{model}/versions/{version}/infer", infer, methods=["POST"]),
-    ]
+    paths = ("/v2/models/{model}/infer", "/v2/models/{model}/versions/{version}/infer")
+    app.router.routes[:0] = [Route(path, endpoint, methods=["POST"]) for path, endpoint in hot.items()]
+    app.router.routes[:0] = [Route(path, infer, methods=["POST"]) for path in paths]
     _add_health(app, server)
     _add_models(app, server)
 
@@ -59,14 +61,17 @@ def create_app(server: Server, keyring: Keyring | None) -> Edge:
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]
-    return Edge(app, server, keyring)
+    return Edge(app, hot, server, keyring)
 
 
-async def _as_problem(_: Request, error: Exception) -> Response:
-    """Starlette's own refusals (404, 405) as problems, which the edge sends."""
-    assert isinstance(error, HTTPException)  # noqa: S101 - registered for nothing else
-    headers = {name.lower(): value for name, value in (error.headers or {}).items()}
-    raise Problem(error.status_code, str(error.detail), headers=headers)
+async def _as_problem(request: Request, error: Exception) -> Response:
+    """Answer this server's problems, and Starlette's own refusals (404, 405)."""
+    if isinstance(error, HTTPException):
+        headers = {name.lower(): value for name, value in (error.headers or {}).items()}
+        error = Problem(error.status_code, str(error.detail), headers=headers)
+    assert isinstance(error, Problem)  # noqa: S101 - registered for nothing else
+    body = error.body(request.scope[CONTEXT].request_id)
+    return Response(body, error.status, error.headers, MEDIA_TYPE.decode())
 
 
 def _add_health(app: FastAPI, server: Server) -> None:

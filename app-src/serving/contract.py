@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Annotated, Any, Literal, NotRequired
 
 from features import ModelSchema, SchemaField
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model, with_config
 from pydantic_core import from_json
 
 # pydantic asks for this one on Python 3.11, where typing's own keeps no record of NotRequired.
@@ -132,17 +132,13 @@ class Contract:
 
 def features_type(fields: Sequence[SchemaField]) -> Any:
     """A TypedDict of these fields: required ones must stand, others may be absent or null."""
-    annotations = {
-        field.name: _value(field) if field.required else NotRequired[_optional(field)]  # type: ignore[misc]
-        for field in fields
-    }
+    annotations = {field.name: _value(field) if field.required else NotRequired[_optional(field)] for field in fields}
     return _wrapped("Features", **annotations)
 
 
 def _wrapped(name: str, **annotations: Any) -> Any:
-    kind: Any = TypedDict(name, annotations)  # type: ignore[misc]
-    kind.__pydantic_config__ = ConfigDict(extra="forbid", strict=True)
-    return kind
+    kind = TypedDict(name, annotations)  # type: ignore[misc]
+    return with_config(ConfigDict(extra="forbid", strict=True))(kind)
 
 
 def _optional(field: SchemaField) -> Any:

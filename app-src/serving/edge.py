@@ -2,14 +2,14 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_json
 
 from serving import ids
 from serving.errors import MEDIA_TYPE, FieldError, Problem
-from serving.http import CONTEXT, Context, Message, Receive, Scope, Send
+from serving.http import CONTEXT, Context, Endpoint, Message, Receive, Scope, Send
 from serving.keys import Keyring
 from serving.limits import Limiter
 from serving.logs import log, timestamp
@@ -25,8 +25,8 @@ _OTHER = "other"
 class Edge:
     """Wraps the application; every answer of the server leaves through it."""
 
-    def __init__(self, app: Any, server: "Server", keyring: Keyring | None) -> None:
-        self._app, self._server, self._keyring = app, server, keyring
+    def __init__(self, app: Any, hot: Mapping[str, Endpoint], server: "Server", keyring: Keyring | None) -> None:
+        self._app, self._hot, self._server, self._keyring = app, hot, server, keyring
         self._limiters: dict[str, Limiter] = {}
         self._counters: dict[tuple[str, int], tuple[Callable[[], None], Callable[[float], None]]] = {}
         self._bound: object = None
@@ -53,10 +53,12 @@ class Edge:
 
         server = self._server
         server.in_flight += 1
+        path = scope["path"]
+        endpoint = self._hot.get(path) if scope["method"] == "POST" else None
         try:
-            if self._keyring is not None and scope["path"].startswith(_PROTECTED):
+            if self._keyring is not None and path.startswith(_PROTECTED):
                 await self._admit(context, self._keyring)
-            await self._app(scope, receive, answer)
+            await (endpoint or self._app)(scope, receive, answer)
         except Problem as problem:
             await _send_problem(answer, problem, request_id)
         except Exception:
@@ -66,7 +68,8 @@ class Edge:
             await _send_problem(answer, Problem(500, "the server failed; its log has the request id"), request_id)
         finally:
             server.in_flight -= 1
-            self._record(scope, context, status, time.perf_counter() - started)
+            route = path if endpoint else getattr(scope.get("route") or scope.get("endpoint"), "path", _OTHER)
+            self._record(scope, route, request_id, status, time.perf_counter() - started)
 
     async def _admit(self, context: Context, keyring: Keyring) -> None:
         """Let a known caller in while its rate lasts; raises Problem 401 or 429."""
@@ -96,8 +99,7 @@ class Edge:
                 headers={"retry-after": str(max(1, math.ceil(wait)))},
             )
 
-    def _record(self, scope: Scope, context: Context, status: int, seconds: float) -> None:
-        route = getattr(scope.get("route"), "path", _OTHER)
+    def _record(self, scope: Scope, route: str, request_id: str, status: int, seconds: float) -> None:
         if self._bound is not self._server.metrics.labels:  # the release became known
             self._counters.clear()
             self._bound = self._server.metrics.labels
@@ -113,10 +115,10 @@ class Edge:
         path = scope["path"]
         if self._write is None or (path.startswith(_QUIET) and status < 400):
             return
-        # The route is of this program's own text, the id was checked; a path of a caller is encoded.
-        shown = f'"{route}"' if route is not _OTHER else to_json(path[:256]).decode()
+        # A hot path is this program's own text and the id was checked; any other path of a caller is encoded.
+        shown = f'"{route}"' if route is path else to_json(path[:256]).decode()
         self._write(
-            f'{{"at":"{timestamp()}","level":"info","logger":"access","request_id":"{context.request_id}",'
+            f'{{"at":"{timestamp()}","level":"info","logger":"access","request_id":"{request_id}",'
             f'"method":"{scope["method"]}","path":{shown},"status":{status},"ms":{seconds * 1000:.3f}}}'.encode()
         )
 

@@ -141,10 +141,12 @@ class Server:
         metrics.of(
             metrics.info, digest=spec.artifact.digest, batching=described["batching"], cache=described["cache"]
         ).set(1)
-        for name, seconds in self._steps.seconds.items():
+        for name, seconds in [*self._steps.seconds.items(), ("total", self._steps.total)]:
             metrics.start_seconds.labels(step=name).set(seconds)
         shown = ", ".join(f"{name} {seconds:.3f} s" for name, seconds in self._steps.seconds.items())
-        log.info("ready: %s %s; %s; %s", engine.release.model, spec.version, shown, described)
+        log.info(
+            "ready: %s %s in %.3f s (%s); %s", engine.release.model, spec.version, self._steps.total, shown, described
+        )
 
     def _failed(self, reason: str, error: Exception) -> None:
         self.reason = f"{reason}: {error}"
@@ -164,8 +166,12 @@ class Steps:
         """A step has ended."""
         now = time.time()
         self.seconds[name] = self.seconds.get(name, 0.0) + now - self._last
-        self.seconds["total"] = now - self._began
         self._last = now
+
+    @property
+    def total(self) -> float:
+        """Seconds from the start of the process to the last step's end."""
+        return self._last - self._began
 
 
 def process_start() -> float:

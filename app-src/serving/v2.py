@@ -60,6 +60,9 @@ _REQUEST = TypeAdapter(InferRequest)
 class Infer:
     """POST /v2/models/{model}[/versions/{version}]/infer."""
 
+    path = "/v2/models/{model}/infer"
+    """What its metrics are labelled with, with or without a version in the path."""
+
     def __init__(self, server: Server) -> None:
         self._server, self._limit = server, server.settings.max_body_bytes
 
