@@ -1,0 +1,64 @@
+"""`python -m harness up|down`: a Kubernetes for the cluster tests, or none. Needs root on a Debian machine."""
+
+import os
+import subprocess
+import sys
+
+from harness import control_plane, images, node, pki, platform, repositories
+from harness.binaries import binaries
+from harness.kubectl import Kubectl
+from harness.progress import Progress
+from harness.settings import KUBECONFIG, STATE
+from harness.teardown import down
+
+_DEBIAN = ["containerd", "runc", "containernetworking-plugins", "conntrack", "iptables", "iproute2"]
+_DEBIAN += ["mmdebstrap", "buildah", "docker-registry", "git", "curl"]
+
+
+def up() -> None:
+    """Build what is missing, start everything, wait until Argo CD says Synced and Healthy; clean up after a failure."""
+    if os.geteuid() != 0:
+        raise SystemExit("a cluster needs root: network interfaces, mounts and firewall rules are made")
+    _install_packages()
+    programs = binaries()
+    down()
+    STATE.mkdir(parents=True)
+    progress = Progress()
+    kubectl = Kubectl(programs["kubectl"])
+    steps = (
+        ("certificates", pki.create),
+        ("network bridge", node.create_bridge),
+        ("image registry", images.start_registry),
+        ("control plane", lambda: control_plane.start_control_plane(programs, kubectl)),
+        ("images", lambda: platform.push_images(programs)),
+        ("git server", repositories.serve),
+        ("node", lambda: node.start_node(programs, kubectl)),
+        ("Istio", lambda: platform.install_istio(programs, kubectl)),
+        ("Argo CD", lambda: platform.install_argo_cd(programs, kubectl)),
+        ("waiting for every Application", lambda: platform.wait_for_platform(kubectl)),
+    )
+    try:
+        for name, step in steps:
+            progress.say(name)
+            step()
+    except BaseException:
+        if "PLUMBLINE_CLUSTER_KEEP" not in os.environ:
+            progress.say("failed: taking it down again (PLUMBLINE_CLUSTER_KEEP=1 leaves it for a look)")
+            down()
+        raise
+    progress.say(f"ready: export KUBECONFIG={KUBECONFIG}")
+
+
+def _install_packages() -> None:
+    query = ["dpkg-query", "--show", "--showformat=${Package} ${Status}\n", *_DEBIAN]
+    shown = subprocess.run(query, capture_output=True, text=True, check=False).stdout
+    missing = [name for name in _DEBIAN if f"{name} install ok installed" not in shown]
+    if missing:
+        raise SystemExit(f"missing Debian packages; run: apt-get install --no-install-recommends {' '.join(missing)}")
+
+
+if __name__ == "__main__":
+    actions = {"up": up, "down": down}
+    if len(sys.argv) != 2 or sys.argv[1] not in actions:
+        raise SystemExit(__doc__)
+    actions[sys.argv[1]]()

@@ -1,0 +1,75 @@
+"""Serves bare repositories over HTTPS as a public host would, by git's own http-backend.
+
+Run as `python -m harness.git_server FOLDER ADDRESS PORT CERTIFICATE KEY`; FOLDER holds <owner>/<name>.git.
+"""
+
+import os
+import ssl
+import subprocess
+import sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import urlsplit
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Hands each request to `git http-backend` as a CGI program."""
+
+    root: Path
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        """A fetch's first half."""
+        self._serve(b"")
+
+    def do_POST(self) -> None:
+        """A fetch's second half; pushes are refused, as http.receivepack is off."""
+        if self.headers.get("Transfer-Encoding") == "chunked":
+            body = b"".join(iter(self._chunk, b""))
+        else:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self._serve(body)
+
+    def _chunk(self) -> bytes:
+        chunk = self.rfile.read(int(self.rfile.readline(), 16))
+        self.rfile.readline()
+        return chunk
+
+    def _serve(self, body: bytes) -> None:
+        url = urlsplit(self.path)
+        owner, name, *rest = url.path.lstrip("/").split("/")
+        environment = os.environ | {
+            "GIT_PROJECT_ROOT": str(self.root),
+            "GIT_HTTP_EXPORT_ALL": "1",
+            "PATH_INFO": "/".join(["", owner, name.removesuffix(".git") + ".git", *rest]),
+            "QUERY_STRING": url.query,
+            "REQUEST_METHOD": self.command,
+            "CONTENT_TYPE": self.headers.get("Content-Type", ""),
+            "CONTENT_LENGTH": str(len(body)),
+            "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding", ""),
+            "GIT_PROTOCOL": self.headers.get("Git-Protocol", ""),
+            "REMOTE_ADDR": self.client_address[0],
+        }
+        done = subprocess.run(["git", "http-backend"], input=body, env=environment, capture_output=True, check=False)
+        head, _, content = done.stdout.partition(b"\r\n\r\n")
+        headers = dict(line.split(": ", 1) for line in head.decode().splitlines())
+        self.send_response(int(headers.pop("Status", "200").split()[0]))
+        for key, value in (headers | {"Content-Length": str(len(content))}).items():
+            self.send_header(key, value)
+        self.end_headers()
+        self.wfile.write(content)
+
+
+def main() -> None:
+    """Serve until killed."""
+    root, address, port, certificate, key = sys.argv[1:]
+    Handler.root = Path(root)
+    server = ThreadingHTTPServer((address, int(port)), Handler)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    server.serve_forever()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,25 @@
+"""Where the cluster lives on the machine: one folder for its state, one bridge, one range of addresses and ports."""
+
+import os
+from pathlib import Path
+
+STATE = Path(os.environ.get("PLUMBLINE_CLUSTER_STATE", "/var/lib/plumbline-cluster"))
+LOGS = STATE / "logs"
+KUBECONFIG = STATE / "admin.kubeconfig"
+
+BRIDGE = "plumb0"
+NETWORK = "plumbline"  # what the CNI calls it, in files and firewall comments
+NODE_IP = "10.244.0.1"  # the bridge's own address: neither kubelet nor API server may sit on loopback
+POD_CIDR = "10.244.0.0/16"
+SERVICE_CIDR = "10.245.0.0/16"
+API_SERVICE_IP = "10.245.0.1"
+API_PORT = 16443
+API_URL = f"https://{NODE_IP}:{API_PORT}"
+ETCD_URL = "http://127.0.0.1:23790"
+ETCD_PEER_URL = "http://127.0.0.1:23800"
+REGISTRY = "127.0.0.1:5055"
+CONTAINERD = STATE / "containerd.sock"
+
+# What pods and Argo CD find under the public names, so that apps/ is synced as it stands.
+GIT_HOSTS = ("github.com",)
+GATEWAY_NODE_PORT = 30080
