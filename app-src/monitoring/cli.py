@@ -8,14 +8,19 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from monitoring.policy import Experiment, PolicyError, read_policy
+from monitoring.queries import window
 from monitoring.settings import Settings
 from monitoring.store import Store
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__
+)
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -57,6 +62,55 @@ def prune(older_than: Duration) -> None:
         store.migrate()
         dropped = store.prune((datetime.now(UTC) - older_than).date())
     typer.echo("\n".join(f"dropped {name}" for name in dropped) or "nothing is that old")
+
+
+Json = Annotated[bool, typer.Option("--json", help="For machines.")]
+
+
+@app.command()
+def readout(model: Annotated[str, typer.Option()], since: Duration = None, as_json: Json = False) -> None:
+    """What each version did in each role and arm: counts, quality, scores and business value, with 95 % intervals."""
+    from monitoring import readout as module
+
+    with _store(Settings()) as store:
+        store.migrate()
+        with store.connection() as connection:
+            found = module.read(connection, window(model, since and datetime.now(UTC) - since))
+    typer.echo(json.dumps(module.as_json(found), indent=2) if as_json else module.as_table(found))
+
+
+@app.command()
+def experiment(
+    model: Annotated[str, typer.Option()],
+    since: Duration = None,
+    policies: Annotated[Path, typer.Option(help="The folder with experiments/<model>.yaml.")] = Path("policies"),
+    as_json: Json = False,
+) -> None:
+    """Judge treatment against control by the policy: promote, rollback, continue or inconclusive.
+
+    The first line says the verdict. Without --since the experiment begins with treatment's newest version.
+    """
+    from monitoring import arrived
+    from monitoring.experiment import judge
+
+    with _cleanly():
+        policy = read_policy(policies / "experiments" / f"{model}.yaml", Experiment, model)
+    with _store(Settings()) as store:
+        store.migrate()
+        with store.connection() as connection:
+            data, arms = arrived.read(connection, policy, since and datetime.now(UTC) - since)
+    result = judge(policy, data)
+    typer.echo(json.dumps(arrived.as_json(result, arms), indent=2) if as_json else arrived.as_text(result, arms))
+
+
+@contextmanager
+def _cleanly() -> Iterator[None]:
+    """A wrong policy is the user's to mend: its message without a traceback, and exit code 2."""
+    try:
+        yield
+    except PolicyError as error:
+        typer.echo(error, err=True)
+        raise typer.Exit(2) from error
 
 
 @contextmanager

@@ -38,6 +38,8 @@ class Answer(_Event):
 
     label: str | None = None
     probability: float | None = None
+    probabilities: dict[str, float] = Field(default_factory=dict)
+    """Of every label, in the order of the model's schema: of two, the second is the positive one."""
     value: float | None = None
 
     @model_check(mode="after")
@@ -48,8 +50,13 @@ class Answer(_Event):
 
     @property
     def score(self) -> float | None:
-        """The number that a distribution is drawn from: the value, or the probability of the answered label."""
-        return self.probability if self.value is None else self.value
+        """The number that a distribution is drawn from: the value, else a probability.
+
+        Of two labels that of the positive one, which does not fold at the threshold; of more, that of the answer.
+        """
+        if self.value is not None:
+            return self.value
+        return list(self.probabilities.values())[1] if len(self.probabilities) == 2 else self.probability
 
 
 class Prediction(_Event):

@@ -29,7 +29,17 @@ def test_a_prediction() -> None:
     event = read("predictions", PREDICTION | {"a_newer_server": "says more"})
     assert isinstance(event, Prediction)
     assert event.outputs[0].score == 0.7
-    assert json.loads(event.outputs[0].model_dump_json(exclude_none=True)) == PREDICTION["outputs"][0]
+
+
+def test_the_score_is_the_positive_label_of_two_and_the_answered_one_of_more() -> None:
+    def score(answer: dict[str, Any]) -> float | None:
+        event = read("predictions", PREDICTION | {"outputs": [answer]})
+        assert isinstance(event, Prediction)
+        return event.outputs[0].score
+
+    two = {"label": "on time", "probability": 0.8, "probabilities": {"on time": 0.8, "late": 0.2}}
+    three = {"label": "b", "probability": 0.5, "probabilities": {"a": 0.2, "b": 0.5, "c": 0.3}}
+    assert (score(two), score(three), score({"label": "b"})) == (0.2, 0.5, None)
 
 
 def test_a_regression_answer_scores_its_value() -> None:
