@@ -1,7 +1,7 @@
 """From a fitted estimator to the ONNX file that is served: one float32 input, one float32 output."""
 
 from collections.abc import Callable
-from importlib.util import find_spec
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,7 @@ import onnx
 import onnxruntime
 from features import ModelSchema, Output
 
-from training.learn import Inputs
-from training.model import Floats, Model
+from training.model import Floats, Inputs, Model
 
 INPUT = "features"
 OPSET = {"": 18, "ai.onnx.ml": 3}
@@ -49,13 +48,13 @@ def _sklearn(estimator: Any, fields: int) -> onnx.ModelProto:
 
 CONVERTERS: dict[str, Converter] = {"xgboost": _xgboost, "sklearn": _sklearn}
 FLAVOURS = {
-    "xgboost": ("xgboost", "mlflow.xgboost"),
-    "sklearn": ("sklearn", "mlflow.sklearn"),
+    "xgboost": ("xgboost-cpu", "mlflow.xgboost"),
+    "sklearn": ("scikit-learn", "mlflow.sklearn"),
     "torch": ("torch", "mlflow.pytorch"),
     "keras": ("tensorflow", "mlflow.tensorflow"),
     "tensorflow": ("tensorflow", "mlflow.tensorflow"),
 }
-"""By the library of an estimator's class: what must be installed, and MLflow's flavour for it."""
+"""By the library of an estimator's class: the package to install, and MLflow's flavour for it."""
 
 
 def library_of(estimator: Any) -> str:
@@ -65,11 +64,13 @@ def library_of(estimator: Any) -> str:
     """
     for kind in type(estimator).__mro__:
         if (name := kind.__module__.partition(".")[0]) in FLAVOURS:
-            needed = FLAVOURS[name][0]
-            if find_spec(needed) is None:
+            package, _ = FLAVOURS[name]
+            try:
+                version(package)
+            except PackageNotFoundError as error:
                 raise ConvertError(
-                    f"{type(estimator).__name__} needs the library {needed}, which is not installed here"
-                )
+                    f"{type(estimator).__name__} needs the package {package}, which is not installed"
+                ) from error
             return name
     raise ConvertError(f"{type(estimator).__name__} is of no known library; expected one of {', '.join(FLAVOURS)}")
 
@@ -80,7 +81,8 @@ def to_onnx(model: Model, estimator: Any, schema: ModelSchema) -> onnx.ModelProt
     The model's own `to_onnx` goes first. Raises ConvertError where there is no converter.
     """
     if model.to_onnx is not None:
-        return model.to_onnx(estimator, schema)
+        own: onnx.ModelProto = model.to_onnx(estimator, schema)
+        return own
     library = library_of(estimator)
     if library not in CONVERTERS:
         raise ConvertError(f"{library}: logged as it is, but not converted; define to_onnx in {schema.model}'s folder")

@@ -13,7 +13,7 @@ from pandera.dtypes import is_int, is_numeric
 from release import digest_of
 
 from training.model import Model, Tables, folder_of
-from training.work import DataVersion, Work
+from training.work import DataVersion, Work, WorkError, written
 
 _SHOWN = 5
 
@@ -77,11 +77,15 @@ def read_tables(model: Model, directory: Path) -> Tables:
 def _read(path: Path, schema: pa.DataFrameSchema) -> pd.DataFrame:
     try:
         # Read as text first: a word among numbers is then found by the schema, with its line.
-        raw = pd.read_csv(path, dtype=str, na_values=["NA", ""], keep_default_na=False)
+        raw = pd.read_csv(
+            path, dtype=str, na_values=["NA", ""], keep_default_na=False, usecols=lambda name: name in schema.columns
+        )
     except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise DataError(f"{path.name}: cannot be read as CSV: {error}") from error
     if lacking := [str(column) for column in schema.columns if column not in raw.columns]:
-        raise DataError(f"{path.name}: line 1 lacks the columns {', '.join(lacking)}; it has {', '.join(raw.columns)}")
+        raise DataError(
+            f"{path.name}: line 1 lacks the columns {', '.join(lacking)}; found only {', '.join(raw.columns)}"
+        )
     typed, problems = _typed(raw[list(schema.columns)], schema)
     if not problems:
         try:
@@ -112,15 +116,15 @@ def _typed(raw: pd.DataFrame, schema: pa.DataFrameSchema) -> tuple[pd.DataFrame,
 def _problems(cases: pd.DataFrame, table: pd.DataFrame) -> list[str]:
     """Pandera's failure cases as lines that name line, column, value and what was expected."""
     problems = []
-    for case in cases.itertuples(index=False):
-        row = None if pd.isna(case.index) else int(case.index)
-        if case.schema_context == "Column":
-            problems.append(_problem(row, str(case.column), case.failure_case, _expected(str(case.check))))
-        elif row is not None and str(case.column) in table.columns:
-            value = table[str(case.column)].loc[row]
-            problems.append(_problem(row, str(case.column), value, f"a row of its own ({case.check})"))
+    for case in cases.to_dict("records"):
+        column, check = str(case["column"]), str(case["check"])
+        row = None if pd.isna(case["index"]) else int(case["index"])
+        if case["schema_context"] == "Column":
+            problems.append(_problem(row, column, case["failure_case"], _expected(check)))
+        elif row is not None and column in table.columns:
+            problems.append(_problem(row, column, table[column].loc[row], f"a row of its own ({check})"))
         else:
-            problems.append(f"expected {case.check}, found {case.failure_case}")
+            problems.append(f"expected {check}, found {case['failure_case']}")
     return problems
 
 
@@ -136,5 +140,17 @@ def _problem(row: int | None, column: str, value: object, expected: str) -> str:
 
 
 def validate(work: Work) -> dict[str, int]:
-    """Check the data of a work directory; {table: rows}."""
-    return {name: len(table) for name, table in read_tables(work.model, work.data).items()}
+    """Check the raw data and keep the checked columns, typed, for the next step; {table: rows}."""
+    tables = read_tables(work.model, work.data)
+    for name, table in tables.items():
+        with written(work.tables / f"{name}.parquet") as temporary:
+            table.to_parquet(temporary, index=False)
+    return {name: len(table) for name, table in tables.items()}
+
+
+def checked_tables(work: Work) -> Tables:
+    """The tables as `validate` kept them; raises WorkError where it has not run."""
+    paths = {name: work.tables / f"{name}.parquet" for name in work.model.tables}
+    if missing := [name for name, path in paths.items() if not path.exists()]:
+        raise WorkError(f"{work.tables}: {', '.join(missing)} missing; run `training validate` first")
+    return {name: pd.read_parquet(path) for name, path in paths.items()}

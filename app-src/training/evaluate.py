@@ -7,8 +7,8 @@ import pandas as pd
 from features import ModelSchema, Output
 
 from training import learn, metrics, plots
-from training.model import SLICE, TIME, Floats, folder_of
-from training.prepare import load_part, matrices
+from training.model import SLICE, TIME, Floats, Inputs, folder_of
+from training.prepare import examples, load_part
 from training.report import Interval, Period, Report, Slice
 from training.search import Trial
 from training.work import Work, written
@@ -22,7 +22,8 @@ def evaluate(work: Work) -> Report:
     """Write evaluation/ (report.json, holdout.parquet, card.yaml) and plots/."""
     schema, rows = load_part(work, "test")
     output, seed = schema.output, work.settings.seed
-    _, inputs, truth = matrices(work, "test")
+    test = examples(work, "test")
+    inputs, truth = test.inputs, test.target
     candidate = learn.restore(
         work.native / "candidate", work.model.candidate(schema, work.read(work.best, Trial).params)
     )
@@ -30,9 +31,11 @@ def evaluate(work: Work) -> Report:
     outputs = learn.outputs_of(candidate, inputs, output)
     threshold = baseline_threshold = None
     if output.task == "binary":
-        _, later, later_truth = matrices(work, "validation")
-        threshold = metrics.best_threshold(later_truth, learn.outputs_of(candidate, later, output)[:, 1])
-        baseline_threshold = metrics.best_threshold(later_truth, learn.outputs_of(baseline, later, output)[:, 1])
+        later = examples(work, "validation")
+        threshold, baseline_threshold = (
+            metrics.best_threshold(later.target, learn.outputs_of(estimator, later.inputs, output)[:, 1])
+            for estimator in (candidate, baseline)
+        )
     weak = learn.outputs_of(baseline, inputs, output)
     report = Report(
         model=schema.model,
@@ -92,9 +95,9 @@ def _holdout(rows: pd.DataFrame, output: Output, outputs: Floats) -> pd.DataFram
     return rows.drop(columns=TIME, errors="ignore").assign(**native)
 
 
-def native_outputs(work: Work) -> tuple["np.typing.NDArray[np.float32]", Floats]:
+def native_outputs(work: Work) -> tuple[Inputs, Floats]:
     """The inputs of the held-out rows, shape (rows, fields), and what the native model answered, (rows, k)."""
     schema = work.read(work.schema, ModelSchema)
     held = pd.read_parquet(work.evaluation / "holdout.parquet")
     names = [f"native_{label}" for label in schema.output.labels or ("value",)]
-    return matrices(work, "test")[1], held[names].to_numpy(dtype=np.float64)
+    return examples(work, "test").inputs, held[names].to_numpy(dtype=np.float64)

@@ -5,22 +5,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import xgboost
 from features import Output
 
-from training.model import Estimator, Floats
+from training.model import Estimator, Examples, Floats, Inputs
 from training.work import written
 
-Inputs = npt.NDArray[np.float32]
 
-
-def fit(estimator: Estimator, train: tuple[Inputs, Floats], validation: tuple[Inputs, Floats], output: Output) -> None:
+def fit(estimator: Estimator, train: Examples, validation: Examples, output: Output) -> None:
     """Fit to train; what can stop early does so on validation."""
-    whole = output.task != "regression"
-    (x, y), (later_x, later_y) = ((x, y.astype(np.int64) if whole else y) for x, y in (train, validation))
+    x, y, later = train.inputs, train.target, validation.target
+    if output.task != "regression":
+        y, later = y.astype(int), later.astype(int)
     if isinstance(estimator, xgboost.XGBModel):
-        estimator.fit(x, y, eval_set=[(later_x, later_y)], verbose=False)
+        estimator.fit(x, y, eval_set=[(validation.inputs, later)], verbose=False)
     else:
         estimator.fit(x, y)
 

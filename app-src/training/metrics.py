@@ -8,6 +8,7 @@ Outputs are what the ONNX contract says: probabilities, shape (rows, classes), o
 from collections.abc import Callable, Mapping
 
 import numpy as np
+import numpy.typing as npt
 from features import Output
 
 from training.model import Floats
@@ -67,12 +68,12 @@ def _mean(values: object) -> Metric:
     return lambda weights: float(weights @ numbers / weights.sum())
 
 
-def _share(part: Floats, whole: Floats) -> Metric:
+def _share(part: npt.NDArray[np.bool_], whole: npt.NDArray[np.bool_]) -> Metric:
     # Nothing called positive: no call was wrong, but none was right; 0 as scikit-learn has it.
-    return lambda weights: float(weights @ part / max(weights @ whole, 1e-300))
+    return lambda weights: float(weights @ part) / max(float(weights @ whole), 1e-300)
 
 
-def _log_loss(labels: "np.typing.NDArray[np.int_]", outputs: Floats) -> Metric:
+def _log_loss(labels: npt.NDArray[np.int_], outputs: Floats) -> Metric:
     tiny = float(np.finfo(np.float32).eps)
     return _mean(-np.log(np.clip(outputs[np.arange(len(labels)), labels], tiny, 1 - tiny)))
 
@@ -81,7 +82,8 @@ def _regression(truth: Floats, value: Floats) -> dict[str, Metric]:
     squared = (value - truth) ** 2
 
     def r2(weights: Floats) -> float:
-        spread = weights @ (truth - weights @ truth / weights.sum()) ** 2
+        mean = float(weights @ truth) / float(weights.sum())
+        spread = weights @ (truth - mean) ** 2
         return float(1 - weights @ squared / spread)
 
     return {

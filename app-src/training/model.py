@@ -20,6 +20,7 @@ Tables = Mapping[str, pd.DataFrame]
 """The raw data: {name of the file without .csv: its rows}."""
 Params = dict[str, Any]
 Floats = npt.NDArray[np.float64]
+Inputs = npt.NDArray[np.float32]
 
 TRUTH = "truth"
 TIME = "at"
@@ -28,6 +29,14 @@ SLICE = "slice_"
 
 class ModelError(ValueError):
     """A model's folder that is missing or does not define what training needs."""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Inputs, shape (rows, fields), and the truth, shape (rows,): a label's place, or the value."""
+
+    inputs: Inputs
+    target: Floats
 
 
 class Estimator(Protocol):

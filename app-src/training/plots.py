@@ -14,8 +14,7 @@ from sklearn.calibration import calibration_curve
 from sklearn.inspection import permutation_importance
 from sklearn.metrics import ConfusionMatrixDisplay, precision_recall_curve, roc_curve
 
-from training.learn import Inputs
-from training.model import Floats
+from training.model import Floats, Inputs
 from training.work import written
 
 _IMPORTANCE_ROWS = 3000

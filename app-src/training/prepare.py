@@ -5,8 +5,8 @@ import pandas as pd
 from features import ModelSchema
 from features.offline import encode_frame, join_view
 
-from training.data import read_tables
-from training.model import SLICE, TIME, TRUTH, ByTime, Floats, Model, Tables
+from training.data import checked_tables
+from training.model import SLICE, TIME, TRUTH, ByTime, Examples, Floats, Model, Tables
 from training.work import Work, written
 
 PARTS = ("train", "validation", "test")
@@ -88,17 +88,17 @@ def fill_vocabularies(schema: ModelSchema, train: pd.DataFrame, target: Floats, 
 def target_of(schema: ModelSchema, rows: pd.DataFrame) -> Floats:
     """The truth as numbers, shape (rows,): a label's place among the output's labels, or the value itself."""
     if schema.output.task == "regression":
-        return rows[TRUTH].to_numpy(dtype=np.float64)
+        return np.asarray(rows[TRUTH], dtype=np.float64)
     places = rows[TRUTH].map({label: place for place, label in enumerate(schema.output.labels)})
     if places.isna().any():
         raise PrepareError(f"{TRUTH}: {rows[TRUTH][places.isna()].iloc[0]!r} is none of {schema.output.labels}")
-    return places.to_numpy(dtype=np.float64)
+    return np.asarray(places, dtype=np.float64)
 
 
 def prepare(work: Work) -> dict[str, int]:
     """Write schema.json and the three parts' rows; {part: rows}."""
     model, settings = work.model, work.settings
-    rows = assemble(model, read_tables(model, work.data))
+    rows = assemble(model, checked_tables(work))
     least = {"train": 200, "validation": 200, "test": JUDGED_ROWS}
     parts = {
         name: sampled(part, settings.sample, settings.seed, least[name])
@@ -121,7 +121,7 @@ def load_part(work: Work, part: str) -> tuple[ModelSchema, pd.DataFrame]:
     return work.read(work.schema, ModelSchema), pd.read_parquet(work.rows(part))
 
 
-def matrices(work: Work, part: str) -> tuple[ModelSchema, "np.typing.NDArray[np.float32]", Floats]:
-    """The filled schema, one part's inputs, shape (rows, fields), and its target, shape (rows,)."""
+def examples(work: Work, part: str) -> Examples:
+    """One part's rows as numbers."""
     schema, rows = load_part(work, part)
-    return schema, encode_frame(schema, rows), target_of(schema, rows)
+    return Examples(encode_frame(schema, rows), target_of(schema, rows))

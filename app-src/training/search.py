@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 import optuna
+from features import ModelSchema
 from pydantic import BaseModel, ConfigDict
 
 from training import learn, metrics, tracking
-from training.model import Model, Params
-from training.prepare import matrices
+from training.model import Examples, Model, Params
+from training.prepare import examples
 from training.work import Work, WorkError
 
 OBJECTIVE = {"binary": "log_loss", "multiclass": "log_loss", "regression": "rmse"}
@@ -51,22 +52,22 @@ def search(work: Work, part: int = 0, parts: int = 1) -> int:
         if number % parts == part and not _path(work, number).exists()
     ]
     if mine:
-        schema, *train = matrices(work, "train")
-        _, *validation = matrices(work, "validation")
+        schema = work.read(work.schema, ModelSchema)
+        train, validation = examples(work, "train"), examples(work, "validation")
         for number, params in mine:
             trial = _run(work, number, params, schema, train, validation)
             log.info("trial %d of %d: %s %.5f", number, settings.trials, OBJECTIVE[schema.output.task], trial.value)
     return len(mine)
 
 
-def _run(work: Work, number: int, params: Params, schema: Any, train: Any, validation: Any) -> Trial:
+def _run(work: Work, number: int, params: Params, schema: ModelSchema, train: Examples, validation: Examples) -> Trial:
     estimator = work.model.candidate(schema, params)
     with tracking.child(work, f"trial-{number}", {"trial": str(number)}) as run:
         tracking.log_params(params)
         learn.fit(estimator, train, validation, schema.output)
-        outputs = learn.outputs_of(estimator, validation[0], schema.output)
+        outputs = learn.outputs_of(estimator, validation.inputs, schema.output)
         name = OBJECTIVE[schema.output.task]
-        judged = metrics.build(schema.output, validation[1], outputs, None)
+        judged = metrics.build(schema.output, validation.target, outputs, None)
         value = judged[name](np.ones(len(outputs)))
         tracking.log_metrics({f"validation_{name}": value})
     trial = Trial(number=number, params=params, value=value, run=run)

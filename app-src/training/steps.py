@@ -4,8 +4,10 @@ import logging
 import time
 from collections.abc import Callable
 
+from features import ModelSchema
+
 from training import convert, data, evaluate, learn, prepare, search, tracking
-from training.prepare import load_part, matrices
+from training.prepare import examples, load_part
 from training.search import Trial
 from training.work import Settings, Work, written
 
@@ -44,9 +46,8 @@ def search_all(work: Work) -> str:
 def train(work: Work) -> str:
     """`train`: fit the baseline, and the candidate with the best trial's parameters; log the native model."""
     best = search.choose(work)
-    schema, *rows = matrices(work, "train")
-    _, *later = matrices(work, "validation")
-    first, second = (rows[0], rows[1]), (later[0], later[1])
+    schema = work.read(work.schema, ModelSchema)
+    first, second = examples(work, "train"), examples(work, "validation")
     baseline = work.model.baseline(schema)
     with tracking.child(work, "baseline", {"baseline": "true"}):
         learn.fit(baseline, first, second, schema.output)

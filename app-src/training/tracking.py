@@ -9,12 +9,13 @@ import os
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
-from training.model import ModelError, Params, folder_of
+from training.model import ModelError, Params
 from training.report import Interval
 from training.work import DataVersion, Settings, Work, repository
 
@@ -146,14 +147,17 @@ def log_report(metrics: Mapping[str, Interval], baseline: Mapping[str, Interval]
 
 
 def log_data(work: Work, rows: "pd.DataFrame", context: str) -> None:
-    """Name the data in the run's inputs: DVC's version as digest, its dvc.yaml as source."""
+    """Name the data in the run's inputs: DVC's version as digest, the stage of dvc.yaml as source."""
     import mlflow
+    from mlflow.data.code_dataset_source import CodeDatasetSource
+    from mlflow.data.pandas_dataset import from_pandas
 
-    version = work.read(work.data_version, DataVersion).version.removesuffix(".dir")
-    source = str(folder_of(work.settings.model) / "dvc.yaml")
-    if (root := repository()) is not None and Path(source).is_relative_to(root):
-        source = str(Path(source).relative_to(root))
-    mlflow.log_input(mlflow.data.from_pandas(rows, source=source, name=work.settings.model, digest=version), context)
+    data, model = work.read(work.data_version, DataVersion), work.settings.model
+    source = CodeDatasetSource({"dvc.stage": f"{model}/dvc.yaml:data", "data.digest": data.digest})
+    # Integers as floats: MLflow warns of each integer column, as those could not hold what is missing.
+    numbers = rows.astype(dict.fromkeys(rows.select_dtypes("integer").columns, float))
+    known = from_pandas(numbers, source=source, name=model, digest=data.version.removesuffix(".dir"))
+    mlflow.log_input(known, context)
 
 
 def finish(work: Work) -> str:
@@ -207,12 +211,14 @@ def log_folder(folder: Path, name: str) -> None:
 
 def log_model(library: str, estimator: Any) -> None:
     """The native model in MLflow's own format; XGBoost as JSON, scikit-learn as skops, neither as a pickle."""
-    import skops.io
+    import skops.io  # type: ignore[import-untyped]
 
     from training.convert import FLAVOURS
 
-    flavour = importlib.import_module(FLAVOURS[library][1])
-    options: dict[str, Any] = {}
+    package, module = FLAVOURS[library]
+    flavour = importlib.import_module(module)
+    # Named here, as MLflow would find them out by loading the model in another process, for 10 s and more.
+    options: dict[str, Any] = {"pip_requirements": [f"{package}=={version(package)}", f"numpy=={version('numpy')}"]}
     if library == "xgboost":
         options["model_format"] = "json"
     if library == "sklearn":

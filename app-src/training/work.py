@@ -60,6 +60,7 @@ class Work:
         self.root = root
         self.data = root / "data"
         self.data_version = root / "data.json"
+        self.tables = root / "tables"
         self.schema = root / "schema.json"
         self.trials = root / "trials"
         self.best = root / "best.json"

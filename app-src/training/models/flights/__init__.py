@@ -90,12 +90,13 @@ def baseline(schema: ModelSchema) -> Estimator:
 def candidate(_: ModelSchema, params: Params) -> Estimator:
     """Gradient boosting; it stops by itself on the validation data.
 
-    The number of threads is fixed, as sums in another order give other last digits.
+    Coarse bins keep it from knowing single hours again by their weather, which all flights of the hour share. The
+    number of threads is fixed, as sums in another order give other last digits.
     """
     # save_best drops the trees after the best one, so that every export of the model is the same model.
     stop = EarlyStopping(rounds=30, save_best=True)
     model: Estimator = XGBClassifier(
-        **params, n_estimators=600, max_bin=128, tree_method="hist", n_jobs=2, random_state=0, callbacks=[stop]
+        **params, n_estimators=600, max_bin=32, tree_method="hist", n_jobs=2, random_state=0, callbacks=[stop]
     )
     return model
 
@@ -104,7 +105,7 @@ def space(trial: optuna.Trial) -> Params:
     """Around the usual values; the number of trees is left to early stopping."""
     return {
         "learning_rate": trial.suggest_float("learning_rate", 0.03, 0.2, log=True),
-        "max_depth": trial.suggest_int("max_depth", 3, 8),
+        "max_depth": trial.suggest_int("max_depth", 4, 9),
         "min_child_weight": trial.suggest_float("min_child_weight", 1, 100, log=True),
         "subsample": trial.suggest_float("subsample", 0.6, 1.0),
         "colsample_bytree": trial.suggest_float("colsample_bytree", 0.4, 1.0),
