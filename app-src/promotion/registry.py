@@ -5,6 +5,7 @@ died half-way is never seen here. Every other tag is set in the call that create
 """
 
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote, urlparse
 
 from release import SemVer
+
+import yaml
 
 from promotion.errors import Inconclusive, PromotionError, Refused
 from promotion.lifecycle import Lifecycle, check_move
@@ -230,14 +233,10 @@ class Registry:
             found: set[str] = set()
             for output in outputs:
                 model = self.client.get_logged_model(output.model_id)
-                found |= set(_flavours(model.artifact_location))
+                with tempfile.TemporaryDirectory(prefix="promotion-") as folder:
+                    text = self.fetch(f"{model.artifact_location}/MLmodel", Path(folder)).read_text(encoding="utf-8")
+                found |= set(yaml.safe_load(text)["flavors"])
         return sorted(found)
-
-
-def _flavours(location: str) -> list[str]:
-    from mlflow.models import Model
-
-    return list(Model.load(location).flavors)
 
 
 def _version(item: Any) -> Version:
