@@ -2,7 +2,9 @@
 
 import asyncio
 import signal
+import socket
 import sys
+from functools import partial
 from types import FrameType
 
 import uvicorn
@@ -21,15 +23,22 @@ class _Uvicorn(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, server: Server, drain_seconds: float) -> None:
         super().__init__(config)
         self._server, self._drain_seconds = server, drain_seconds
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Remember the loop: a signal's handler runs beside it."""
+        self._loop = asyncio.get_running_loop()
+        await super().startup(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Unready first; a second signal, or Ctrl-C, closes at once."""
-        if self._server.draining or sig == signal.SIGINT:
+        if self._server.draining or sig == signal.SIGINT or self._loop is None:
             super().handle_exit(sig, frame)
             return
         self._server.drain()
         log.info("draining: unready now, closing in %g s", self._drain_seconds)
-        asyncio.get_running_loop().call_later(self._drain_seconds, lambda: super(_Uvicorn, self).handle_exit(sig, None))
+        close = partial(super().handle_exit, sig, None)
+        self._loop.call_soon_threadsafe(self._loop.call_later, self._drain_seconds, close)
 
 
 def main() -> None:

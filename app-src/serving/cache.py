@@ -4,6 +4,7 @@ The key is the model's input, bit by bit, and what is kept are the model's numbe
 the shared key. A change of threshold, labels or version therefore can't bring back an old answer.
 """
 
+import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 Row = Sequence[float]
 _PAYS_AT = 4
 """A layer is used where the model costs so many times its look-up: it then pays from a quarter of hits on."""
+
+_MAX_WRITES = 64
 
 
 class LocalCache:
@@ -85,6 +88,7 @@ class ResponseCache:
         self._local = LocalCache(entries, seconds)
         self._seconds = seconds
         self._link: RedisLink | None = None
+        self._writes: set[asyncio.Task[None]] = set()
         cost = LocalCache.measured_cost(key)
         local = seconds > 0 and model_cost > _PAYS_AT * cost
         self.decision = Decision(local, False, model_cost, cost, None)
@@ -132,12 +136,15 @@ class ResponseCache:
         return row
 
     def keep(self, key: bytes, row: Row) -> None:
-        """Keep an answer in this process."""
+        """Keep an answer in this process, and in Redis behind the request's back."""
         if self.decision.local:
             self._local.put(key, row)
+        if self.decision.shared and len(self._writes) < _MAX_WRITES:
+            task = asyncio.create_task(self._keep_shared(key, row))
+            self._writes.add(task)
+            task.add_done_callback(self._writes.discard)
 
-    async def keep_shared(self, key: bytes, row: Row) -> None:
-        """Keep an answer in Redis; a failure is no one's concern."""
+    async def _keep_shared(self, key: bytes, row: Row) -> None:
         assert self._link is not None  # noqa: S101
         value = np.asarray(row, "<f4").tobytes()
 

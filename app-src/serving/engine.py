@@ -74,8 +74,6 @@ class Engine:
             answer = await self.runner.later(matrix)
         output: list[float] = answer[0].tolist()
         cache.keep(key, output)
-        if cache.decision.shared:
-            await cache.keep_shared(key, output)
         return output
 
     async def predict_rows(self, rows: list[Row]) -> Outputs:

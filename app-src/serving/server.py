@@ -66,12 +66,12 @@ class Server:
 
     async def stop(self) -> None:
         """Write what the logs hold and let go; every request was answered before."""
-        if self.log is not None:
-            await self.log.drain(_FLUSH_SECONDS)
         for task in self._tasks:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
+        if self.log is not None:
+            await self.log.drain(_FLUSH_SECONDS)
         if self.link is not None:
             await self.link.close()
         if self.engine is not None:

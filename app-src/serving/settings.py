@@ -45,12 +45,12 @@ class Settings(BaseSettings):
     redis_url: RedisDsn | None = None
     """Without it there is no prediction log, no feedback, no shared cache or limits and no online features."""
     redis_timeout_ms: Annotated[float, Field(gt=0, le=16)] = 15
-    """For one call on the way to an answer. An answer makes three at most, so a slow Redis adds under 50 ms."""
+    """For one call on the way to an answer. It waits for three at most, so that a slow Redis adds under 50 ms."""
     cache_seconds: Annotated[float, Field(ge=0)] = 60
     """How long an answer may be given again; 0 switches the response cache off."""
     cache_entries: Annotated[int, Field(ge=1)] = 10_000
     log_queue: Annotated[int, Field(ge=1)] = 10_000
-    """Predictions that may wait for Redis; more are dropped and counted."""
+    """Rows that may wait for Redis in memory; more are dropped and counted."""
     stream_maxlen: Annotated[int, Field(ge=1)] = 1_000_000
 
     api_keys_file: Path | None = None
