@@ -14,8 +14,15 @@ from harness.settings import BRIDGE, CONTAINERD, LOGS, NETWORK, NODE_IP, POD_CID
 
 _SYSCTLS = {"net/ipv4/ip_forward": "1"}
 # What kube-proxy (node ports on 127.0.0.1) and the kubelet set by themselves.
-_SET_BY_THEM: tuple[str, ...] = ("net/ipv4/conf/all/route_localnet", "vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic")
-_SET_BY_THEM += ("kernel/panic_on_oops", "kernel/keys/root_maxkeys", "kernel/keys/root_maxbytes")
+_SET_BY_THEM = (
+    "net/ipv4/conf/all/route_localnet",
+    "vm/overcommit_memory",
+    "vm/panic_on_oom",
+    "kernel/panic",
+    "kernel/panic_on_oops",
+    "kernel/keys/root_maxkeys",
+    "kernel/keys/root_maxbytes",
+)
 _SAVED = STATE / "sysctls.json"
 _CNI = STATE / "cni"
 

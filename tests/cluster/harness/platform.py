@@ -1,5 +1,6 @@
 """What the cluster runs: Istio as far as it can be had, Argo CD from its manifests, the rest by Argo CD from git."""
 
+import json
 import subprocess
 import sys
 import zipfile
@@ -48,9 +49,8 @@ def install_argo_cd(binaries: dict[str, Path], kubectl: Kubectl) -> None:
     kubectl.apply((manifests / "core-install.yaml").read_text(), "--namespace=argocd")
     certificates = {host: pki.CA.read_text() for host in GIT_HOSTS}
     for name, data in (("argocd-tls-certs-cm", certificates), ("argocd-cm", _FAST_POLLING)):
-        arguments = [f"--from-literal={key}={value}" for key, value in data.items()]
-        made = kubectl.run("create", "configmap", name, *arguments, "--dry-run=client", "-o", "yaml")
-        kubectl.apply(made, "--namespace=argocd")
+        patch = json.dumps({"data": data})
+        kubectl.run("patch", f"configmap/{name}", "--namespace=argocd", "--type=merge", f"--patch={patch}")
     # The controller reads the polling interval when it starts.
     kubectl.run("rollout", "restart", "--namespace=argocd", "statefulset/argocd-application-controller")
     kubectl.apply(_kustomize(binaries, ROOT / "clusters/local"))
