@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from monitoring.policy import Experiment, PolicyError, read_policy
+from monitoring.policy import Drift, Experiment, PolicyError, ReferenceFault, read_policy
 from monitoring.queries import window
 from monitoring.settings import Settings
 from monitoring.store import Store
@@ -21,6 +21,7 @@ from monitoring.store import Store
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__
 )
+_EXIT_CODES = {"none": 0, "drift": 10, "inconclusive": 11}
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -103,12 +104,53 @@ def experiment(
     typer.echo(json.dumps(arrived.as_json(result, arms), indent=2) if as_json else arrived.as_text(result, arms))
 
 
+@app.command()
+def drift(
+    model: Annotated[str, typer.Option()],
+    out: Annotated[Path, typer.Option(help="Folder for the page, the verdict and the metrics.")],
+    reference: Annotated[Path | None, typer.Option(help="A run's evaluation/holdout.parquet.")] = None,
+    run: Annotated[str | None, typer.Option(help="The MLflow run to fetch that file from.")] = None,
+    hours: Annotated[float, typer.Option(min=0.01, help="Length of the window that ends now.")] = 24,
+    version: Annotated[str | None, typer.Option(help="Only answers of this version.")] = None,
+    policies: Annotated[Path, typer.Option(help="The folder with drift/<model>.yaml, if it has one.")] = Path(
+        "policies"
+    ),
+    exit_code: Annotated[bool, typer.Option("--exit-code", help="End with 10 for drift, 11 for inconclusive.")] = False,
+) -> None:
+    """Compare the log with the data that a model was judged on, and leave a page, a verdict and metrics.
+
+    The file `verdict` holds one word, drift, none or inconclusive: an Argo Workflow branches on it.
+    """
+    if (reference is None) == (run is None):
+        raise typer.BadParameter("give either --reference or --run")
+    from monitoring import drift_data, drift_files
+    from monitoring.drift import Baseline, compare, concept
+
+    until = datetime.now(UTC)
+    since = until - timedelta(hours=hours)
+    with _cleanly():
+        path = policies / "drift" / f"{model}.yaml"
+        policy = read_policy(path, Drift, model) if path.exists() else Drift(model=model)
+        before = drift_data.from_holdout(reference) if reference else drift_data.from_run(run or "")
+    with _store(Settings()) as store:
+        store.migrate()
+        with store.connection() as connection:
+            now = drift_data.from_log(connection, policy, since, until, version)
+    found = drift_files.Check(
+        model, since, until, now.rows, now.labelled,
+        compare(Baseline.of(before.frame, policy), now.frame), concept(before.loss, now.loss, policy),
+    )  # fmt: skip
+    drift_files.write(found, out)
+    typer.echo("\n".join([found.verdict, *(f"  {kind}: {verdict}" for kind, verdict in found.kinds.items())]))
+    raise typer.Exit(_EXIT_CODES[found.verdict] if exit_code else 0)
+
+
 @contextmanager
 def _cleanly() -> Iterator[None]:
-    """A wrong policy is the user's to mend: its message without a traceback, and exit code 2."""
+    """A wrong policy or reference is the user's to mend: its message without a traceback, and exit code 2."""
     try:
         yield
-    except PolicyError as error:
+    except (PolicyError, ReferenceFault) as error:
         typer.echo(error, err=True)
         raise typer.Exit(2) from error
 

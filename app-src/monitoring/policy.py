@@ -18,6 +18,10 @@ class PolicyError(ValueError):
     """A policy that is missing, is not YAML or breaks the shape; the message names file and field."""
 
 
+class ReferenceFault(ValueError):
+    """A reference that is missing or has not the columns of an evaluation; the message says which."""
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -110,6 +114,11 @@ class Drift(_Strict):
     """Rise of the mean loss, as a part of the reference's, that counts as concept drift."""
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.99
     columns: dict[str, Column] = Field(default_factory=dict)
+
+    @property
+    def ignored(self) -> frozenset[str]:
+        """The columns that are not judged."""
+        return frozenset(name for name, rule in self.columns.items() if rule.ignore)
 
 
 Policy = TypeVar("Policy", Experiment, Drift)

@@ -1,0 +1,166 @@
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from monitoring.drift import LABEL, SCORE, Baseline, Comparison, compare, concept
+from monitoring.drift_data import ReferenceFault, from_holdout
+from monitoring.policy import Drift
+from monitoring.stats import Mean
+
+POLICY = Drift(model="flights", sample=1000)
+COLUMNS = 6
+
+
+def frame(seed: int, rows: int = 6000, *, shift: float = 0.0, column: str = "x3") -> pd.DataFrame:
+    """Six numbers of different shapes, an integer, categories of 3 and of 80 values, holes, and a score."""
+    rng = np.random.default_rng(seed)
+    table = pd.DataFrame({f"x{n}": rng.normal(n, n + 1, rows) for n in range(COLUMNS)})
+    table["skewed"] = rng.lognormal(0, 1, rows)
+    table["hour"] = rng.integers(5, 24, rows)
+    table["carrier"] = rng.choice(["UA", "B6", "EV"], rows, p=[0.5, 0.3, 0.2])
+    table["dest"] = rng.choice([f"d{n}" for n in range(80)], rows, p=np.arange(1, 81) / 3240)
+    table["wind"] = np.where(rng.random(rows) < 0.3, np.nan, rng.exponential(10, rows))
+    table[SCORE] = rng.beta(2, 8, rows)
+    table[column] += shift * table[column].std()
+    return table
+
+
+@pytest.fixture(scope="module")
+def baseline() -> Baseline:
+    return Baseline.of(frame(0), POLICY)
+
+
+@pytest.fixture(scope="module")
+def narrow() -> Baseline:
+    return Baseline.of(frame(0)[["x2", "x3", "carrier"]], POLICY)
+
+
+def drifted(found: Comparison) -> list[str]:
+    assert not found.reason
+    return [item.column for item in found.columns if item.drifted]
+
+
+@pytest.mark.parametrize("seed", range(1, 5))
+def test_no_shift_is_not_found(baseline: Baseline, seed: int) -> None:
+    found = compare(baseline, frame(seed))
+    assert drifted(found) == []
+    assert (found.verdict(prediction=False), found.verdict(prediction=True)) == ("none", "none")
+
+
+@pytest.mark.parametrize("seed", range(1, 3))
+@pytest.mark.parametrize("column", ["x3", "skewed", SCORE])
+def test_one_column_of_many_moved_by_one_deviation_is_found(baseline: Baseline, seed: int, column: str) -> None:
+    found = compare(baseline, frame(seed, shift=1.0, column=column))
+    assert drifted(found) == [column]
+    assert found.verdict(prediction=column == SCORE) == "drift"
+    assert found.verdict(prediction=column != SCORE) == "none"
+
+
+def test_identical_data_never_drifts(baseline: Baseline) -> None:
+    found = compare(baseline, frame(0))
+    assert [item.value for item in found.columns] == [0.0] * len(baseline.methods)
+
+
+@pytest.mark.parametrize(("shift", "expected"), [(0.0, []), (0.05, []), (1.0, ["x3"])])
+def test_the_verdict_does_not_depend_on_the_sample_size(narrow: Baseline, shift: float, expected: list[str]) -> None:
+    for rows in (1000, 10_000, 100_000):
+        assert drifted(compare(narrow, frame(9, rows, shift=shift))) == expected
+
+
+def test_the_same_data_give_the_same_numbers(narrow: Baseline) -> None:
+    one, other = (compare(narrow, frame(4)).columns for _ in range(2))
+    assert one == other
+
+
+def test_too_few_rows_are_inconclusive_on_either_side() -> None:
+    for reference, current, side in [(1000, 999, "log"), (999, 6000, "reference")]:
+        found = compare(Baseline.of(frame(0, reference)[["x1"]], POLICY), frame(1, current))
+        assert found.reason == f"the {side} has 999 rows, the policy compares 1000"
+        assert (found.verdict(prediction=False), found.verdict(prediction=True)) == ("inconclusive", "inconclusive")
+
+
+def test_categories_that_change_places_are_found(baseline: Baseline) -> None:
+    current = frame(1)
+    current["carrier"] = current["carrier"].map({"UA": "EV", "EV": "UA", "B6": "B6"})
+    assert drifted(compare(baseline, current)) == ["carrier"]
+
+
+def test_values_that_went_missing_are_found(baseline: Baseline) -> None:
+    current = frame(1)
+    current.loc[current.sample(frac=0.5, random_state=1).index, "x5"] = np.nan
+    assert drifted(compare(baseline, current)) == ["x5"]
+    gone = compare(baseline, frame(1).drop(columns="carrier"))
+    assert drifted(gone) == ["carrier"]
+    assert next(item for item in gone.columns if item.column == "carrier").value is None
+
+
+def test_the_policy_of_a_column() -> None:
+    rules: dict[str, Any] = {
+        "x3": {"ignore": True}, "x4": {"threshold": 2.0}, SCORE: {"method": "psi"}, "hour": {"method": "jensenshannon"},
+    }  # fmt: skip
+    policy = Drift.model_validate({"model": "flights", "sample": 1000, "columns": rules})
+    current = frame(1, shift=1.0)
+    current["x4"] += current["x4"].std()
+    found = compare(Baseline.of(frame(0)[[*rules]], policy), current)
+    assert found.verdict(prediction=False) == "none"
+    by_name = {item.column: item for item in found.columns}
+    assert by_name["x3"].drifted
+    assert not by_name["x3"].judged
+    assert by_name["x4"].threshold == 2.0
+    assert (by_name[SCORE].method, by_name["hour"].method) == ("psi", "jensenshannon")
+    assert not by_name[SCORE].drifted
+
+
+def test_a_reference_smaller_than_two_samples_is_calibrated_too() -> None:
+    small = Baseline.of(frame(90, 89)[["x3", "x4", "wind", SCORE]], Drift(model="diabetes", sample=80))
+    false_alarms = sum(bool(drifted(compare(small, frame(seed, 200)))) for seed in range(1, 5))
+    assert false_alarms == 0
+    assert drifted(compare(small, frame(5, 200, shift=1.5))) == ["x3"]
+
+
+def loss(value: float, rows: int, deviation: float = 0.3) -> Mean:
+    return Mean(value, deviation**2 / rows, rows, rows)
+
+
+def test_concept_drift_is_a_rise_of_the_loss_that_is_surely_too_large() -> None:
+    policy = Drift(model="flights", lossRise=0.1)
+    reference = loss(0.3, 20_000)
+    assert concept(reference, loss(0.31, 5000), policy).verdict == "none"
+    assert concept(reference, loss(0.40, 5000), policy).verdict == "drift"
+    assert concept(reference, loss(0.40, 120), policy).verdict == "none"  # the interval still reaches below the limit
+    assert concept(reference, loss(0.9, 99), policy).verdict == "inconclusive"
+    assert concept(reference, Mean(float("nan"), float("nan"), 0, 0), policy).verdict == "inconclusive"
+
+
+def write(path: Any, **columns: Any) -> Any:
+    pd.DataFrame(columns).to_parquet(path)
+    return path
+
+
+def test_a_binary_holdout(tmp_path: Any) -> None:
+    side = from_holdout(write(
+        tmp_path / "h.parquet", x=[1.0, 2.0], slice_x=["a", "b"], truth=["late", "on time"],
+        **{"native_on time": [0.4, 0.9], "native_late": [0.6, 0.1]},
+    ))  # fmt: skip
+    assert list(side.frame.columns) == ["x", SCORE]
+    assert list(side.frame[SCORE]) == [0.6, 0.1]
+    assert side.loss.value == pytest.approx((2 * 0.4**2 + 2 * 0.1**2) / 2)
+
+
+def test_a_holdout_of_three_labels_and_of_values(tmp_path: Any) -> None:
+    natives = {"native_a": [0.5, 0.1], "native_b": [0.3, 0.2], "native_c": [0.2, 0.7]}
+    side = from_holdout(write(tmp_path / "h.parquet", x=[1, 2], truth=["a", "c"], **natives))
+    assert (list(side.frame[SCORE]), list(side.frame[LABEL])) == ([0.5, 0.7], ["a", "c"])
+    side = from_holdout(write(tmp_path / "v.parquet", x=[1, 2], truth=[1.0, 5.0], native_value=[2.0, 2.0]))
+    assert (list(side.frame[SCORE]), side.loss.value) == ([2.0, 2.0], 2.0)
+
+
+def test_a_reference_that_is_none_says_so(tmp_path: Any) -> None:
+    with pytest.raises(ReferenceFault, match="cannot be read as parquet"):
+        from_holdout(tmp_path / "missing.parquet")
+    (tmp_path / "text.parquet").write_text("no")
+    with pytest.raises(ReferenceFault, match="cannot be read as parquet"):
+        from_holdout(tmp_path / "text.parquet")
+    with pytest.raises(ReferenceFault, match="expected the columns truth and native_<label>"):
+        from_holdout(write(tmp_path / "h.parquet", x=[1]))
