@@ -43,6 +43,14 @@ class SliceLimit(Limit):
     min_rows: PositiveInt
 
 
+class Baseline(Strict):
+    """Better than the baseline of the same run, on the same rows."""
+
+    metric: str
+    by: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    """In the metric's unit; 0 asks for any difference at all."""
+
+
 class Champion(Strict):
     """Not worse than what the environment serves: a paired bootstrap on the candidate's holdout rows."""
 
@@ -68,8 +76,7 @@ class Rules(Strict):
     images: Annotated[tuple[str, ...], Field(min_length=1)]
     """Repositories that the server's image may come from."""
     metrics: Annotated[tuple[Limit, ...], Field(min_length=1)]
-    beats_baseline: str
-    """The metric whose unfavourable end of the interval must beat the baseline's value."""
+    beats_baseline: Baseline
     champion: Champion
     slices: tuple[SliceLimit, ...] = ()
     latency_p95_ms: PositiveFloat

@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote, urlparse
 
-from release import SemVer
-
 import yaml
+from release import SemVer
 
 from promotion.errors import Inconclusive, PromotionError, Refused
 from promotion.lifecycle import Lifecycle, check_move

@@ -158,14 +158,16 @@ def _quality(rules: Rules, evidence: Evidence) -> Iterator[Verdict]:
         name = f"{limit.metric} ({limit.bound})"
         value = _bound(report.metrics.get(limit.metric), limit)
         yield _measured(name, value, limit.text, limit.holds(value), "train a better model")
-    name = rules.beats_baseline
+    name, by = rules.beats_baseline.metric, rules.beats_baseline.by
     model, baseline = report.metrics.get(name), report.baseline.get(name)
     floor = baseline.value if baseline is not None else math.nan
-    upward = higher_is_better(name)
-    value = math.nan if model is None or not math.isfinite(floor) else (model.low if upward else model.high)
-    holds = value > floor if upward else value < floor
-    fix = "a model no better than its baseline is not worth serving"
-    yield _measured(f"beats baseline ({name})", value, f"{'>' if upward else '<'} {floor:.5g}", holds, fix)
+    better = math.nan if model is None else (model.value - floor if higher_is_better(name) else floor - model.value)
+    rule, shown = f"beats baseline ({name})", "none" if model is None else f"{model.value:.5g} against {floor:.5g}"
+    if math.isfinite(better):
+        fix = "a model no better than its baseline is not worth serving"
+        yield _said(rule, shown, f"by ≥ {by:g}" if by else "better", better > 0 and better >= by, fix)
+    else:
+        yield Verdict(rule, shown, "better", "inconclusive", "evaluate again, baseline included")
     # The report is a file that somebody wrote; these are the figures of the very bytes that would be served.
     for name, ours in evidence.recomputed.items():
         said = report.metrics.get(name)

@@ -66,7 +66,7 @@ POLICY: dict[str, Any] = {
         "rules": {
             "images": ["ghcr.io/plumbline/model-server"],
             "metrics": [{"metric": "roc_auc", "bound": "low", "min": 0.6}],
-            "beats_baseline": "log_loss",
+            "beats_baseline": {"metric": "log_loss", "by": 0.01},
             "champion": {"metric": "log_loss", "margin": 0.005, "resamples": 200, "seed": 1},
             "slices": [{"column": "carrier", "metric": "roc_auc", "min": 0.55, "min_rows": 500}],
             "latency_p95_ms": 100,
@@ -260,6 +260,8 @@ class Remote:
 
     def commit(self, files: dict[str, str | None], message: str = "by hand") -> None:
         """Write (or with None remove) files on the newest main and push."""
+        if self.git("ls-remote", "origin", "main"):
+            self.pull()
         for name, text in files.items():
             path = self.work / name
             if text is None:

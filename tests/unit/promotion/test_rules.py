@@ -24,7 +24,7 @@ RULES = Rules.model_validate(
     {
         "images": ["ghcr.io/plumbline/model-server"],
         "metrics": [{"metric": "roc_auc", "bound": "low", "min": 0.6}, {"metric": "log_loss", "max": 0.6}],
-        "beats_baseline": "log_loss",
+        "beats_baseline": {"metric": "log_loss", "by": 0.01},
         "champion": {"metric": "log_loss", "margin": 0.01},
         "slices": [{"column": "carrier", "metric": "roc_auc", "min": 0.55, "min_rows": 100}],
         "latency_p95_ms": 5,

@@ -1,0 +1,304 @@
+"""From the gate to git and back: bump, no-op, approval, pull request, rollback, rejection."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from promotion.documents import Barred, Override, barred_path, dump, parse
+from promotion.errors import Inconclusive, Refused
+from promotion.follow import move_by_hand, sync
+from promotion.gate import Request, candidate, examine
+from promotion.git import checkout
+from promotion.governance import approve, reject
+from promotion.lifecycle import Lifecycle
+from promotion.promote import Outcome, card_of, promote, pull_request
+from promotion.registry import Registry, Version
+from promotion.settings import Settings
+
+from .conftest import IMAGE, Remote
+
+Make = Callable[..., Version]
+Bump = Callable[..., Outcome]
+OTHER_IMAGE = IMAGE.replace("a" * 64, "b" * 64)
+
+
+def follow(registry: Registry, settings: Settings, model: str) -> list[str]:
+    with checkout(settings) as tree:
+        return sync(registry, tree, model)
+
+
+def states(registry: Registry, model: str) -> dict[str, tuple[str, tuple[str, ...]]]:
+    return {str(item.semver): (item.lifecycle.value, tuple(sorted(item.aliases))) for item in registry.versions(model)}
+
+
+def test_from_nothing_to_staging_and_on(
+    registered: Make, bump: Bump, registry: Registry, settings: Settings, remote: Remote, model: str
+) -> None:
+    registered()
+    first = bump("v1.0.0")
+    assert first.judgement is not None
+    assert remote.log()[0] == f"{model}(staging): nothing → v1.0.0"
+    release = remote.release("staging", model)
+    assert release.spec.evidence.gate == first.judgement.sha256()
+    assert release.spec.artifact.digest == registry.find(model, "v1.0.0").digest
+    assert release.spec.threshold == 0.5
+    # Somebody comments the file; the bump changes values and nothing else.
+    path = f"clusters/staging/models/{model}/release.yaml"
+    text = (remote.work / path).read_text()
+    remote.commit({path: text.replace("threshold: 0.5", "threshold: 0.5  # agreed with ops")})
+    registered(seed=1, tags={"data.digest": "sha256:" + "e" * 64})
+    second = bump("v1.0.1")
+    lines = [line for line in second.diff.splitlines() if line[:1] in "+-" and line[:3] not in ("+++", "---")]
+    keys = ("version", "uri", "digest", "registryVersion", "run", "data", "gate")
+    assert [line[1:].strip().split(":")[0] for line in lines if line[0] == "+"] == list(keys)
+    assert "# agreed with ops" in (remote.pull(), (remote.work / path).read_text())[1]
+    # The same once more is a no-op; another image of the same model is a bump of one thing.
+    count = len(remote.log())
+    again = bump("v1.0.1")
+    assert (again.judgement, again.commit, len(remote.log())) == (None, "", count)
+    assert "-  image: " in bump("v1.0.1", image=OTHER_IMAGE).diff
+    # The registry follows git, once.
+    assert follow(registry, settings, model) == ["alias staging → v1.0.1", "v1.0.1 is Staging"]
+    assert follow(registry, settings, model) == []
+    assert states(registry, model) == {"v1.0.0": ("None", ()), "v1.0.1": ("Staging", ("staging",))}
+
+
+def test_the_report_that_git_names_is_kept(registered: Make, bump: Bump, registry: Registry, tmp_path: Path) -> None:
+    version = registered()
+    judgement = bump("v1.0.0").judgement
+    assert judgement is not None
+    (stored,) = registry.download(version.run, "gate", tmp_path).iterdir()
+    assert stored.read_text() == judgement.to_json()
+    assert stored.name == f"staging-v1.0.0-{judgement.sha256()[7:19]}.json"
+
+
+def test_a_weak_candidate_is_refused_and_nothing_is_committed(
+    registered: Make, bump: Bump, remote: Remote, model: str
+) -> None:
+    registered()
+    bump("v1.0.0")
+    before = remote.log()
+    registered(noise=0.4, seed=3, params={"depth": "1"})
+    with pytest.raises(Refused, match="not worse than champion") as refusal:
+        bump("v1.1.0")
+    assert "the gate of staging says refused" in str(refusal.value)
+    dry = bump("v1.1.0", how="dry run")
+    assert dry.judgement is not None
+    assert (dry.judgement.outcome, dry.commit) == ("refused", "")
+    assert "+  version: v1.1.0" in dry.diff
+    assert remote.log() == before
+
+
+def test_production_asks_for_staging_and_approval(
+    registered: Make, bump: Bump, registry: Registry, settings: Settings, remote: Remote, model: str
+) -> None:
+    registered()
+    with pytest.raises(Refused, match=r"life cycle.*served in staging first.*approval"):
+        bump("v1.0.0", "production")
+    bump("v1.0.0")
+    follow(registry, settings, model)
+    with pytest.raises(Refused, match="approval: none"):
+        bump("v1.0.0", "production")
+    assert approve(registry, settings, model, "v1.0.0", "Ada", "metrics and slices read") is not None
+    assert approve(registry, settings, model, "v1.0.0", "Ada", "metrics and slices read") is None
+    bump("v1.0.0", "production")
+    assert remote.release("production", model).spec.evidence.approvedBy == "Ada"
+    follow(registry, settings, model)
+    assert states(registry, model) == {"v1.0.0": ("Production", ("production", "staging"))}
+    # An approval is of bytes: it does not carry over to others of the same name.
+    path = f"policies/approvals/{model}/v1.0.0.yaml"
+    text = (remote.work / path).read_text()
+    remote.commit({path: text.replace(registry.find(model, "v1.0.0").digest, "sha256:" + "0" * 64)})
+    with pytest.raises(Refused, match="approves another digest"):
+        approve(registry, settings, model, "v1.0.0", "Ada", "again")
+    with pytest.raises(Refused, match="approval: of another digest"):
+        bump("v1.0.0", "production", image=OTHER_IMAGE)
+
+
+def test_production_by_pull_request(
+    registered: Make, bump: Bump, registry: Registry, settings: Settings, remote: Remote, model: str
+) -> None:
+    registered()
+    bump("v1.0.0")
+    follow(registry, settings, model)
+    before = remote.log()
+    outcome = bump("v1.0.0", "production", "pull request")
+    assert outcome.branch == f"promote/production/{model}/v1.0.0"
+    assert remote.log() == before, "main waits for the merge"
+    request = Request(model, "v1.0.0", "production", IMAGE, pull_request=True)
+    text = pull_request(request, outcome, card_of(registry, model, "v1.0.0"))
+    for said in ("+  version: v1.0.0", "| approval ", "whoever merges", f"### {model} v1.0.0", "roc_auc"):
+        assert said in text
+    with pytest.raises(Refused, match="exists: merge or delete it first"):
+        bump("v1.0.0", "production", "pull request", image=OTHER_IMAGE)
+    remote.git("merge", "--quiet", "--ff-only", f"origin/{outcome.branch}")
+    remote.git("push", "--quiet", "origin", "main")
+    assert remote.release("production", model).spec.version == "v1.0.0"
+
+
+def test_a_rollback_by_hand_stays(
+    registered: Make, bump: Bump, registry: Registry, settings: Settings, remote: Remote, model: str
+) -> None:
+    registered()
+    bump("v1.0.0")
+    registered(tags={"data.digest": "sha256:" + "e" * 64}, seed=1)
+    bump("v1.0.1")
+    follow(registry, settings, model)
+    remote.pull()
+    remote.git("revert", "--no-edit", "HEAD")
+    remote.git("push", "--quiet", "origin", "main")
+    assert follow(registry, settings, model) == [
+        "alias staging → v1.0.0",
+        "v1.0.0 is Staging",
+        "v1.0.1 is Archived",
+    ]
+    with pytest.raises(Refused, match="moves forward: served before, until"):
+        bump("v1.0.1")
+    assert remote.release("staging", model).spec.version == "v1.0.0"
+    assert bump("v1.0.1", again="the outage was the network's").commit
+    remote.pull()
+    assert "Again: the outage was the network's" in remote.git("log", "-1", "--format=%B")
+    with pytest.raises(Refused, match="moves forward"):
+        bump("v1.0.0")
+    with pytest.raises(Refused, match=r"staging serves .* change what git says"), checkout(settings) as tree:
+        move_by_hand(registry, tree, model, "v1.0.1", Lifecycle.ARCHIVED)
+    follow(registry, settings, model)
+    with checkout(settings) as tree, pytest.raises(Refused, match="Archived → Production is not a legal move"):
+        move_by_hand(registry, tree, model, "v1.0.0", Lifecycle.PRODUCTION)
+
+
+def test_a_rejected_version_is_taken_back_and_stays_out(
+    registered: Make, bump: Bump, registry: Registry, settings: Settings, remote: Remote, model: str
+) -> None:
+    registered()
+    bump("v1.0.0")
+    registered(tags={"data.digest": "sha256:" + "e" * 64}, seed=1)
+    bump("v1.0.1")
+    path = f"clusters/staging/models/{model}/release.yaml"
+    remote.pull()
+    remote.commit({path: (remote.work / path).read_text().replace("version:", "version:  ") + "# kept\n"})
+    done = reject(registry, settings, model, "v1.0.1", "error-rate", "20 % of answers were 5xx")
+    assert (done.reverted, done.stranded) == ({"staging": "v1.0.0"}, ())
+    assert remote.log()[0] == f"{model}(staging): v1.0.1 → v1.0.0, rejected by error-rate"
+    assert remote.release("staging", model).spec.version == "v1.0.0"
+    assert (remote.work / path).read_text().endswith("# kept\n")
+    changed = remote.git("show", "--format=", "--name-only", "HEAD").split()
+    assert sorted(changed) == [path, barred_path(model, done.digest)], "one commit bars and reverts"
+    assert reject(registry, settings, model, "v1.0.1", "error-rate", "again").commit is None
+    assert "v1.0.1 rejected: error-rate: 20 % of answers were 5xx" in follow(registry, settings, model)
+    assert states(registry, model)["v1.0.1"] == ("Archived", ())
+    with pytest.raises(Refused, match="not barred: failed error-rate"):
+        bump("v1.0.1", again="please")
+    with pytest.raises(Refused, match="was rejected for error-rate"):
+        approve(registry, settings, model, "v1.0.1", "Ada", "please")
+    # A written override, by hand, opens it again.
+    record = parse((remote.work / barred_path(model, done.digest)).read_text(), Barred, "barred")
+    override = Override(by="Ada", reason="the gateway was at fault", at=record.at)
+    remote.commit({barred_path(model, done.digest): dump(record.model_copy(update={"override": override}))})
+    assert bump("v1.0.1", again="see the override").commit
+    assert "v1.0.1 no longer rejected" in follow(registry, settings, model)
+    assert states(registry, model)["v1.0.1"] == ("Staging", ("staging",))
+
+
+def test_a_rejection_needs_no_registry_and_skips_what_is_barred(
+    registered: Make, bump: Bump, registry: Registry, settings: Settings, remote: Remote, model: str
+) -> None:
+    registered()
+    bump("v1.0.0")
+    for seed, letter in ((1, "e"), (2, "f")):
+        registered(tags={"data.digest": "sha256:" + letter * 64}, seed=seed)
+        bump(f"v1.0.{seed}")
+    down = Registry("http://127.0.0.1:9")
+    barred = Barred.model_validate(
+        {
+            "model": model,
+            "version": "v1.0.1",
+            "digest": registry.find(model, "v1.0.1").digest,
+            "metric": "drift",
+            "reason": "seen late",
+            "at": "2026-01-02T03:04:05Z",
+        }
+    )
+    remote.commit({barred_path(model, barred.digest): dump(barred)})
+    assert reject(down, settings, model, "v1.0.2", "latency", "p95 of 900 ms").reverted == {"staging": "v1.0.0"}
+    done = reject(down, settings, model, "v1.0.0", "latency", "p95 of 900 ms")
+    assert (done.reverted, done.stranded) == ({}, ("staging",)), "nothing is left to go back to"
+    with pytest.raises(Refused, match="metric: "):
+        reject(registry, settings, model, "v1.0.1", "a\nb", "reason")
+
+
+def test_the_champion_is_read_from_git_and_must_be_what_git_names(
+    registered: Make, bump: Bump, remote: Remote, registry: Registry, model: str
+) -> None:
+    registered()
+    bump("v1.0.0")
+    registered(tags={"data.digest": "sha256:" + "e" * 64}, seed=1)
+    path = f"clusters/staging/models/{model}/release.yaml"
+    remote.pull()
+    text = (remote.work / path).read_text()
+    remote.commit({path: text.replace(registry.find(model, "v1.0.0").digest, "sha256:" + "0" * 64)})
+    with pytest.raises(Inconclusive, match=r"not worse than champion .*: not compared"):
+        bump("v1.0.1")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda policy: policy["spec"]["rules"]["champion"].update(metric="rmse"), "not worse than champion"),
+        (lambda policy: policy["spec"]["rules"]["slices"][0].update(column="month"), "of every month"),
+        (lambda policy: policy["spec"]["rules"]["metrics"][0].update(metric="luck"), "luck"),
+    ],
+)
+def test_what_can_not_be_judged_does_not_pass(
+    registered: Make, bump: Bump, remote: Remote, model: str, change: Callable[[Any], None], said: str
+) -> None:
+    registered()
+    bump("v1.0.0")
+    registered(tags={"data.digest": "sha256:" + "e" * 64}, seed=1)
+    path = f"policies/promotion/{model}.yaml"
+    policy = yaml.safe_load((remote.work / path).read_text())
+    change(policy)
+    remote.commit({path: yaml.safe_dump(policy)})
+    before = remote.log()
+    with pytest.raises(Inconclusive, match=said):
+        bump("v1.0.1")
+    assert remote.log() == before
+
+
+def test_a_version_is_judged_against_the_champion_of_the_moment(
+    registered: Make, bump: Bump, registry: Registry, settings: Settings, remote: Remote, model: str
+) -> None:
+    """Between judgement and push somebody promotes a better model: the weaker one is judged again, and refused."""
+    registered(noise=0.4, seed=3)
+    bump("v1.0.0")
+    registered(noise=0.35, seed=3, params={"depth": "1"})
+    registered(params={"depth": "2"})
+
+    class Slow(Registry):
+        """Lets somebody else land between the gate and the push, once."""
+
+        raced = False
+
+        def upload(self, run_id: str, path: Path, folder: str) -> None:
+            super().upload(run_id, path, folder)
+            if not self.raced:
+                self.raced = True
+                bump("v1.2.0")
+
+    slow = Slow(registry._address)
+    with pytest.raises(Refused, match=r"not worse than champion|moves forward"):
+        promote(slow, settings, Request(model, "v1.1.0", "staging", IMAGE), "commit")
+    assert slow.raced
+    assert remote.release("staging", model).spec.version == "v1.2.0"
+    assert len([title for title in remote.log() if "→" in title]) == 2
+
+
+def test_check_reads_only(registered: Make, registry: Registry, settings: Settings, remote: Remote, model: str) -> None:
+    registered()
+    with checkout(settings) as tree, candidate(registry, settings, model, "v1.0.0") as subject:
+        judgement = examine(tree, Request(model, "v1.0.0", "staging"), subject)
+    assert judgement.outcome == "pass"
+    assert "| image" not in judgement.table()
+    assert registry.names(subject.version.run, "gate") == {}
