@@ -52,8 +52,8 @@ def _runs(seen: list[tuple[float, int]]) -> list[tuple[int, tuple[float, float]]
 
 
 @pytest.fixture
-def serving(kubectl: Kubectl, person: Person, good_image: str) -> None:
-    """v1.0.0 is served, whatever was before."""
+def serving(kubectl: Kubectl, person: Person, good_image: str, traffic: Traffic) -> None:
+    """v1.0.0 is served, whatever was before; with traffic, since without it no canary would be judged."""
     person.release("flights", "v1.0.0", good_image)
     wait_until("v1.0.0", lambda: _phase(kubectl) == ("v1.0.0", "Healthy"), seconds=240)
 
