@@ -113,7 +113,7 @@ def play(demo: Demo, stack: ExitStack, full: bool) -> Path:
     ask_once(demo, stable)
 
     weak = release(demo, "a weak candidate, from 400 rows", "--sample", "0.002", "--trials", "1")
-    demo.run(f"the gate refuses {weak}", BIN / "promotion", "promote", *subject(weak), "--image", image, expect=1)
+    demo.run(f"the gate refuses {weak}", BIN / "promotion", "check", *subject(weak), "--image", image, expect=1)
 
     second = release(demo, "a better model", "--sample", str(shares[1]), "--trials", "4")
     promote(demo, second, image)
