@@ -33,8 +33,8 @@ def features(work: Work) -> str:
     counts = prepare.prepare(work)
     with tracking.parent(work):
         tracking.log_metrics({f"rows_{part}": rows for part, rows in counts.items()})
-        for part in prepare.PARTS:
-            tracking.log_data(work, load_part(work, part)[1], part)
+        for part, rows in counts.items():
+            tracking.log_data(work, rows, part)
     return ", ".join(f"{part} {rows:,} rows" for part, rows in counts.items())
 
 

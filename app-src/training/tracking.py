@@ -6,23 +6,19 @@ MLflow takes 3 s to import, so each function imports it itself: `training --help
 import importlib
 import logging
 import os
-import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from training.model import ModelError, Params
+from training.provenance import code_version
 from training.report import Interval
-from training.work import DataVersion, Settings, Work, repository
+from training.work import DataVersion, Settings, Work
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-UNKNOWN_COMMIT = "0" * 40
 log = logging.getLogger(__name__)
 
 
@@ -146,18 +142,18 @@ def log_report(metrics: Mapping[str, Interval], baseline: Mapping[str, Interval]
     log_metrics(values if threshold is None else {**values, "threshold": threshold})
 
 
-def log_data(work: Work, rows: "pd.DataFrame", context: str) -> None:
+def log_data(work: Work, rows: int, context: str) -> None:
     """Name the data in the run's inputs: DVC's version as digest, the stage of dvc.yaml as source."""
     import mlflow
     from mlflow.data.code_dataset_source import CodeDatasetSource
-    from mlflow.data.pandas_dataset import from_pandas
+    from mlflow.data.meta_dataset import MetaDataset
 
     data, model = work.read(work.data_version, DataVersion), work.settings.model
     source = CodeDatasetSource({"dvc.stage": f"{model}/dvc.yaml:data", "data.digest": data.digest})
-    # Integers as floats: MLflow warns of each integer column, as those could not hold what is missing.
-    numbers = rows.astype(dict.fromkeys(rows.select_dtypes("integer").columns, float))
-    known = from_pandas(numbers, source=source, name=model, digest=data.version.removesuffix(".dir"))
-    mlflow.log_input(known, context)
+    # Only what is known of the data is logged: letting MLflow look at each row takes a minute and more.
+    digest = data.version.removesuffix(".dir")
+    known = MetaDataset(source, name=model, digest=digest)  # type: ignore[abstract]
+    mlflow.log_input(known, context, tags={"rows": str(rows)})
 
 
 def finish(work: Work) -> str:
@@ -180,26 +176,6 @@ def find(model: str, *, where: str = "", order: str = "attributes.start_time DES
     ids = [experiment.experiment_id for experiment in experiments]
     kept = " and ".join(filter(None, [f"tags.model = '{model}'", "params.trials != ''", where]))
     return mlflow.search_runs(ids, filter_string=kept, order_by=[order], max_results=limit) if ids else None
-
-
-def code_version() -> tuple[str, bool]:
-    """Commit of this code and whether files differ from it; from TRAINING_CODE_COMMIT in an image without git.
-
-    Where neither is known the commit is forty zeros and the tree counts as changed: nobody can go back to it.
-    """
-    if commit := os.environ.get("TRAINING_CODE_COMMIT"):
-        return commit, False
-    if (root := repository()) is None:
-        return UNKNOWN_COMMIT, True
-    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, check=True, capture_output=True, text=True)
-    changed = subprocess.run(
-        ["git", "status", "--porcelain", "--", "app-src", "locks", "pyproject.toml"],
-        cwd=root,
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    return head.stdout.strip(), bool(changed.stdout.strip())
 
 
 def log_folder(folder: Path, name: str) -> None:

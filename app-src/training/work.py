@@ -1,6 +1,5 @@
 """The work directory through which steps hand on their results, in one process or in one pod each."""
 
-import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -112,14 +111,3 @@ class Work:
         """Record that a step ended well."""
         with written(self.root / "done" / step) as temporary:
             temporary.write_text("", encoding="utf-8")
-
-
-def repository() -> Path | None:
-    """The git work tree that this code stands in, None in an image."""
-    here = Path(__file__).resolve()
-    return next((folder for folder in here.parents if (folder / ".git").exists()), None)
-
-
-def threads() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0))

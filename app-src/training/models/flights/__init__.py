@@ -33,6 +33,14 @@ _WEATHER = {
     "pressure": "pressure",
     "visib": "visibility",
 }
+_SUMMARIES = (
+    ("precipitation_6h", "precipitation", 6, "sum"),
+    ("precipitation_24h", "precipitation", 24, "sum"),
+    ("visibility_6h", "visibility", 6, "min"),
+    ("visibility_24h", "visibility", 24, "min"),
+    ("wind_speed_24h", "wind_speed", 24, "max"),
+)
+"""Fields that sum up the hours before: (field, of which, how many hours, how)."""
 
 
 def _minutes(hhmm: "pd.Series[int]") -> "pd.Series[int]":
@@ -71,10 +79,18 @@ def views(tables: Tables) -> dict[str, pd.DataFrame]:
     """The weather of each airport, known from the end of the hour that it is filed under.
 
     The observation of an hour is made within it (ASOS reports at about :51), so that its beginning would be too soon.
+    What fell and blew in the hours before is kept too: an airport that was closed by a storm is late long after it.
     """
     weather = tables["weather"].rename(columns=_WEATHER)
-    known = pd.to_datetime(weather["time_hour"], utc=True) + pd.Timedelta(hours=1)
-    return {"weather": weather.assign(at=known)[["origin", "at", *_WEATHER.values()]]}
+    weather["at"] = pd.to_datetime(weather["time_hour"], utc=True) + pd.Timedelta(hours=1)
+    weather = weather.sort_values(["origin", "at"], ignore_index=True)
+    hourly = weather.set_index("at").groupby("origin")
+    for name, source, hours, summary in _SUMMARIES:
+        # A window with one failed observation still sums up the others.
+        window = hourly[source].rolling(f"{hours}h", min_periods=1).agg(summary)
+        # Adding and taking away along the window leaves a rest of 1e-17 where nothing fell.
+        weather[name] = window.round(6).abs().to_numpy()
+    return {"weather": weather[["origin", "at", *SCHEMA.views[0].fields]]}
 
 
 def baseline(schema: ModelSchema) -> Estimator:
@@ -124,11 +140,11 @@ MODEL = Model(
     baseline=baseline,
     candidate=candidate,
     defaults={
-        "learning_rate": 0.08,
-        "max_depth": 6,
+        "learning_rate": 0.05,
+        "max_depth": 8,
         "min_child_weight": 20.0,
         "subsample": 0.8,
-        "colsample_bytree": 0.7,
+        "colsample_bytree": 0.5,
         "reg_lambda": 5.0,
     },
     space=space,

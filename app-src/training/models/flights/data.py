@@ -61,7 +61,7 @@ TABLES = {
             "tailnum": _code(r"^[0-9A-Z]{5,6}$", missing=True),
             "origin": _ORIGIN,
             "dest": _code(r"^[A-Z]{3}$"),
-            "distance": _number(1, 10_000),
+            "distance": _number(1, 10_000, whole=True),
             "minute": _number(0, 59, whole=True),
             "time_hour": _code(_HOUR),
         },

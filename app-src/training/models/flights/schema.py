@@ -2,173 +2,74 @@
 
 from features import ModelSchema, Output, SchemaField, View
 
+
+def _code(name: str, example: str, description: str) -> SchemaField:
+    return SchemaField(name=name, type="category", example=example, description=description)
+
+
+def _whole(name: str, unit: str, low: int, high: int, example: int, description: str) -> SchemaField:
+    return SchemaField(
+        name=name,
+        type="integer",
+        unit=unit,
+        minimum=low,
+        maximum=high,
+        example=example,
+        description=description,
+        required=not name.startswith("plane_"),
+    )
+
+
+def _weather(name: str, unit: str, low: float, high: float, example: float, description: str) -> SchemaField:
+    """Of the origin; the online store fills it in where a caller leaves it out."""
+    return SchemaField(
+        name=name,
+        type="number",
+        unit=unit,
+        minimum=low,
+        maximum=high,
+        example=example,
+        description=f"{description} at the origin",
+        required=False,
+    )
+
+
+WEATHER = (
+    _weather("temperature", "°F", -60, 140, 39.02, "Air temperature"),
+    _weather("dew_point", "°F", -80, 100, 28.04, "Dew point"),
+    _weather("humidity", "%", 0, 100, 64.43, "Relative humidity"),
+    _weather("wind_direction", "°", 0, 360, 240, "Direction that the wind comes from (0 is calm)"),
+    _weather("wind_speed", "mph", 0, 250, 11.51, "Wind speed"),
+    _weather("wind_gust", "mph", 0, 300, 20.71, "Speed of gusts, missing where there are none,"),
+    _weather("wind_speed_24h", "mph", 0, 250, 16.11, "Highest wind speed of the last 24 hours"),
+    _weather("precipitation", "in", 0, 20, 0.0, "Precipitation of the last hour"),
+    _weather("precipitation_6h", "in", 0, 100, 0.02, "Precipitation of the last 6 hours"),
+    _weather("precipitation_24h", "in", 0, 200, 0.3, "Precipitation of the last 24 hours"),
+    _weather("pressure", "mbar", 850, 1100, 1012.5, "Air pressure at sea level"),
+    _weather("visibility", "mi", 0, 10, 10, "Visibility (reported up to 10)"),
+    _weather("visibility_6h", "mi", 0, 10, 8, "Lowest visibility of the last 6 hours"),
+    _weather("visibility_24h", "mi", 0, 10, 2.5, "Lowest visibility of the last 24 hours"),
+)
+
 SCHEMA = ModelSchema(
     model="flights",
     fields=(
-        SchemaField(name="carrier", type="category", example="UA", description="IATA code of the airline"),
-        SchemaField(name="origin", type="category", example="EWR", description="IATA code of the airport left from"),
-        SchemaField(
-            name="destination", type="category", example="IAH", description="IATA code of the airport flown to"
-        ),
-        SchemaField(
-            name="distance",
-            type="number",
-            unit="mi",
-            minimum=0,
-            maximum=10_000,
-            example=1400,
-            description="Distance between the airports",
-        ),
-        SchemaField(
-            name="weekday",
-            type="integer",
-            minimum=1,
-            maximum=7,
-            example=2,
-            description="Day of the departure at the origin: 1 is Monday, 7 is Sunday",
-        ),
-        SchemaField(
-            name="departure",
-            type="integer",
-            unit="min",
-            minimum=0,
-            maximum=1439,
-            example=315,
-            description="Scheduled departure in minutes after midnight, local time: 05:15 is 315",
-        ),
-        SchemaField(
-            name="arrival",
-            type="integer",
-            unit="min",
-            minimum=0,
-            maximum=1439,
-            example=499,
-            description="Scheduled arrival in minutes after midnight, local time of the destination",
-        ),
-        SchemaField(
-            name="plane_year",
-            type="integer",
-            required=False,
-            minimum=1950,
-            maximum=2100,
-            example=1999,
-            description="Year in which the plane was built",
-        ),
-        SchemaField(
-            name="plane_seats",
-            type="integer",
-            required=False,
-            minimum=1,
-            maximum=1000,
-            example=149,
-            description="Seats of the plane",
-        ),
-        SchemaField(
-            name="temperature",
-            type="number",
-            unit="°F",
-            required=False,
-            minimum=-60,
-            maximum=140,
-            example=39.02,
-            description="Air temperature at the origin, an hour before departure",
-        ),
-        SchemaField(
-            name="dew_point",
-            type="number",
-            unit="°F",
-            required=False,
-            minimum=-80,
-            maximum=100,
-            example=28.04,
-            description="Dew point at the origin",
-        ),
-        SchemaField(
-            name="humidity",
-            type="number",
-            unit="%",
-            required=False,
-            minimum=0,
-            maximum=100,
-            example=64.43,
-            description="Relative humidity at the origin",
-        ),
-        SchemaField(
-            name="wind_direction",
-            type="number",
-            unit="°",
-            required=False,
-            minimum=0,
-            maximum=360,
-            example=240,
-            description="Direction that the wind comes from at the origin; 0 is calm",
-        ),
-        SchemaField(
-            name="wind_speed",
-            type="number",
-            unit="mph",
-            required=False,
-            minimum=0,
-            maximum=250,
-            example=11.51,
-            description="Wind speed at the origin",
-        ),
-        SchemaField(
-            name="wind_gust",
-            type="number",
-            unit="mph",
-            required=False,
-            minimum=0,
-            maximum=300,
-            example=20.71,
-            description="Speed of gusts at the origin; missing where there are none",
-        ),
-        SchemaField(
-            name="precipitation",
-            type="number",
-            unit="in/h",
-            required=False,
-            minimum=0,
-            maximum=20,
-            example=0.0,
-            description="Precipitation of the last hour at the origin",
-        ),
-        SchemaField(
-            name="pressure",
-            type="number",
-            unit="mbar",
-            required=False,
-            minimum=850,
-            maximum=1100,
-            example=1012.5,
-            description="Air pressure at sea level at the origin",
-        ),
-        SchemaField(
-            name="visibility",
-            type="number",
-            unit="mi",
-            required=False,
-            minimum=0,
-            maximum=10,
-            example=10,
-            description="Visibility at the origin, reported up to 10",
-        ),
+        _code("carrier", "UA", "IATA code of the airline"),
+        _code("origin", "EWR", "IATA code of the airport that the flight leaves: EWR, JFK or LGA"),
+        _code("destination", "IAH", "IATA code of the airport that it flies to"),
+        _whole("distance", "mi", 1, 10_000, 1400, "Distance between the two airports"),
+        _whole("weekday", "", 1, 7, 2, "Day of the departure at the origin: 1 is Monday, 7 is Sunday"),
+        _whole("departure", "min", 0, 1439, 315, "Scheduled departure, minutes after local midnight: 05:15 is 315"),
+        _whole("arrival", "min", 0, 1439, 499, "Scheduled arrival, minutes after midnight at the destination"),
+        _whole("plane_year", "", 1950, 2100, 1999, "Year in which the plane was built"),
+        _whole("plane_seats", "", 1, 1000, 149, "Seats of the plane"),
+        *WEATHER,
     ),
     views=(
         View(
             name="weather",
             entity=("origin",),
-            fields=(
-                "temperature",
-                "dew_point",
-                "humidity",
-                "wind_direction",
-                "wind_speed",
-                "wind_gust",
-                "precipitation",
-                "pressure",
-                "visibility",
-            ),
+            fields=tuple(field.name for field in WEATHER),
             # Observations are hourly: one or two may fail, older weather says little about now.
             max_age_seconds=3 * 3600,
         ),

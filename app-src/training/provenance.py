@@ -1,0 +1,31 @@
+"""Which code this is: the commit that a run names, so that it can be made again."""
+
+import os
+import subprocess
+from pathlib import Path
+
+UNKNOWN_COMMIT = "0" * 40
+
+
+def code_version() -> tuple[str, bool]:
+    """Commit of this code and whether files differ from it; from TRAINING_CODE_COMMIT in an image without git.
+
+    Where neither is known the commit is forty zeros and the tree counts as changed: nobody can go back to it.
+    """
+    if commit := os.environ.get("TRAINING_CODE_COMMIT"):
+        return commit, False
+    if (root := _repository()) is None:
+        return UNKNOWN_COMMIT, True
+    changed = _git(root, "status", "--porcelain", "--", "app-src", "locks", "pyproject.toml")
+    return _git(root, "rev-parse", "HEAD"), bool(changed)
+
+
+def _git(root: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=root, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def _repository() -> Path | None:
+    """The git work tree that this code stands in, None in an image."""
+    here = Path(__file__).resolve()
+    return next((folder for folder in here.parents if (folder / ".git").exists()), None)
