@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
 from serving.edge import Edge
+from serving.engine import Engine
 from serving.errors import MEDIA_TYPE, Problem
 from serving.http import CONTEXT, Endpoint
 from serving.keys import Keyring
@@ -54,11 +55,14 @@ def create_app(server: Server, keyring: Keyring | None) -> Edge:
     _add_health(app, server)
     _add_models(app, server)
 
+    documents: dict[Engine | None, dict[str, Any]] = {}
+
     def openapi() -> dict[str, Any]:
-        if app.openapi_schema is None or server.engine is None:
-            app.openapi_schema = None
-            app.openapi_schema = add_hot_routes(FastAPI.openapi(app), server.engine, keys=keyring is not None)
-        return app.openapi_schema
+        engine = server.engine
+        if engine not in documents:
+            app.openapi_schema = None  # FastAPI keeps its own
+            documents[engine] = add_hot_routes(FastAPI.openapi(app), engine, keys=keyring is not None)
+        return documents[engine]
 
     app.openapi = openapi  # type: ignore[method-assign]
     return Edge(app, hot, server, keyring)

@@ -1,0 +1,87 @@
+"""Three small signed models, made once, and the application around them in this process."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from bundles import Bundle, Keys, make_bundle, make_keys
+from serving.app import create_app
+from serving.keys import Keyring
+from serving.logs import LogBuffer
+from serving.metrics import Metrics
+from serving.server import Server
+from serving.settings import Settings
+
+Use = Callable[[httpx.AsyncClient, Server], Awaitable[Any]]
+
+
+@pytest.fixture(scope="session")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
+    return make_keys(tmp_path_factory.mktemp("keys"))
+
+
+@pytest.fixture(scope="session")
+def bundles(tmp_path_factory: pytest.TempPathFactory, keys: Keys) -> dict[str, Bundle]:
+    folder = tmp_path_factory.mktemp("bundles")
+    return _Bundles(lambda kind: make_bundle(folder / kind, keys, kind))
+
+
+class _Bundles(dict[str, Bundle]):
+    """Each is made when it is first asked for."""
+
+    def __init__(self, make: Callable[[Any], Bundle]) -> None:
+        self.make = make
+
+    def __missing__(self, kind: str) -> Bundle:
+        self[kind] = self.make(kind)
+        return self[kind]
+
+
+@pytest.fixture
+def settings_of(tmp_path: Path) -> Callable[..., Settings]:
+    """Settings that serve a bundle, with its release written into the test's own folder."""
+
+    def make(bundle: Bundle, **more: Any) -> Settings:
+        release = bundle.release(tmp_path / "release.yaml")
+        values = {
+            "release": release,
+            "public_key": bundle.keys.public,
+            "cache_dir": tmp_path / "cache",
+            "access_log": False,
+        }
+        return Settings(**values | more)
+
+    return make
+
+
+@pytest.fixture
+def serve(settings_of: Callable[..., Settings]) -> Callable[..., Any]:
+    """Run an async function with an HTTP client of a server that is ready, or that has failed to become so."""
+
+    def run(bundle: Bundle, use: Use, keyring: Keyring | None = None, **more: Any) -> Any:
+        async def main() -> Any:
+            async with started(settings_of(bundle, **more), keyring) as (client, server):
+                return await use(client, server)
+
+        return asyncio.run(main())
+
+    return run
+
+
+@asynccontextmanager
+async def started(settings: Settings, keyring: Keyring | None = None) -> Any:
+    server = Server(settings, Metrics(), LogBuffer())
+    app = create_app(server, keyring)
+    server.start()
+    for _ in range(400):
+        if server.engine is not None or server.reason != "the model is being loaded":
+            break
+        await asyncio.sleep(0.01)
+    transport = httpx.ASGITransport(app=app, raise_app_exceptions=True)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        yield client, server
+    await server.stop()

@@ -1,0 +1,183 @@
+"""Loading, checks against the schema, measured decisions, and batching that keeps every bit."""
+
+import asyncio
+import math
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from release import read_release
+from serving.answers import Answers
+from serving.batching import Runner
+from serving.errors import Problem
+from serving.metrics import Metrics
+from serving.model import Model, ModelError, load_model, probe_rows
+
+
+def load(bundle, schema=None):
+    return load_model(bundle.folder / "model.onnx", schema or bundle.schema, 2, lambda _: None)
+
+
+def test_decisions_follow_the_measured_cost(bundles):
+    fast, slow = (Runner(load(bundles[kind]), Metrics()) for kind in ("binary", "slow"))
+    assert fast.mode == "inline"
+    assert slow.mode == "together"
+    assert slow.now(probe_rows(bundles["slow"].schema)[:1]) is None
+
+
+def test_a_model_whose_rows_touch_each_other_is_never_batched(bundles):
+    model = load(bundles["mixing"])
+    assert model.cost.batch_rows == 1
+
+
+@pytest.mark.parametrize("kind", ["binary", "multiclass", "regression", "slow"])
+def test_rows_alone_and_together_are_bit_equal(bundles, kind):
+    """The property that batching rests on, over random rows with missing values, through the thread and its queue."""
+    model = load(bundles[kind])
+    columns = len(model.schema.fields)
+    number = st.floats(-1e4, 1e4, width=32) | st.just(math.nan)
+
+    @settings(max_examples=25, deadline=None)
+    @given(st.lists(st.lists(number, min_size=columns, max_size=columns), min_size=1, max_size=12))
+    def check(rows):
+        matrix = np.array(rows, dtype=np.float32)
+        alone = np.concatenate([model.run(matrix[i : i + 1]) for i in range(len(matrix))])
+        np.testing.assert_array_equal(model.run(matrix), alone)
+        np.testing.assert_array_equal(asyncio.run(_together(model, matrix)), alone)
+
+    check()
+
+
+async def _together(model: Model, matrix):
+    """Each row as a caller of its own; they meet in the queue."""
+    runner = Runner(model, Metrics())
+    runner.together = model.cost.batch_rows > 1
+    answers = await asyncio.gather(*(runner.later(matrix[i : i + 1]) for i in range(len(matrix))))
+    runner.close()
+    return np.concatenate(answers)
+
+
+def test_callers_are_put_together_in_order_and_counted(bundles):
+    model, metrics = load(bundles["slow"]), Metrics()
+
+    async def main():
+        runner = Runner(model, metrics)
+        rows = probe_rows(model.schema)
+        sizes = [1, 2, 3, 1, 4]
+        parts = np.split(rows[: sum(sizes)], np.cumsum(sizes)[:-1])
+        answers = await asyncio.gather(*(runner.later(np.ascontiguousarray(part)) for part in parts))
+        for part, answer in zip(parts, answers, strict=True):
+            np.testing.assert_array_equal(answer, model.run(np.ascontiguousarray(part)))
+        runner.close()
+
+    asyncio.run(main())
+    count = metrics.registry.get_sample_value("serving_batch_rows_count", {"model": "", "version": "", "role": ""})
+    assert count < 5
+
+
+def test_a_failed_batch_fails_its_callers_only(bundles):
+    async def main():
+        runner = Runner(load(bundles["slow"]), Metrics())
+        rows = probe_rows(bundles["slow"].schema)
+        good, bad = await asyncio.gather(
+            runner.later(rows[:1]), runner.later(rows[:1, :2].copy()), return_exceptions=True
+        )
+        later = await runner.later(rows[1:2])
+        runner.close()
+        return good, bad, later
+
+    good, bad, later = asyncio.run(main())
+    assert isinstance(bad, Exception)
+    assert later.shape == (1, 1)
+    assert isinstance(good, np.ndarray | Exception)
+
+
+def test_a_caller_that_went_away_harms_nobody(bundles):
+    async def main():
+        runner = Runner(load(bundles["slow"]), Metrics())
+        rows = probe_rows(bundles["slow"].schema)
+        gone, stays = (asyncio.create_task(runner.later(rows[i : i + 1])) for i in range(2))
+        await asyncio.sleep(0)
+        gone.cancel()
+        answer = await stays
+        runner.close()
+        np.testing.assert_array_equal(answer, runner._model.run(rows[1:2]))
+
+    asyncio.run(main())
+
+
+def _edited(bundle, path, edit):
+    model = onnx.load(bundle.folder / "model.onnx")
+    edit(model)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda m: setattr(m.graph.output[0], "name", "other"), "cannot load it|expected 'probabilities'"),
+        (lambda m: setattr(m.graph.input[0].type.tensor_type, "elem_type", 11), "cannot load it|expected one"),
+        (lambda m: m.graph.node.pop(), "cannot load it"),
+    ],
+)
+def test_a_graph_that_breaks_the_contract_is_refused(bundles, tmp_path, edit, message):
+    bundle = bundles["binary"]
+    with pytest.raises(ModelError, match=message):
+        load_model(_edited(bundle, tmp_path / "model.onnx", edit), bundle.schema, 1, lambda _: None)
+
+
+def test_a_model_of_another_task_or_width_is_refused(bundles):
+    with pytest.raises(ModelError, match="expected 'value'"):
+        load(bundles["binary"], bundles["regression"].schema)
+    with pytest.raises(ModelError, match=r"\(rows, 3\)"):
+        load(bundles["binary"], bundles["multiclass"].schema)
+    narrow = bundles["binary"].schema.model_copy(update={"fields": bundles["binary"].schema.fields[:3]})
+    with pytest.raises(ModelError, match=r"\(rows, 3\)"):
+        load(bundles["binary"], narrow)
+
+
+def test_a_pickle_in_place_of_the_model_is_not_executed(bundles, tmp_path):
+    """F10: there is nothing in the server that would unpickle; ONNX Runtime refuses the bytes."""
+    import pickle
+
+    marker = tmp_path / "executed"
+
+    class Evil:
+        def __reduce__(self):
+            return (marker.touch, ())
+
+    (tmp_path / "model.onnx").write_bytes(pickle.dumps(Evil()))
+    with pytest.raises(ModelError, match="cannot load it"):
+        load_model(tmp_path / "model.onnx", bundles["binary"].schema, 1, lambda _: None)
+    assert not marker.exists()
+
+
+def test_numbers_read_back_as_the_models_own(bundles):
+    import json
+
+    bundle = bundles["binary"]
+    output = load(bundle).run(probe_rows(bundle.schema))
+    answers = Answers(bundle.schema.output, None)
+    for row in output:
+        answer = json.loads(answers.render(row.tolist()))
+        assert np.array_equal(np.array(list(answer["probabilities"].values()), np.float32), row)
+        assert answer["label"] == ("late" if row[1] >= 0.5 else "on-time")
+    with pytest.raises(Problem, match="no finite answer"):
+        answers.render([math.nan, 1.0])
+
+
+def test_scores_are_what_drifts(bundles):
+    def score(kind, row):
+        return Answers(bundles[kind].schema.output, None).score(row)
+
+    assert score("binary", [0.9, 0.1]) == 0.1
+    assert score("multiclass", [0.2, 0.5, 0.3]) == 0.5
+    assert score("regression", [12.0]) == 12.0
+
+
+def test_the_release_of_a_bundle_reads_back(bundles, tmp_path):
+    release = read_release(bundles["binary"].release(tmp_path / "release.yaml"))
+    assert release.spec.threshold == 0.4

@@ -1,0 +1,306 @@
+"""The routes in this process: what is answered, and every refusal with its field."""
+
+import json
+import math
+
+import httpx
+import pytest
+from serving.ids import is_prediction_id
+
+ROW = {"distance": 1400.0, "hour": 17, "carrier": "UA"}
+
+
+def post(path, content, **headers):
+    async def use(client, _):
+        body = content if isinstance(content, bytes) else json.dumps(content).encode()
+        return await client.post(path, content=body, headers={"content-type": "application/json"} | headers)
+
+    return use
+
+
+def get(path):
+    async def use(client, _):
+        return await client.get(path)
+
+    return use
+
+
+def test_a_binary_answer_follows_the_releases_threshold(serve, bundles):
+    bundle = bundles["binary"]
+    answer = serve(bundle, post("/v1/predict", {"features": ROW})).json()
+    assert answer["model"] == "delays"
+    assert answer["version"] == "v1.0.0"
+    assert is_prediction_id(answer["prediction_id"])
+    probabilities = answer["prediction"]["probabilities"]
+    assert math.isclose(sum(probabilities.values()), 1, abs_tol=1e-6)
+    late = probabilities["late"]
+    for threshold, label in ((late - 0.01, "late"), (late + 0.01, "on-time")):
+        shifted = serve(bundle.with_threshold(threshold), post("/v1/predict", {"features": ROW})).json()["prediction"]
+        assert shifted["label"] == label
+        assert shifted["probability"] == probabilities[label]
+
+
+def test_a_multiclass_answer_is_the_most_probable_label(serve, bundles):
+    prediction = serve(bundles["multiclass"], post("/v1/predict", {"features": ROW})).json()["prediction"]
+    assert list(prediction["probabilities"]) == ["none", "some", "much"]
+    assert prediction["probability"] == max(prediction["probabilities"].values())
+    assert prediction["probabilities"][prediction["label"]] == prediction["probability"]
+
+
+def test_a_regression_answers_a_value(serve, bundles):
+    prediction = serve(bundles["regression"], post("/v1/predict", {"features": ROW})).json()["prediction"]
+    assert prediction.keys() == {"value"}
+    assert math.isfinite(prediction["value"])
+
+
+def test_rows_and_matrix_in_any_column_order_answer_as_single_rows_do(serve, bundles):
+    rows = [ROW, {"distance": 10, "hour": 3, "carrier": "??", "origin": "EWR", "wind": 3.25}, ROW | {"wind": None}]
+    names = ["wind", "carrier", "hour", "distance", "origin"]
+    matrix = {"data": [[row.get(name) for name in names] for row in rows], "columns": names}
+    canonical = {"columns": sorted(names, key=["distance", "hour", "carrier", "origin", "wind"].index)}
+    canonical["data"] = [[row.get(name) for name in canonical["columns"]] for row in rows]
+
+    async def use(client, _):
+        single = [(await client.post("/v1/predict", json={"features": row})).json()["prediction"] for row in rows]
+        batches = [
+            (await client.post("/v1/predict/batch", json=body)).json()["predictions"]
+            for body in ({"rows": rows}, matrix, canonical)
+        ]
+        return single, batches
+
+    single, batches = serve(bundles["binary"], use)
+    assert all(batch == single for batch in batches)
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "status", "field", "expected"),
+    [
+        (
+            "/v1/predict",
+            b'{"features": {"distance": NaN}}',
+            422,
+            "features.distance",
+            "finite",
+        ),
+        (
+            "/v1/predict",
+            b'{"features": {"distance": 1e999}}',
+            422,
+            "features.distance",
+            "finite",
+        ),
+        (
+            "/v1/predict",
+            b'{"features": {"distance": -Infinity}}',
+            422,
+            "features.distance",
+            "f",
+        ),
+        ("/v1/predict", {"features": ROW | {"distance": "9"}}, 422, "features.distance", "a number"),
+        ("/v1/predict", {"features": ROW | {"distance": True}}, 422, "features.distance", "a number"),
+        ("/v1/predict", {"features": ROW | {"distance": 6001}}, 422, "features.distance", "at most 6000"),
+        ("/v1/predict", {"features": ROW | {"wind": 1e39}}, 422, "features.wind", "at most 3.4"),
+        ("/v1/predict", {"features": ROW | {"hour": 1.5}}, 422, "features.hour", "an integer"),
+        ("/v1/predict", {"features": ROW | {"hour": -1}}, 422, "features.hour", "at least 0"),
+        ("/v1/predict", {"features": ROW | {"carrier": 5}}, 422, "features.carrier", "a string"),
+        ("/v1/predict", {"features": ROW | {"carrier": ""}}, 422, "features.carrier", "at least 1"),
+        ("/v1/predict", {"features": ROW | {"carrier": "x" * 300}}, 422, "features.carrier", "at most 256"),
+        ("/v1/predict", {"features": ROW | {"carrier": None}}, 422, "features.carrier", "a string"),
+        ("/v1/predict", {"features": ROW | {"tail": 1}}, 422, "features.tail", "only the fields of the model"),
+        ("/v1/predict", {"features": {"hour": 1, "carrier": "UA"}}, 422, "features.distance", "a value"),
+        ("/v1/predict", {"features": ROW, "more": 1}, 422, "more", "only the fields"),
+        ("/v1/predict", {"features": [1]}, 422, "features", "an object"),
+        ("/v1/predict", b"[]", 422, "body", "an object"),
+        ("/v1/predict", b"{", 400, "body", "a JSON document"),
+        ("/v1/predict", b"\xff\xfe", 400, "body", "a JSON document"),
+        ("/v1/predict", b'{"features": "\\ud800"}', 400, "body", "a JSON document"),
+        ("/v1/predict", b"", 400, "body", "a JSON document"),
+        ("/v1/predict/batch", {"rows": []}, 422, "rows", "at least 1"),
+        ("/v1/predict/batch", {"rows": [ROW] * 4}, 422, "rows", "at most 3"),
+        ("/v1/predict/batch", {"rows": [ROW, ROW | {"hour": 99}]}, 422, "rows.1.hour", "at most 23"),
+        ("/v1/predict/batch", {"rows": 1}, 422, "rows", "an array"),
+        ("/v1/predict/batch", b"7", 422, "body", "an object"),
+        ("/v1/predict/batch", b"{", 400, "body", "a JSON document"),
+        ("/v1/predict/batch", {}, 422, "rows", "a value"),
+        ("/v1/predict/batch", {"columns": ["distance"], "data": [[1]]}, 422, "columns.carrier", "the model's fields"),
+        ("/v1/predict/batch", {"columns": [*ROW, "tail"], "data": [[1]]}, 422, "columns.tail", "the model's fields"),
+        ("/v1/predict/batch", {"columns": [*ROW, "hour"], "data": [[1]]}, 422, "columns", "the model's fields"),
+        ("/v1/predict/batch", {"columns": "hour", "data": [[1]]}, 422, "columns", "the model's fields"),
+        ("/v1/predict/batch", {"columns": list(ROW), "data": []}, 422, "data", "at least 1"),
+        ("/v1/predict/batch", {"columns": list(ROW), "data": [[1, 2, "UA"]] * 4}, 422, "data", "at most 3"),
+        ("/v1/predict/batch", {"columns": list(ROW), "data": [[1, 2]]}, 422, "data.0.2", "a value"),
+        ("/v1/predict/batch", {"columns": list(ROW), "data": [[1, 2, "UA", 4]]}, 422, "data.0", "at most 3"),
+        ("/v1/predict/batch", {"columns": list(ROW), "data": [[1, 99, "UA"]]}, 422, "data.0.1", "at most 23"),
+        ("/v1/predict/batch", {"columns": list(ROW)}, 422, "data", "a value"),
+        ("/v1/feedback", {"prediction_id": "x", "truth": "late"}, 422, "prediction_id", ""),
+        ("/v1/feedback", {"prediction_id": "018bcfe5-6800-7000-8000-000000000000", "truth": "?"}, 422, "truth", "late"),
+        ("/v1/feedback", {"prediction_id": "018bcfe5-6800-7000-8000-000000000000"}, 422, "truth", "a value"),
+    ],
+)
+def test_a_refusal_names_the_field_and_what_was_expected(serve, bundles, path, content, status, field, expected):
+    response = serve(bundles["binary"], post(path, content), max_batch_rows=3)
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    problem = response.json()
+    assert problem["status"] == status
+    assert problem["request_id"] == response.headers["x-request-id"]
+    found = {item["field"]: item["expected"] for item in problem["errors"]}
+    assert field in found
+    assert expected in found[field]
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/xml", "", "application/json-patch+json"])
+def test_another_content_type_is_415(serve, bundles, kind):
+    response = serve(bundles["binary"], post("/v1/predict", {"features": ROW}, **{"content-type": kind}))
+    assert response.status_code == 415
+    assert "application/json" in response.json()["detail"]
+
+
+def test_a_compressed_body_is_415_and_a_charset_is_fine(serve, bundles):
+    assert serve(bundles["binary"], post("/v1/predict", b"x", **{"content-encoding": "gzip"})).status_code == 415
+    kind = {"content-type": "application/json; charset=utf-8"}
+    assert serve(bundles["binary"], post("/v1/predict", {"features": ROW}, **kind)).status_code == 200
+
+
+def test_a_body_beyond_the_limit_is_413_declared_or_not(serve, bundles):
+    async def chunks():
+        for _ in range(4):
+            yield b" " * 1000
+
+    async def use(client, _):
+        declared = await client.post("/v1/predict", content=b" " * 3000, headers={"content-type": "application/json"})
+        chunked = await client.post("/v1/predict", content=chunks(), headers={"content-type": "application/json"})
+        return declared, chunked
+
+    for response in serve(bundles["binary"], use, max_body_bytes=2048):
+        assert response.status_code == 413
+        assert "2048" in response.json()["detail"]
+
+
+def test_unknown_paths_and_methods_are_problems(serve, bundles):
+    async def use(client, _):
+        return [
+            await client.get("/nowhere"),
+            await client.get("/v1/predict"),
+            await client.delete("/v1/models"),
+            await client.get("/v2/models/other"),
+            await client.get("/v2/models/delays/versions/v9.9.9"),
+        ]
+
+    answers = serve(bundles["binary"], use)
+    assert [answer.status_code for answer in answers] == [404, 405, 405, 404, 404]
+    assert all(answer.headers["content-type"] == "application/problem+json" for answer in answers)
+    assert answers[1].headers["allow"] == "POST"
+
+
+def test_unknown_categories_are_answered_as_training_did_and_counted(serve, bundles):
+    async def use(client, _):
+        unknown = await client.post("/v1/predict", json={"features": ROW | {"origin": "nowhere"}})
+        missing = await client.post("/v1/predict", json={"features": ROW})
+        return unknown.json()["prediction"], missing.json()["prediction"], (await client.get("/metrics")).text
+
+    unknown, missing, metrics = serve(bundles["binary"], use)
+    assert unknown == missing
+    rest = 'model="delays",role="stable",version="v1.0.0"'
+    assert f'serving_unknown_categories_total{{field="origin",{rest}}} 1.0' in metrics
+    assert f'serving_unknown_categories_total{{field="carrier",{rest}}} 0.0' in metrics
+
+
+def test_request_ids_are_kept_if_sane_and_made_otherwise(serve, bundles):
+    async def use(client, _):
+        return [
+            (await client.get("/health", headers={"x-request-id": given})).headers["x-request-id"]
+            for given in ("abc-1", "bad id", "x" * 200, 'a"b')
+        ]
+
+    kept, *made = serve(bundles["binary"], use)
+    assert kept == "abc-1"
+    assert all(len(one) == 24 for one in made)
+    assert len(set(made)) == 3
+
+
+def test_a_prediction_id_is_new_even_where_the_answer_is_cached(serve, bundles):
+    async def use(client, server):
+        answers = [(await client.post("/v1/predict", json={"features": ROW})).json() for _ in range(3)]
+        return answers, server.engine.cache.decision, (await client.get("/metrics")).text
+
+    answers, decision, metrics = serve(bundles["slow"], use)
+    assert decision.local
+    assert len({answer["prediction_id"] for answer in answers}) == 3
+    assert len({answer["prediction"]["value"] for answer in answers}) == 1
+    assert 'layer="local",model="delays-slow",result="hit",role="stable",version="v1.0.0"} 2.0' in metrics
+
+
+def test_models_and_health_say_what_is_served(serve, bundles):
+    async def use(client, _):
+        return {
+            path: await client.get(path)
+            for path in ("/v1/models", "/health", "/health/live", "/health/ready", "/docs", "/v2/health/ready", "/v2")
+        }
+
+    answers = serve(bundles["binary"], use)
+    assert {answer.status_code for answer in answers.values()} == {200}
+    (model,) = answers["/v1/models"].json()["models"]
+    assert model["digest"] == bundles["binary"].digest
+    assert model["threshold"] == 0.4
+    assert model["schema"] == bundles["binary"].schema.model_dump(mode="json")
+    assert model["runtime"]["batching"] == "inline"
+
+
+def test_metrics_carry_model_version_and_role(serve, bundles):
+    async def use(client, _):
+        await client.post("/v1/predict", json={"features": ROW})
+        await client.post("/v1/predict", json={"features": {}})
+        return (await client.get("/metrics")).text
+
+    text = serve(bundles["binary"], use, role="canary")
+    labels = 'model="delays",role="canary"'
+    assert f'serving_requests_total{{{labels},route="/v1/predict",status="200",version="v1.0.0"}} 1.0' in text
+    assert f'serving_requests_total{{{labels},route="/v1/predict",status="422",version="v1.0.0"}} 1.0' in text
+    assert f'serving_prediction_score_count{{{labels},version="v1.0.0"}} 1.0' in text
+    assert f'serving_ready{{{labels},version="v1.0.0"}} 1.0' in text
+    assert 'serving_start_seconds{step="total"}' in text
+    assert 'le="0.05"' in text
+
+
+def test_feedback_without_a_store_is_503(serve, bundles):
+    body = {"prediction_id": "018bcfe5-6800-7000-8000-000000000000:4", "truth": "late", "value": 1.5}
+    response = serve(bundles["binary"], post("/v1/feedback", body))
+    assert response.status_code == 503
+    assert "SERVING_REDIS_URL" in response.json()["detail"]
+
+
+def test_a_failure_of_the_server_itself_is_a_problem_without_its_inside(serve, bundles, monkeypatch):
+    async def use(client, server):
+        monkeypatch.setattr(server.engine.answers, "render", lambda _: 1 / 0)
+        return await client.post("/v1/predict", json={"features": ROW})
+
+    response = serve(bundles["binary"], use)
+    assert response.status_code == 500
+    assert response.headers["content-type"] == "application/problem+json"
+    assert "ZeroDivision" not in response.text
+
+
+def test_an_infinite_answer_is_refused_not_sent(serve, bundles):
+    async def use(client, server):
+        server.engine.predict_one = lambda _: _infinite()
+        return await client.post("/v1/predict", json={"features": ROW})
+
+    async def _infinite():
+        return [math.inf, 0.0]
+
+    assert serve(bundles["binary"], use).status_code == 422
+
+
+def test_draining_is_unready_and_still_answers(serve, bundles):
+    async def use(client: httpx.AsyncClient, server):
+        server.drain()
+        return (
+            await client.get("/health/ready"),
+            await client.get("/health/live"),
+            await client.post("/v1/predict", json={"features": ROW}),
+        )
+
+    ready, live, predicted = serve(bundles["binary"], use)
+    assert (ready.status_code, live.status_code, predicted.status_code) == (503, 200, 200)
+    assert "draining" in ready.json()["detail"]

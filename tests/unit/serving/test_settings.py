@@ -1,0 +1,92 @@
+"""Settings from the environment, the container's CPUs, and ids."""
+
+import os
+import time
+import uuid
+
+import pytest
+from serving import ids
+from serving.__main__ import main
+from serving.cpus import available_cpus
+from serving.settings import SettingsError, load_settings
+
+
+@pytest.fixture
+def environment(monkeypatch):
+    for name in list(os.environ):
+        if name.startswith(("SERVING_", "MLFLOW_")):
+            monkeypatch.delenv(name)
+
+    def put(**values):
+        for name, value in ({"SERVING_RELEASE": "/r.yaml", "SERVING_PUBLIC_KEY": "/k"} | values).items():
+            monkeypatch.setenv(name, value)
+
+    return put
+
+
+def test_the_environment_is_read(environment):
+    environment(SERVING_PORT="9000", SERVING_ROLE="canary", MLFLOW_TRACKING_URI="http://m", SERVING_REDIS_URL="")
+    settings = load_settings()
+    assert (settings.port, settings.role, settings.mlflow_tracking_uri) == (9000, "canary", "http://m")
+    assert settings.redis_url is None
+
+
+def test_a_password_is_not_shown(environment):
+    environment(MLFLOW_TRACKING_PASSWORD="hidden")
+    assert "hidden" not in repr(load_settings())
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SERVING_PORT", "70000"),
+        ("SERVING_PORT", "http"),
+        ("SERVING_ROLE", "Stable One"),
+        ("SERVING_REDIS_TIMEOUT_MS", "2000"),
+        ("SERVING_REDIS_URL", "http://x"),
+        ("SERVING_MAX_BATCH_ROWS", "0"),
+    ],
+)
+def test_a_wrong_variable_is_named_with_what_it_holds(environment, name, value):
+    environment(**{name: value})
+    with pytest.raises(SettingsError, match=f"^{name}: .*; got '{value}'$"):
+        load_settings()
+
+
+def test_a_missing_variable_is_named_and_the_process_refuses_to_start(environment, monkeypatch, capsys):
+    environment()
+    monkeypatch.delenv("SERVING_RELEASE")
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 2
+    assert "SERVING_RELEASE: Field required; it is not set" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("files", "cpus"),
+    [
+        ({"cpu.max": "50000 100000"}, 0.5),
+        ({"cpu.max": "max 100000"}, None),
+        ({"cpu/cpu.cfs_quota_us": "25000", "cpu/cpu.cfs_period_us": "100000"}, 0.25),
+        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, None),
+        ({}, None),
+    ],
+)
+def test_cpus_are_those_of_the_cgroup(tmp_path, files, cpus):
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert available_cpus(tmp_path) == (cpus or len(os.sched_getaffinity(0)))
+
+
+def test_prediction_ids_are_uuid7_of_now():
+    made = uuid.UUID(text := ids.prediction_id())
+    assert made.version == 7
+    assert made.variant == uuid.RFC_4122
+    assert abs((made.int >> 80) / 1000 - time.time()) < 5
+    assert ids.is_prediction_id(text)
+    assert ids.is_prediction_id(f"{text}:12")
+    assert not ids.is_prediction_id(f"{text}:012")
+    assert not ids.is_prediction_id(str(uuid.uuid4()))
+    assert ids.prediction_id(1) < ids.prediction_id(2)
+    assert len({ids.prediction_id(5) for _ in range(1000)}) == 1000

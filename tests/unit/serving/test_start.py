@@ -1,0 +1,96 @@
+"""A server that can't load stays alive and says why; what may pass by itself is tried again."""
+
+import asyncio
+import shutil
+
+import pytest
+from bundles import make_keys
+
+
+async def health(client, _):
+    answers = [await client.get(path) for path in ("/health/live", "/health/ready", "/metrics")]
+    return [*answers, await client.post("/v1/predict", json={"features": {}})]
+
+
+def refused(answers, reason):
+    live, ready, metrics, predicted = answers
+    assert live.status_code == 200
+    assert ready.status_code == predicted.status_code == 503
+    assert ready.headers["retry-after"] == "1"
+    assert ready.json()["detail"].startswith(f"{reason}: ")
+    assert f'reason="{reason}"' in metrics.text
+    return ready.json()["detail"]
+
+
+def test_a_tampered_model_is_not_served(serve, bundles, tmp_path):
+    keys = make_keys(tmp_path / "foreign")
+    assert "not made with the key" in refused(serve(bundles["binary"], health, public_key=keys.public), "tampered")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [(None, "cannot be read"), ("kind: Release", "apiVersion"), ("kind: [", "YAML")]
+)
+def test_a_broken_release_is_named(serve, bundles, tmp_path, text, message):
+    path = tmp_path / "broken.yaml"
+    if text is not None:
+        path.write_text(text)
+    assert message in refused(serve(bundles["binary"], health, release=path), "release")
+
+
+def test_a_missing_public_key_is_named(serve, bundles, tmp_path):
+    assert "SERVING_PUBLIC_KEY" in refused(serve(bundles["binary"], health, public_key=tmp_path / "no"), "release")
+
+
+def test_a_cache_that_cannot_be_written_is_said_and_tried_again(serve, bundles, tmp_path, monkeypatch):
+    """F18: a read-only or full cache is a reason, not a crash; once there is room the server becomes ready."""
+    monkeypatch.setattr("serving.server._RETRY_SECONDS", (0.05,))
+    blocked = tmp_path / "blocked"
+    blocked.write_text("a file where the folder should be")
+
+    async def use(client, server):
+        answers = await health(client, server)
+        blocked.unlink()
+        for _ in range(200):
+            if server.ready:
+                break
+            await asyncio.sleep(0.02)
+        return answers, await client.get("/health/ready")
+
+    answers, later = serve(bundles["binary"], use, cache_dir=blocked)
+    refused(answers, "disk")
+    assert later.status_code == 200
+
+
+def test_a_source_that_comes_back_is_fetched(serve, bundles, tmp_path, monkeypatch):
+    monkeypatch.setattr("serving.server._RETRY_SECONDS", (0.05,))
+    bundle, moved, path = bundles["regression"], tmp_path / "moved", tmp_path / "away.yaml"
+    bundle.release(path)
+    shutil.move(bundle.folder, moved)
+
+    async def use(client, server):
+        answers = await health(client, server)
+        shutil.move(moved, bundle.folder)
+        for _ in range(200):
+            if server.ready:
+                break
+            await asyncio.sleep(0.02)
+        return answers, await client.get("/health/ready")
+
+    answers, later = serve(_Placed(bundle), use, release=path)
+    refused(answers, "fetch")
+    assert later.status_code == 200
+
+
+class _Placed:
+    """A bundle whose release stands already."""
+
+    def __init__(self, bundle):
+        self.keys = bundle.keys
+
+    def release(self, path):
+        return path
+
+
+def test_an_unforeseen_failure_leaves_the_process_alive(serve, bundles, monkeypatch):
+    monkeypatch.setattr("serving.server.load_model", lambda *_: 1 / 0)
+    assert "division" in refused(serve(bundles["binary"], health), "error")
