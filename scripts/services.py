@@ -192,8 +192,15 @@ def postgres(directory: Path, *, port: int | None = None) -> Iterator[str]:
         "-c",
         f"unix_socket_directories={directory}",
     ]
+    isready = program("pg_isready", "apt-get install postgresql", also_in=["usr/lib/postgresql/*/bin/pg_isready"])
+    # It listens before it has recovered; until then it answers that it is starting up.
+    probe = [isready, "-q", "-h", "127.0.0.1", "-p", str(port)]
     with process(
-        [binary, *options], ready=lambda: accepts(port), log=directory / "postgres.log", user=user, stop=signal.SIGINT
+        [binary, *options],
+        ready=lambda: subprocess.run(probe, check=False).returncode == 0,
+        log=directory / "postgres.log",
+        user=user,
+        stop=signal.SIGINT,
     ):
         yield f"postgresql://postgres@127.0.0.1:{port}/postgres"
 
