@@ -35,12 +35,14 @@ class Log:
         moment = uuid7.floor(at or datetime.now(UTC)).int
         return str(UUID(int=moment | 0x7 << 76 | 0x2 << 62 | self.random.getrandbits(60)))
 
-    def predict(self, *, rows: int = 1, at: datetime | None = None, **changes: Any) -> str:
+    def predict(self, *, rows: int | list[dict[str, Any]] = 1, at: datetime | None = None, **changes: Any) -> str:
+        if isinstance(rows, int):
+            rows = [{"distance": float(n), "carrier": "UA"} for n in range(rows)]
         event: dict[str, Any] = {
             "id": self.new_id(at), "at": (at or datetime.now(UTC)).isoformat(), "model": "flights",
             "version": "v1.0.0", "role": "stable", "arm": "", "subject": "", "request_id": "r",
-            "rows": [{"distance": float(n), "carrier": "UA"} for n in range(rows)],
-            "outputs": [{"label": "late", "probability": 0.8}] * rows, "ms": 0.5,
+            "rows": rows,
+            "outputs": [{"label": "late", "probability": 0.8}] * len(rows), "ms": 0.5,
         }  # fmt: skip
         event |= changes
         self.redis.xadd("predictions", {"event": json.dumps(event)})

@@ -41,7 +41,7 @@ def drifted(found: Comparison) -> list[str]:
     return [item.column for item in found.columns if item.drifted]
 
 
-@pytest.mark.parametrize("seed", range(1, 5))
+@pytest.mark.parametrize("seed", range(1, 4))
 def test_no_shift_is_not_found(baseline: Baseline, seed: int) -> None:
     found = compare(baseline, frame(seed))
     assert drifted(found) == []

@@ -1,0 +1,144 @@
+"""From the log in PostgreSQL to the verdict that a workflow branches on."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+from monitoring.cli import app
+from monitoring.drift_data import from_log
+from monitoring.policy import Drift
+from monitoring.store import Store
+from prometheus_client.parser import text_string_to_metric_families
+from typer.testing import CliRunner
+
+POLICY = "apiVersion: plumbline.dev/v1\nkind: Drift\nmodel: flights\nsample: 400\n"
+
+
+def rows(seed: int, n: int, *, shift: float = 0.0, flipped: bool = False) -> pd.DataFrame:
+    """Flights with a model that is right about them, unless the world has turned round."""
+    rng = np.random.default_rng(seed)
+    table = pd.DataFrame({"distance": rng.normal(1000, 200, n) + 200 * shift, "wind": rng.exponential(10, n)})
+    table["carrier"] = rng.choice(["UA", "B6", None], n, p=[0.6, 0.3, 0.1])
+    table["native_on time"] = 1 - (late := rng.beta(2, 6, n))
+    table["native_late"] = late
+    truth = rng.random(n) < (1 - late if flipped else late)
+    table["truth"] = np.where(truth, "late", "on time")
+    table["slice_carrier"] = table["carrier"]
+    return table
+
+
+@pytest.fixture
+def holdout(tmp_path: Path) -> Path:
+    rows(0, 3000).to_parquet(tmp_path / "holdout.parquet")
+    (tmp_path / "policies/drift").mkdir(parents=True)
+    (tmp_path / "policies/drift/flights.yaml").write_text(POLICY)
+    return tmp_path / "holdout.parquet"
+
+
+def answer(log: Any, table: pd.DataFrame, *, labelled: bool = True, at: datetime | None = None) -> None:
+    for row in table.astype("object").where(table.notna(), None).to_dict("records"):
+        late = float(row["native_late"])
+        output = {"label": "late" if late > 0.5 else "on time", "probability": max(late, 1 - late),
+                  "probabilities": {"on time": 1 - late, "late": late}}  # fmt: skip
+        features = {name: row[name] for name in ("distance", "wind", "carrier")}
+        identifier = log.predict(rows=[features], outputs=[output], at=at)
+        if labelled:
+            log.label(identifier, row["truth"])
+    log.consume()
+
+
+def check(log: Any, folder: Path, *arguments: str, code: int = 0) -> dict[str, Any]:
+    environment = {"MONITORING_REDIS_URL": log.redis_url, "MONITORING_DATABASE_URL": log.dsn}
+    place = ["--out", str(folder / "out"), "--policies", str(folder / "policies")]
+    done = CliRunner().invoke(app, ["drift", "--model", "flights", *place, *arguments], env=environment)
+    assert done.exit_code == code, done.output
+    found: dict[str, Any] = json.loads((folder / "out/drift.json").read_text())
+    assert (folder / "out/verdict").read_text() == found["verdict"] + "\n"
+    assert done.output.startswith(found["verdict"] + "\n  covariate: ")
+    return found
+
+
+def test_no_shift_then_a_planted_one(log: Any, holdout: Path) -> None:
+    reference = ["--reference", str(holdout), "--exit-code"]
+    answer(log, rows(1, 500), at=datetime.now(UTC) - timedelta(hours=30))
+    found = check(log, holdout.parent, *reference, "--hours", "48")
+    assert found["kinds"] == {"covariate": "none", "prediction": "none", "concept": "none"}
+    assert (found["verdict"], found["rows"], found["labelled"]) == ("none", 500, 500)
+
+    answer(log, rows(2, 500, shift=1.0))
+    found = check(log, holdout.parent, *reference, code=10)
+    assert found["kinds"] == {"covariate": "drift", "prediction": "none", "concept": "none"}
+    assert [item["column"] for item in found["columns"] if item["drifted"]] == ["distance"]
+
+    page = (holdout.parent / "out/index.html").read_text()
+    assert "<tr class=drift><td>distance</td>" in page
+    assert "plotly" in (holdout.parent / "out/evidently.html").read_text().lower()
+    families = {
+        family.name: family
+        for family in text_string_to_metric_families((holdout.parent / "out/drift.prom").read_text())
+    }
+    marks = {sample.labels["kind"]: sample.value for sample in families["monitoring_drift_found"].samples}
+    assert marks == {"covariate": 1, "prediction": 0, "concept": 0}
+    effects = {sample.labels["column"]: sample.value for sample in families["monitoring_drift_effect"].samples}
+    assert effects["distance"] > 0.8 > effects["wind"]
+
+
+def test_inputs_look_the_same_and_the_world_has_changed(log: Any, holdout: Path) -> None:
+    answer(log, rows(3, 600, flipped=True))
+    found = check(log, holdout.parent, "--reference", str(holdout), "--exit-code", code=10)
+    assert found["kinds"] == {"covariate": "none", "prediction": "none", "concept": "drift"}
+    assert found["concept"]["rise_low"] > found["concept"]["limit"]
+
+
+def test_little_traffic_and_missing_labels_are_inconclusive(log: Any, holdout: Path) -> None:
+    answer(log, rows(4, 399), labelled=False)
+    found = check(log, holdout.parent, "--reference", str(holdout), "--exit-code", code=11)
+    assert found["reason"] == "the log has 399 rows, the policy compares 400"
+    assert set(found["kinds"].values()) == {"inconclusive"}
+    answer(log, rows(5, 1), labelled=False)
+    found = check(log, holdout.parent, "--reference", str(holdout))
+    assert found["kinds"] == {"covariate": "none", "prediction": "none", "concept": "inconclusive"}
+    assert found["verdict"] == "none"
+
+
+def test_the_reference_of_a_run(log: Any, holdout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{holdout.parent}/mlflow.db")
+    mlflow.set_tracking_uri(f"sqlite:///{holdout.parent}/mlflow.db")
+    experiment = mlflow.create_experiment("flights/training", artifact_location=str(holdout.parent / "artifacts"))
+    with mlflow.start_run(experiment_id=experiment) as run:
+        mlflow.log_artifact(str(holdout), "evaluation")
+    answer(log, rows(6, 450))
+    found = check(log, holdout.parent, "--run", run.info.run_id, "--version", "v1.0.0")
+    assert (found["verdict"], found["rows"]) == ("none", 450)
+
+
+def test_a_reference_or_choice_that_is_wrong_says_so(log: Any, holdout: Path) -> None:
+    from monitoring.cli import app
+    from typer.testing import CliRunner
+
+    for arguments, message in [
+        ([], "give either --reference or --run"),
+        (["--reference", str(holdout.parent / "none.parquet")], "cannot be read as parquet"),
+    ]:
+        result = CliRunner().invoke(app, ["drift", "--model", "flights", "--out", str(holdout.parent), *arguments])
+        assert result.exit_code == 2
+        assert message in result.output
+
+
+def test_sampling_in_the_database_is_fixed_and_apart_from_time(log: Any, holdout: Path) -> None:
+    answer(log, rows(7, 300))
+    store = Store(log.dsn)
+    log.stores.append(store)
+    now = datetime.now(UTC)
+    with store.connection() as connection:
+        window = (now - timedelta(hours=1), now + timedelta(hours=1), None)
+        one, again, other = (
+            from_log(connection, Drift(model="flights", sample=100, seed=seed), *window).frame for seed in (0, 0, 1)
+        )
+    pd.testing.assert_frame_equal(one, again)
+    assert not one.equals(other)
