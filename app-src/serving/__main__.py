@@ -4,7 +4,6 @@ import asyncio
 import signal
 import socket
 import sys
-from functools import partial
 from types import FrameType
 
 import uvicorn
@@ -37,8 +36,11 @@ class _Uvicorn(uvicorn.Server):
             return
         self._server.drain()
         log.info("draining: unready now, closing in %g s", self._drain_seconds)
-        close = partial(super().handle_exit, sig, None)
-        self._loop.call_soon_threadsafe(self._loop.call_later, self._drain_seconds, close)
+        # Not by way of uvicorn's handler, which would end a clean stop with the signal again.
+        self._loop.call_soon_threadsafe(self._loop.call_later, self._drain_seconds, self._close)
+
+    def _close(self) -> None:
+        self.should_exit = True
 
 
 def main() -> None:

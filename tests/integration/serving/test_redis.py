@@ -1,0 +1,225 @@
+"""F5: Redis lost, slow or back again. No prediction fails, and once the breaker is open nothing is added."""
+
+import asyncio
+import hashlib
+import json
+import socket
+import statistics
+import threading
+import time
+
+import pytest
+import redis
+import services
+from features.online import Entry, OnlineReader, write
+from serving.keys import ApiKey
+from serving.limits import Limiter
+from serving.metrics import Metrics
+from serving.redis_link import Bypass, RedisLink, State
+
+ROW = {"distance": 1400.0, "hour": 17, "carrier": "UA", "origin": "JFK"}
+
+
+class Proxy:
+    """Passes bytes to Redis; can be made slow."""
+
+    def __init__(self, url):
+        self.target = int(url.rsplit(":", 1)[1].split("/")[0])
+        self.delay = 0.0
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"redis://127.0.0.1:{self.listener.getsockname()[1]}/0"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            upstream = socket.create_connection(("127.0.0.1", self.target))
+            for source, sink in ((client, upstream), (upstream, client)):
+                threading.Thread(target=self._pass, args=(source, sink), daemon=True).start()
+
+    def _pass(self, source, sink):
+        try:
+            while data := source.recv(65536):
+                time.sleep(self.delay)
+                sink.sendall(data)
+        except OSError:
+            pass
+        source.close()
+        sink.close()
+
+
+@pytest.fixture
+def proxy(redis_url):
+    made = Proxy(redis_url)
+    yield made
+    made.listener.close()
+
+
+def closed(server):
+    return lambda: server.metric("serving_redis_breaker_state") == 0
+
+
+def test_a_slow_redis_adds_little_before_and_nothing_once_open(serve, bundle_of, proxy, tmp_path):
+    """Everything that asks Redis is on: keys with limits, a shared cache, a view, the prediction log."""
+    keys = tmp_path / "keys.yaml"
+    key = {"name": "web", "sha256": hashlib.sha256(b"k").hexdigest(), "rate": 5, "burst": 100000}
+    keys.write_text(json.dumps({"keys": [key]}))
+    settings = {"SERVING_REDIS_URL": proxy.url, "SERVING_API_KEYS_FILE": keys}
+    with serve(bundle_of("slow", views=True), **settings) as server:
+        server.client.headers["x-api-key"] = "k"
+        server.until(closed(server))
+
+        def once(number):
+            start = time.perf_counter()
+            response = server.client.post("/v1/predict", json={"features": ROW | {"distance": float(number)}})
+            assert response.status_code == 200, response.text
+            return time.perf_counter() - start
+
+        before = statistics.median(once(number) for number in range(20))
+        proxy.delay = 2.0
+        slow = [once(100 + number) for number in range(10)]
+        server.until(lambda: server.metric("serving_redis_breaker_state") in (1, 2))
+        after = statistics.median(once(200 + number) for number in range(20))
+        # The first calls wait for a time limit each, three at most; the noise of a shared machine is allowed for.
+        assert max(slow) - before < 0.05 + max(0.05, 3 * before)
+        assert after - before < 0.02
+        assert server.metric("serving_redis_failures_total") > 0
+        proxy.delay = 0.0
+        server.until(closed(server))
+        server.until(lambda: server.metric("serving_prediction_log_written_total") == 50)
+        assert server.metric("serving_prediction_log_dropped_total") == 0
+
+
+def test_a_lost_redis_fails_no_prediction_and_refuses_feedback(serve, bundle_of, tmp_path):
+    """Nothing that was predicted meanwhile is missing from the stream afterwards."""
+    port = services.free_port()
+    truth = {"prediction_id": "018bcfe5-6800-7000-8000-000000000000", "truth": "late"}
+    with serve(bundle_of("binary"), SERVING_REDIS_URL=f"redis://127.0.0.1:{port}/0", SERVING_LOG_QUEUE=40) as server:
+        ids = [server.predict(**ROW)["prediction_id"] for _ in range(30)]
+        feedback = server.client.post("/v1/feedback", json=truth)
+        assert feedback.status_code == 503
+        assert feedback.headers["retry-after"]
+        with services.redis(tmp_path / "redis", port=port) as url:
+            server.until(closed(server))
+            server.until(lambda: server.metric("serving_prediction_log_written_total") == 30)
+            assert server.client.post("/v1/feedback", json=truth).status_code == 202
+            with redis.Redis.from_url(url) as store:
+                logged = [json.loads(fields[b"event"])["id"] for _, fields in store.xrange("predictions")]
+        assert logged == ids
+        for _ in range(50):
+            server.predict(**ROW)
+        server.until(lambda: server.metric("serving_prediction_log_dropped_total") == 10)
+        assert server.metric("serving_requests_total", status="500") == 0
+        with services.redis(tmp_path / "redis", port=port):
+            server.until(lambda: server.metric("serving_prediction_log_written_total") == 70)
+
+
+def test_the_view_fills_in_what_a_caller_leaves_out(serve, bundle_of, redis_url):
+    bundle = bundle_of("binary", views=True)
+    (view,) = bundle.schema.views
+    known = {"origin": "JFK", "hour": 17}
+    with redis.Redis.from_url(redis_url) as store, serve(bundle, SERVING_REDIS_URL=redis_url) as server:
+        server.until(closed(server))
+        assert write(store, bundle.schema, view, [Entry(known, {"wind": 1.0}, time.time())]) == 1
+        given = server.predict(**ROW, wind=1.0)["prediction"]
+        missing = server.predict(**ROW | {"origin": "EWR"})["prediction"]
+        filled = server.predict(**ROW)["prediction"]
+        body = {"rows": [ROW, ROW | {"wind": 1.0}]}
+        batch = server.client.post("/v1/predict/batch", json=body).json()["predictions"]
+        assert filled == given == batch[0] == batch[1]
+        assert missing != given
+        assert server.metric("serving_online_features_total", result="hit") == 2
+        assert server.metric("serving_online_features_total", result="miss") == 1
+        server.until(lambda: server.metric("serving_prediction_log_written_total") == 4)
+        rows = [json.loads(fields[b"event"])["rows"][0] for _, fields in store.xrange("predictions")]
+    assert rows[2]["wind"] == 1.0, "the log holds what the model saw"
+
+
+def test_online_values_are_the_newest_and_not_older_than_allowed(bundle_of, redis_url):
+    schema = bundle_of("binary", views=True).schema
+    (view,) = schema.views
+    reader, now = OnlineReader(schema), 1_700_000_000.0
+    entries = [
+        Entry({"origin": "JFK", "hour": 1}, {"wind": 1.0}, now - 30),
+        Entry({"origin": "JFK", "hour": 1}, {"wind": 2.0}, now - 10),
+        Entry({"origin": "JFK", "hour": 1}, {"wind": 3.0}, now + 10),
+        Entry({"origin": "JFK", "hour": 2}, {"wind": 4.0}, now - 3601),
+        Entry({"origin": "a|b", "hour": 3.0}, {"wind": float("nan")}, now),
+    ]
+    with redis.Redis.from_url(redis_url) as store:
+        assert write(store, schema, view, entries, now=now) == 2
+        found = {}
+        for origin, hour in (("JFK", 1), ("JFK", 2), ("a|b", 3)):
+            ((_, _, key),) = reader.wanted([{"origin": origin, "hour": hour}])
+            found[origin, hour] = reader.values(view, store.get(key), now)
+            assert store.ttl(key) <= view.max_age_seconds
+    assert found == {("JFK", 1): {"wind": 2.0}, ("JFK", 2): {}, ("a|b", 3): {}}
+    assert reader.values(view, b'{"at": 1699999990, "values": {"wind": 2}}', now + 3600) == {}
+
+
+def test_two_pods_share_one_limit(redis_url):
+    key = ApiKey(name="web", sha256="0" * 64, rate=200, burst=50)
+
+    async def main():
+        metrics = Metrics()
+        links = [RedisLink(redis_url, 15, metrics) for _ in range(2)]
+        tasks = [asyncio.create_task(link.keep()) for link in links]
+        while any(link.state is not State.CLOSED for link in links):
+            await asyncio.sleep(0.01)
+        pods = [Limiter(key, link) for link in links]
+        start, taken, waits = time.monotonic(), 0, []
+        while time.monotonic() - start < 1.5:
+            for pod in pods:
+                if wait := await pod.take():
+                    waits.append(wait)
+                else:
+                    taken += 1
+            await asyncio.sleep(0.001)
+        seconds = time.monotonic() - start
+        for task in tasks:
+            task.cancel()
+        for link in links:
+            await link.close()
+        return taken, seconds, waits
+
+    taken, seconds, waits = asyncio.run(main())
+    allowed = 50 + 200 * seconds
+    assert 0.6 * allowed < taken <= allowed + 1, f"{taken} of {allowed:.0f}"
+    assert waits
+    assert 0 < max(waits) < 1
+
+
+def test_the_breaker_opens_probes_and_closes(proxy):
+    async def main():
+        states = []
+        link = RedisLink(proxy.url, 15, Metrics())
+        with pytest.raises(Bypass):
+            await link.call("test", lambda client: client.ping())
+        task = asyncio.create_task(link.keep())
+        while link.state is not State.CLOSED:
+            await asyncio.sleep(0.01)
+        assert link.round_trip < 0.015
+        proxy.delay = 2.0
+        for _ in range(3):
+            states.append(link.state)
+            with pytest.raises(Bypass):
+                await link.call("test", lambda client: client.ping())
+        assert link.state is not State.CLOSED
+        start = time.perf_counter()
+        with pytest.raises(Bypass):
+            await link.call("test", lambda client: client.ping())
+        refused = time.perf_counter() - start
+        proxy.delay = 0.0
+        while link.state is not State.CLOSED:
+            await asyncio.sleep(0.01)
+        await link.call("test", lambda client: client.ping())
+        task.cancel()
+        await link.close()
+        return states, refused
+
+    states, refused = asyncio.run(asyncio.wait_for(main(), 60))
+    assert states == [State.CLOSED] * 3
+    assert refused < 0.005

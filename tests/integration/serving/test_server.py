@@ -1,0 +1,159 @@
+"""The server process as it is deployed: start, answers, an unmodified client, drain."""
+
+import json
+import subprocess
+import threading
+import time
+import uuid
+
+import numpy as np
+import pytest
+import redis
+
+ROW = {"distance": 1400.0, "hour": 17, "carrier": "UA"}
+FULL = ROW | {"origin": "JFK", "wind": 12.5}
+
+
+def test_its_environment_holds_nothing_that_unpickles_or_trains(serving_python):
+    code = (
+        "import importlib.util as u, sys, serving.app\n"
+        "heavy = ('mlflow', 'sklearn', 'pandas', 'joblib', 'cloudpickle', 'onnx', 'xgboost')\n"
+        "print([n for n in heavy if u.find_spec(n)], [n for n in ('boto3', 'httpx', 'redis') if n in sys.modules])"
+    )
+    done = subprocess.run([serving_python, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[] []"
+
+
+@pytest.mark.parametrize("kind", ["binary", "multiclass", "regression"])
+def test_it_answers_as_the_model_does(serve, bundle_of, kind):
+    import onnxruntime as ort
+
+    bundle = bundle_of(kind)
+    session = ort.InferenceSession(bundle.folder / "model.onnx")
+    expected = session.run(None, {"features": bundle.schema.encode([FULL, ROW])})[0]
+    with serve(bundle) as server:
+        answers = [server.predict(**FULL), server.predict(**ROW)]
+        batch = server.client.post("/v1/predict/batch", json={"rows": [FULL, ROW]}).json()["predictions"]
+        document = server.client.get("/openapi.json").json()
+        log = server.log()
+    for answer, row, numbers in zip(answers, batch, expected, strict=True):
+        assert answer["prediction"] == row
+        found = [row["value"]] if kind == "regression" else list(row["probabilities"].values())
+        assert np.array_equal(np.array(found, np.float32), numbers)
+    assert document["paths"]["/v1/predict"]["post"]["requestBody"]
+    assert "every caller is let in" in log
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_an_unmodified_oip_client_gets_the_numbers_of_v1(serve, bundle_of, binary):
+    import tritonclient.http as triton
+
+    bundle, rows = bundle_of("binary"), [FULL, FULL | {"carrier": "never seen", "wind": 3.0}]
+    with serve(bundle) as server:
+        client = triton.InferenceServerClient(server.url.removeprefix("http://"))
+        assert client.is_server_live()
+        assert client.is_server_ready()
+        assert client.is_model_ready("delays")
+        assert client.is_model_ready("delays", "v1.0.0")
+        metadata = client.get_model_metadata("delays")
+        types = {"FP64": np.float64, "INT64": np.int64, "BYTES": np.object_}
+        inputs = []
+        for item in metadata["inputs"]:
+            values = np.array([row[item["name"]] for row in rows], types[item["datatype"]])
+            tensor = triton.InferInput(item["name"], list(values.shape), item["datatype"])
+            inputs.append(tensor.set_data_from_numpy(values, binary_data=binary))
+        matrix = triton.InferInput("features", [2, 5], "FP32")
+        matrix.set_data_from_numpy(bundle.schema.encode([FULL, FULL]), binary_data=binary)
+        outputs = [triton.InferRequestedOutput(item["name"], binary_data=binary) for item in metadata["outputs"]]
+        named = client.infer("delays", inputs, outputs=outputs)
+        versioned = client.infer("delays", inputs, model_version="v1.0.0")
+        encoded = client.infer("delays", [matrix])
+        with pytest.raises(triton.InferenceServerException, match="not served here"):
+            client.infer("other", inputs)
+        with pytest.raises(triton.InferenceServerException, match="distance: is missing"):
+            client.infer("delays", inputs[1:])
+        client.close()
+        single = [server.predict(**row)["prediction"] for row in rows]
+    expected = np.array([list(one["probabilities"].values()) for one in single], np.float32)
+    assert np.array_equal(named.as_numpy("probabilities"), expected)
+    assert np.array_equal(versioned.as_numpy("probabilities"), expected)
+    assert np.array_equal(encoded.as_numpy("probabilities"), expected[[0, 0]])
+    labels = [value.decode() if isinstance(value, bytes) else value for value in named.as_numpy("label")]
+    assert labels == [one["label"] for one in single]
+
+
+def test_predictions_and_feedback_reach_their_streams(serve, bundle_of, redis_url):
+    with redis.Redis.from_url(redis_url) as store, serve(bundle_of("binary"), SERVING_REDIS_URL=redis_url) as server:
+        headers = {"x-arm": "b", "x-subject": "user-7", "x-request-id": "req-1"}
+        server.until(lambda: server.metric("serving_redis_breaker_state") == 0)
+        answer = server.client.post("/v1/predict", json={"features": ROW}, headers=headers).json()
+        batch = server.client.post("/v1/predict/batch", json={"rows": [ROW, FULL]}).json()
+        truth = {"prediction_id": f"{batch['prediction_id']}:1", "truth": "late", "value": 12.5}
+        accepted = server.client.post("/v1/feedback", json=truth)
+        assert accepted.status_code == 202
+        assert server.stop() == 0
+        events = [json.loads(fields[b"event"]) for _, fields in store.xrange("predictions")]
+        feedback = [json.loads(fields[b"event"]) for _, fields in store.xrange("feedback")]
+    first, second = events
+    assert first.keys() == {
+        *("id", "at", "model", "version", "role", "arm", "subject", "request_id", "rows", "outputs", "ms"),
+    }
+    assert (first["id"], first["arm"], first["subject"], first["request_id"]) == (
+        answer["prediction_id"], "b", "user-7", "req-1",
+    )  # fmt: skip
+    assert first["rows"] == [ROW]
+    assert first["outputs"] == [answer["prediction"]]
+    assert (first["model"], first["version"], first["role"]) == ("delays", "v1.0.0", "stable")
+    assert uuid.UUID(first["id"]).version == 7
+    assert 0 < first["ms"] < 5000
+    assert second["rows"] == [ROW, FULL]
+    assert second["outputs"] == batch["predictions"]
+    assert feedback[0].items() >= (truth | {"model": "delays"}).items()
+
+
+def test_sigterm_drains_unready_first_and_everything_in_flight_is_answered(serve, bundle_of, redis_url):
+    """F1 in one process: requests go on until the sockets close, and none fails; the log is complete."""
+    statuses, failures, stop = [], [], threading.Event()
+    with serve(bundle_of("slow"), SERVING_DRAIN_SECONDS=1, SERVING_REDIS_URL=redis_url) as server:
+
+        def caller(number):
+            while not stop.is_set():
+                try:
+                    row = FULL | {"wind": float(number) + len(statuses)}
+                    statuses.append(server.client.post("/v1/predict", json={"features": row}).status_code)
+                except Exception as error:
+                    failures.append((time.monotonic(), error))
+                    return
+
+        threads = [threading.Thread(target=caller, args=(number,)) for number in range(6)]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.5)
+        server.process.terminate()
+        server.wait("/health/ready", 503, 3)
+        assert server.client.get("/health/live").status_code == 200
+        before = len(statuses)
+        time.sleep(0.4)
+        assert len(statuses) > before, "it must go on answering while it drains"
+        assert not failures
+        stop.set()
+        for thread in threads:
+            thread.join()
+        assert server.process.wait(15) == 0
+        log = server.log()
+    assert set(statuses) == {200}
+    assert not failures
+    assert log.index("draining") < log.index("Shutting down")
+    with redis.Redis.from_url(redis_url) as store:
+        assert store.xlen("predictions") == len(statuses)
+
+
+def test_a_start_is_told_in_steps_and_stays_small(serve, bundle_of):
+    with serve(bundle_of("binary")) as server:
+        names = ("import", "fetch", "verify", "load", "warm-up")
+        steps = {name: server.metric("serving_start_seconds", step=name) for name in names}
+        total = server.metric("serving_start_seconds", step="total")
+        memory = server.metric("process_resident_memory_bytes") / 2**20
+    assert all(value > 0 for value in steps.values())
+    assert sum(steps.values()) <= total
+    assert memory < 150
