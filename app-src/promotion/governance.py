@@ -72,7 +72,8 @@ def reject(registry: Registry, settings: Settings, model: str, version: str, met
     Request(model, version, "any")  # the shapes of names, before they become paths
     reverted: dict[str, str] = {}
     stranded: list[str] = []
-    digest = ""
+    digest = "sha256:" + "0" * 64
+    _checked(Barred, model=model, version=version, digest=digest, metric=metric, reason=reason)
 
     def change() -> Change | None:
         nonlocal digest

@@ -6,7 +6,7 @@ died half-way is never seen here. Every other tag is set in the call that create
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -125,14 +125,21 @@ class Registry:
         """Every version, finished or not, oldest first; what was created by other means than `register` is left out."""
         with _asking(f"versions of {model}"):
             found = self._pages(f"name = '{model}'")
-        ours = [_version(item) for item in found if set(item.tags) >= _OURS]
+        ours = self._ours(found, _OURS)
         return sorted(ours, key=lambda version: int(version.number))
 
     def search(self, condition: str) -> list[Version]:
         """Finished versions of every model, by MLflow's search language (`tags.lifecycle = 'Staging'`)."""
         with _asking(f"search {condition!r}"):
             found = self._pages(condition)
-        return [version for version in map(_version, found) if version.tags.keys() >= _OURS | {"semver"}]
+        return self._ours(found, _OURS | {"semver"})
+
+    def _ours(self, found: list[Any], tags: set[str]) -> list[Version]:
+        """Those that carry the tags, with their aliases, which MLflow's search leaves out."""
+        kept = [item for item in found if item.tags.keys() >= tags]
+        with _asking("aliases"):
+            named = {name: self.client.get_registered_model(name).aliases for name in {item.name for item in kept}}
+        return [_version(item, named[item.name]) for item in kept]
 
     def _pages(self, condition: str) -> list[Any]:
         found: list[Any] = []
@@ -165,7 +172,8 @@ class Registry:
             except MlflowException as error:
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":
                     raise
-            return _version(self.client.create_model_version(model, source, run_id, tags=tags, await_creation_for=0))
+            made = self.client.create_model_version(model, source, run_id, tags=tags, await_creation_for=0)
+        return _version(made, {})
 
     def drop_unfinished(self, version: Version) -> None:
         """Delete a version that lost a race to another registration of the same run."""
@@ -238,8 +246,9 @@ class Registry:
         return sorted(found)
 
 
-def _version(item: Any) -> Version:
-    return Version(item.name, str(item.version), item.run_id, item.source, dict(item.tags), tuple(item.aliases))
+def _version(item: Any, aliases: Mapping[str, Any]) -> Version:
+    mine = tuple(sorted(alias for alias, number in aliases.items() if str(number) == str(item.version)))
+    return Version(item.name, str(item.version), item.run_id, item.source, dict(item.tags), mine)
 
 
 def bundle_uri(artifact_uri: str) -> str:

@@ -32,7 +32,7 @@ from sklearn.linear_model import LogisticRegression
 from training import metrics
 from training.report import Interval, Period, Report, Slice
 
-ROWS = 12_000
+ROWS = 3_000
 IMAGE = "ghcr.io/plumbline/model-server@sha256:" + "a" * 64
 COMMIT = "c" * 40
 LABELS = ("on_time", "late")
@@ -288,6 +288,7 @@ def add_model(remote: Remote, model: str) -> None:
     policy["metadata"]["name"] = model
     files = {f"policies/promotion/{model}.yaml": yaml.safe_dump(policy)}
     for environment in ("staging", "production"):
+        files[f"clusters/{environment}/kustomization.yaml"] = "resources: []\n"
         files[f"clusters/{environment}/models/{model}/kustomization.yaml"] = "resources: []\n"
     remote.commit(files, f"add {model}")
 

@@ -1,0 +1,5 @@
+"""`python -m promotion`."""
+
+from promotion.cli import app
+
+app()

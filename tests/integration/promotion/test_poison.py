@@ -1,0 +1,214 @@
+"""F11: twenty poisoned requests and commits. All are refused with the reason, and git stays as it was."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+from promotion.audit import audit
+from promotion.errors import Refused
+from promotion.gate import Request
+from promotion.promote import Outcome, promote
+from promotion.registry import Registry, Version
+from promotion.settings import Settings
+from promotion.signing import generate_keys
+
+from .conftest import IMAGE, Recipe, Remote, log
+
+Bump = Callable[..., Outcome]
+Make = Callable[..., Version]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"version": "v9.9.9"}, "has no version v9.9.9; registered: v1.0.0"),
+        ({"version": "latest"}, "version: 'latest' is not one"),
+        ({"version": "v1.0.0/../../../policies"}, "version: .* is not one"),
+        ({"model": "../../policies/promotion"}, "model: .* is not one"),
+        ({"model": "toy' or name != 'x"}, "model: .* is not one"),
+        ({"environment": "staging/../production"}, "environment: .* is not one"),
+        ({"environment": "moon"}, "clusters/moon/ is not in git"),
+        ({"image": "ghcr.io/plumbline/model-server:latest"}, "no legal release: image: "),
+        ({"image": "docker.io/evil/model-server@sha256:" + "a" * 64}, "image: docker.io/evil/model-server"),
+    ],
+)
+def test_poisoned_requests(
+    registered: Make,
+    registry: Registry,
+    settings: Settings,
+    remote: Remote,
+    model: str,
+    change: dict[str, str],
+    said: str,
+) -> None:
+    registered()
+    before = remote.log()
+    asked = {"model": model, "version": "v1.0.0", "environment": "staging", "image": IMAGE, **change}
+    with pytest.raises(Refused, match=said):
+        promote(registry, settings, Request(**asked), "commit")
+    assert remote.log() == before
+
+
+def _overwrite(client: MlflowClient, run: str, name: str, folder: Path, change: Callable[[bytes], bytes]) -> None:
+    """Somebody with write access to the run replaces one of its files."""
+    path = Path(client.download_artifacts(run, name, str(folder)))
+    path.write_bytes(change(path.read_bytes()))
+    client.log_artifact(run, str(path), str(Path(name).parent))
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        ("bundle/model.onnx", lambda old: old.replace(b"features", b"featureS", 1), "model.onnx|digest and signature"),
+        ("bundle/model.sig", lambda _: b"{}", "digest and signature: model.sig"),
+        (
+            "bundle/schema.json",
+            lambda old: old.replace(b"Speed.", b"Haste."),
+            "digest and signature: the artifact hashes",
+        ),
+        ("evaluation/report.json", lambda old: old.replace(b'"high":', b'"high": 0'), "report.json|evaluation/ hashes"),
+        ("evaluation/card.yaml", lambda old: old + b"more: text\n", "digest and signature: evaluation/ hashes"),
+    ],
+)
+def test_tampered_artifacts(
+    registered: Make,
+    bump: Bump,
+    client: MlflowClient,
+    remote: Remote,
+    tmp_path: Path,
+    name: str,
+    change: Any,
+    said: str,
+) -> None:
+    version = registered()
+    _overwrite(client, version.run, name, tmp_path, change)
+    before = remote.log()
+    with pytest.raises(Refused, match=said):
+        bump("v1.0.0")
+    assert remote.log() == before
+
+
+def test_a_file_that_was_added(registered: Make, bump: Bump, client: MlflowClient, tmp_path: Path) -> None:
+    version = registered()
+    (tmp_path / "weights.bin").write_bytes(b"more")
+    client.log_artifact(version.run, str(tmp_path / "weights.bin"), "bundle")
+    with pytest.raises(Refused, match=r"bundle/: unexpected \['weights.bin'\]"):
+        bump("v1.0.0")
+
+
+def test_another_keys_signature(
+    registered: Make, registry: Registry, settings: Settings, model: str, tmp_path: Path
+) -> None:
+
+    registered()
+    _, public = generate_keys(tmp_path / "other")
+    with pytest.raises(Refused, match="not made with the key that this server trusts"):
+        promote(
+            registry,
+            settings.model_copy(update={"public_key": public}),
+            Request(model, "v1.0.0", "staging", IMAGE),
+            "commit",
+        )
+
+
+def test_weights_of_somebody_elses_run(
+    registered: Make, bump: Bump, client: MlflowClient, remote: Remote, model: str, tmp_path: Path
+) -> None:
+    """A version created by hand that wears a good one's tags, but points at other bytes."""
+    good = registered()
+    other = log(client, Recipe(model, noise=0.9), tmp_path / "evil")
+    source = client.get_run(other).info.artifact_uri + "/bundle"
+    client.create_model_version(model, source, other, tags={**good.tags, "semver": "v1.0.7"})
+    client.create_model_version(model, source, good.run, tags={**good.tags, "semver": "v1.0.8"})
+    with pytest.raises(Refused, match="digest and signature"):
+        bump("v1.0.7")
+    with pytest.raises(Refused, match="as its source, its run has"):
+        bump("v1.0.8")
+    client.create_model_version(model, source, other, tags={"semver": "v1.0.9"})
+    with pytest.raises(Refused, match=r"has no version v1.0.9"):
+        bump("v1.0.9")
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "said"),
+    [
+        ("policies/promotion/{model}.yaml", None, "is missing: a model without a gate"),
+        ("policies/promotion/{model}.yaml", "kind: Other\n", "{model}.yaml: .*kind"),
+        ("clusters/staging/models/{model}/kustomization.yaml", None, "models/{model}/ is not in git: add canary.yaml"),
+        ("clusters/staging/models/{model}/release.yaml", "weight: 100\n", "release.yaml: .*weight"),
+        ("clusters/staging/models/{model}/release.yaml", "a: [\n", "release.yaml: not readable as YAML"),
+    ],
+)
+def test_git_that_is_not_as_it_should_be(
+    registered: Make, bump: Bump, remote: Remote, model: str, path: str, text: str | None, said: str
+) -> None:
+    registered()
+    remote.commit({path.format(model=model): text})
+    before = remote.log()
+    with pytest.raises(Refused, match=said.format(model=model)):
+        bump("v1.0.0")
+    assert remote.log() == before
+
+
+def test_a_link_that_leads_elsewhere(registered: Make, bump: Bump, remote: Remote, model: str, tmp_path: Path) -> None:
+    registered()
+    remote.pull()
+    target = tmp_path / "elsewhere"
+    target.mkdir()
+    (target / "kustomization.yaml").touch()
+    folder = remote.work / f"clusters/staging/models/{model}"
+    remote.git("rm", "-r", "--quiet", str(folder))
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.symlink_to(target)
+    remote.git("add", "--all")
+    remote.git("commit", "--quiet", "-m", "a link")
+    remote.git("push", "--quiet", "origin", "main")
+    with pytest.raises(Refused, match="leads elsewhere"):
+        bump("v1.0.0")
+    assert sorted(path.name for path in target.iterdir()) == ["kustomization.yaml"]
+
+
+POISON: dict[str, Callable[[str], str]] = {
+    "has no version": lambda text: text.replace("version: v1.0.0", "version: v3.0.0"),
+    "spec.artifact.digest is sha256:0": lambda text: _set(text, "    digest:", "sha256:" + "0" * 64),
+    "spec.artifact.schemaDigest": lambda text: _set(text, "    schemaDigest:", "sha256:" + "0" * 64),
+    "spec.artifact.uri": lambda text: _set(text, "    uri:", "s3://evil/bundle"),
+    "spec.image: docker.io/evil": lambda text: text.replace("ghcr.io/plumbline", "docker.io/evil"),
+    "spec.threshold is 0.01": lambda text: text.replace("threshold: 0.5", "threshold: 0.01"),
+    "spec.lineage.run": lambda text: _set(text, "    run:", "0" * 32),
+    "has no report": lambda text: _set(text, "    gate:", "sha256:" + "0" * 64),
+    "not what the recorded approval says": lambda text: text.replace('approvedBy: ""', "approvedBy: Ada"),
+    "the report is of something else": lambda text: text.replace("model-server@sha256:a", "model-server@sha256:b"),
+    "spec.weight": lambda text: text + "  weight: 100\n",
+}
+
+
+def _set(text: str, key: str, value: str) -> str:
+    lines = [f"{key} {value}" if line.startswith(key) else line for line in text.splitlines()]
+    return "\n".join(lines) + "\n"
+
+
+def test_commits_that_did_not_come_through_the_gate(
+    registered: Make, bump: Bump, registry: Registry, settings: Settings, remote: Remote, model: str
+) -> None:
+    registered()
+    bump("v1.0.0")
+    remote.pull()
+    assert audit(registry, settings, remote.work) == ([], 2), "the policy and the release"
+    path = remote.work / f"clusters/staging/models/{model}/release.yaml"
+    good = path.read_text()
+    for said, poison in POISON.items():
+        path.write_text(poison(good))
+        assert path.read_text() != good
+        (problem,), _ = audit(registry, settings, remote.work)
+        assert problem.startswith(f"clusters/staging/models/{model}/release.yaml: ")
+        assert said in problem
+    path.write_text(good)
+    records = remote.work / "policies/approvals" / model
+    records.mkdir(parents=True)
+    (records / "v1.0.0.yaml").write_text("by: Ada\n")
+    problems, judged = audit(registry, settings, remote.work)
+    assert judged == 3
+    assert any("v1.0.0.yaml: " in problem for problem in problems)
