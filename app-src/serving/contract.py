@@ -9,7 +9,16 @@ from functools import lru_cache
 from typing import Annotated, Any, Literal, NotRequired
 
 from features import ModelSchema, SchemaField
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model, with_config
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    WithJsonSchema,
+    create_model,
+    with_config,
+)
 from pydantic_core import from_json
 
 # pydantic asks for this one on Python 3.11, where typing's own keeps no record of NotRequired.
@@ -153,9 +162,11 @@ def _value(field: SchemaField) -> Any:
     limit = EXACT_INTEGER if field.type == "integer" else FLOAT32_MAX
     low = -limit if field.minimum is None else field.minimum
     high = limit if field.maximum is None else field.maximum
-    if field.type == "integer":
-        return Annotated[int, Field(ge=int(low), le=int(high), **described)]
-    return Annotated[float, Field(ge=low, le=high, allow_inf_nan=False, **described)]
+    bounds: dict[str, Any] = {"ge": low, "le": high, "allow_inf_nan": False}
+    if field.type == "integer":  # JSON knows no difference between 18 and 18.0, and many clients write the latter
+        shown = {"type": "integer", "minimum": int(low), "maximum": int(high), **described}
+        return Annotated[float, Field(multiple_of=1, **bounds), WithJsonSchema(shown)]
+    return Annotated[float, Field(**bounds, **described)]
 
 
 def _description(field: SchemaField) -> str:

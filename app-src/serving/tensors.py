@@ -110,11 +110,8 @@ def row_values(tensor: Tensor, schema: ModelSchema) -> list[Any]:
         raise _wrong(tensor.name, f"has the shape {list(tensor.shape)}", "(rows) or (rows, 1)")
     if field.type == "category" or all(isinstance(value, str) for value in tensor.values):
         return tensor.values
-    # NaN is how binary data says missing, and floats are how many clients send integers.
-    missing = [None if value != value else value for value in tensor.values]
-    if field.type == "integer":
-        return [int(v) if isinstance(v, float) and v.is_integer() else v for v in missing]
-    return missing
+    # NaN is how binary data says missing.
+    return [None if value != value else value for value in tensor.values]
 
 
 def matrix_of(tensor: Tensor, schema: ModelSchema, max_rows: int) -> Matrix:
