@@ -33,7 +33,7 @@ def test_what_is_delivered_again_changes_nothing(log: Any) -> None:
     log.redis.xgroup_setid("predictions", "monitoring", "0")
     log.redis.xgroup_setid("feedback", "monitoring", "0")
     log.consume()
-    assert (log.count("predictions"), log.count("feedback")) == (2, 1)
+    assert (log.count("predictions"), log.count("feedback"), log.count("dead_letters")) == (2, 1, 0)
     assert log.metric("monitoring_rows_total", table="predictions") == 2
 
 

@@ -59,7 +59,7 @@ def check(log: Any, folder: Path, *arguments: str, code: int = 0) -> dict[str, A
     assert done.exit_code == code, done.output
     found: dict[str, Any] = json.loads((folder / "out/drift.json").read_text())
     assert (folder / "out/verdict").read_text() == found["verdict"] + "\n"
-    assert done.output.startswith(found["verdict"] + "\n  covariate: ")
+    assert done.stdout.startswith(found["verdict"] + "\n  covariate: ")
     return found
 
 

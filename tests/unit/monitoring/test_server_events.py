@@ -1,0 +1,43 @@
+"""What the server writes is what the consumer reads: the server's own encoder against the consumer's own parser."""
+
+import time
+from datetime import UTC, datetime
+from typing import Any, cast
+
+import pytest
+from features.schema import Output
+from monitoring.events import Prediction, Window, parse
+from serving import ids
+from serving.answers import Answers
+from serving.events import Event, PredictionLog
+from serving.metrics import Metrics
+
+LABELS = {"binary": ("on time", "late"), "multiclass": ("a", "b", "c"), "regression": ()}
+
+
+@pytest.mark.parametrize(
+    ("task", "row", "label", "score"),
+    [
+        ("binary", [0.25, 0.75], "late", 0.75),
+        ("binary", [0.75, 0.25], "on time", 0.25),
+        ("multiclass", [0.25, 0.5, 0.25], "b", 0.5),
+        ("regression", [-12.5], None, -12.5),
+    ],
+)
+def test_an_event_of_the_server(task: str, row: list[float], label: str | None, score: float) -> None:
+    output = Output.model_validate({"task": task, "name": "y", "description": "", "labels": LABELS[task]})
+    text = Answers(output, None).render(row)
+    metrics = Metrics()
+    metrics.bind("flights", "v1.2.3", "canary")
+    rows: list[dict[str, Any]] = [{"distance": 1.5, "carrier": 'U"A', "wind": None}] * 2
+    event = Event(ids.prediction_id(), time.time(), "r-1", "b", "me", rows, [text, text], 0.0008)
+    body = PredictionLog(cast(Any, None), 10, 10, metrics).encode(event)
+
+    read = parse("predictions", "1-0", {"event": body}, Window.around(datetime.now(UTC), days=1))
+    assert isinstance(read, Prediction)
+    assert str(read.id) == event.id
+    assert (read.model, read.version, read.role, read.arm, read.subject) == ("flights", "v1.2.3", "canary", "b", "me")
+    assert list(read.rows) == rows
+    assert [(item.label, item.score) for item in read.outputs] == [(label, score)] * 2
+    assert read.ms == 0.8
+    assert abs(read.at.timestamp() - event.at) < 0.01
