@@ -3,12 +3,16 @@
 import logging
 import os
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from training.work import Settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 ModelOption = Annotated[str, typer.Option("--model", help="folder in training/models")]
@@ -27,6 +31,9 @@ def main() -> None:
     logging.getLogger("training").setLevel(logging.INFO)
     for name in ("mlflow", "alembic", "skl2onnx", "urllib3"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # It warns that an environment made by uv has no pip, and scikit-learn of a name that MLflow itself uses.
+    logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", message=".*was renamed to `y_proba`", category=FutureWarning)
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     # OpenMP's threads would spin while they wait, which on shared cores costs more than it gains.
@@ -49,7 +56,7 @@ def _refusals() -> Iterator[None]:
         raise typer.Exit(1) from error
 
 
-def _settings(model: str, sample: float, trials: int, experiment: str, seed: int):  # type: ignore[no-untyped-def]
+def _settings(model: str, sample: float, trials: int, experiment: str, seed: int) -> "Settings":
     from training.work import Settings
 
     trials = trials or (SAMPLE_TRIALS if sample < 1 else TRIALS)
@@ -173,6 +180,30 @@ def fetch(
         with written(out) as temporary:
             temporary.mkdir()
             definition.fetch(temporary)
+
+
+@app.command()
+def materialise(
+    model: ModelOption,
+    data: Annotated[Path, typer.Option(help="the raw tables: a work folder's data, or what `training fetch` wrote")],
+    redis_url: Annotated[str, typer.Option(envvar="FEATURES_REDIS_URL", help="the online store")],
+    as_of: Annotated[str, typer.Option(help="moment whose newest values are written, e.g. 2013-12-30T12:00Z")] = "now",
+    replay: Annotated[bool, typer.Option(help="store old values as if they were of now, for a demonstration")] = False,
+) -> None:
+    """Write the newest values of a model's views to the online store."""
+    import pandas as pd
+
+    from training.materialise import materialise as write
+
+    now = pd.Timestamp.now(tz="UTC")
+    try:
+        moment = now if as_of == "now" else pd.Timestamp(as_of)
+        moment = moment.tz_localize("UTC") if moment.tz is None else moment.tz_convert("UTC")
+    except ValueError as error:
+        raise typer.BadParameter(f"{as_of!r} is no moment; expected one like 2013-12-30T12:00Z") from error
+    with _refusals():
+        for view, count in write(model, data, redis_url, moment, now if replay else moment).items():
+            typer.echo(f"{view}: {count} entities as of {moment.isoformat()}")
 
 
 @app.command()

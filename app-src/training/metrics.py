@@ -84,7 +84,7 @@ def _regression(truth: Floats, value: Floats) -> dict[str, Metric]:
     def r2(weights: Floats) -> float:
         mean = float(weights @ truth) / float(weights.sum())
         spread = weights @ (truth - mean) ** 2
-        return float(1 - weights @ squared / spread)
+        return float(1 - weights @ squared / spread) if spread else float("nan")
 
     return {
         "rmse": lambda weights: float(np.sqrt(weights @ squared / weights.sum())),

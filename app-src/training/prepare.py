@@ -36,7 +36,7 @@ def _check_ranges(schema: ModelSchema, rows: pd.DataFrame) -> None:
     """A request outside a field's range is refused: training must not learn from such values either."""
     for field in schema.fields:
         values = rows[field.name]
-        if field.required and field.type != "category" and values.isna().any():
+        if field.required and values.isna().any():
             raise PrepareError(f"{field.name}: a required field is missing in {int(values.isna().sum())} rows")
         for limit, wrong in ((field.minimum, "lt"), (field.maximum, "gt")):
             if limit is not None and (broken := getattr(values, wrong)(limit)).any():

@@ -45,7 +45,7 @@ def search(work: Work, part: int = 0, parts: int = 1) -> int:
     """Run this part's trials (those with number % parts == part), skipping what is there; returns how many ran."""
     settings = work.settings
     if not 0 <= part < parts:
-        raise ValueError(f"part: {part} is not among {parts} parts, expected 0 to {parts - 1}")
+        raise WorkError(f"part: {part} is not among {parts} parts, expected 0 to {parts - 1}")
     mine = [
         (number, params)
         for number, params in enumerate(suggested(work.model, settings.trials, settings.seed))
@@ -54,9 +54,10 @@ def search(work: Work, part: int = 0, parts: int = 1) -> int:
     if mine:
         schema = work.read(work.schema, ModelSchema)
         train, validation = examples(work, "train"), examples(work, "validation")
-        for number, params in mine:
-            trial = _run(work, number, params, schema, train, validation)
-            log.info("trial %d of %d: %s %.5f", number, settings.trials, OBJECTIVE[schema.output.task], trial.value)
+        with tracking.autologging():
+            for number, params in mine:
+                trial = _run(work, number, params, schema, train, validation)
+                log.info("trial %d of %d: %s %.5f", number, settings.trials, OBJECTIVE[schema.output.task], trial.value)
     return len(mine)
 
 

@@ -49,13 +49,14 @@ def train(work: Work) -> str:
     schema = work.read(work.schema, ModelSchema)
     first, second = examples(work, "train"), examples(work, "validation")
     baseline = work.model.baseline(schema)
-    with tracking.child(work, "baseline", {"baseline": "true"}):
+    with tracking.autologging(), tracking.child(work, "baseline", {"baseline": "true"}):
         learn.fit(baseline, first, second, schema.output)
     learn.save(baseline, work.native / "baseline")
     candidate = work.model.candidate(schema, best.params)
-    with tracking.parent(work, autolog=True):
+    with tracking.parent(work):
         tracking.log_params(best.params)
-        learn.fit(candidate, first, second, schema.output)
+        with tracking.autologging():
+            learn.fit(candidate, first, second, schema.output)
         learn.save(candidate, work.native / "candidate")
         tracking.log_model(convert.library_of(candidate), candidate)
     return f"trial {best.number} of {work.settings.trials} ({search.OBJECTIVE[schema.output.task]} {best.value:.5f})"

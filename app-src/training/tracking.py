@@ -80,21 +80,19 @@ def _experiment(settings: Settings) -> str:
 
 
 @contextmanager
-def parent(work: Work, *, autolog: bool = False) -> Iterator[str]:
-    """Write into the parent run; with `autolog` what is fitted inside is logged by MLflow itself."""
+def parent(work: Work) -> Iterator[str]:
+    """Write into the parent run."""
     import mlflow
 
     run = work.read(work.root / "run.json", Run)
     mlflow.set_experiment(run.experiment)
     with mlflow.start_run(run_id=run.id):
-        _autolog(autolog)
         yield run.id
-    _autolog(False)
 
 
 @contextmanager
 def child(work: Work, name: str, tags: Mapping[str, str]) -> Iterator[str]:
-    """A nested run, autologged; it carries the parent's model and data tags, so that it is found alone as well."""
+    """A nested run; it carries the parent's model and data tags, so that it is found alone as well."""
     import mlflow
 
     run = work.read(work.root / "run.json", Run)
@@ -102,20 +100,28 @@ def child(work: Work, name: str, tags: Mapping[str, str]) -> Iterator[str]:
     known = {"model": work.settings.model, "data.version": data.version, "data.digest": data.digest}
     mlflow.set_experiment(run.experiment)
     with mlflow.start_run(run_name=name, parent_run_id=run.id, tags={**known, **tags}) as nested:
-        _autolog(True)
         yield str(nested.info.run_id)
-    _autolog(False)
 
 
-def _autolog(on: bool) -> None:
-    """Parameters and learning curves; models and data sets are logged once, by hand, with what belongs to them."""
+@contextmanager
+def autologging() -> Iterator[None]:
+    """Whatever is fitted inside is logged by MLflow itself: parameters, learning curves, training scores.
+
+    Models and data sets are logged once, by hand, with what belongs to them. Switching it costs a second and more.
+    """
     import mlflow.sklearn
     import mlflow.xgboost
 
-    mlflow.xgboost.autolog(log_models=False, log_datasets=False, silent=True, disable=not on)
-    mlflow.sklearn.autolog(
-        log_models=False, log_datasets=False, log_post_training_metrics=False, silent=True, disable=not on
-    )
+    def switch(on: bool) -> None:
+        shared = {"log_models": False, "log_datasets": False, "silent": True, "disable": not on}
+        mlflow.xgboost.autolog(**shared)
+        mlflow.sklearn.autolog(log_post_training_metrics=False, **shared)
+
+    switch(True)
+    try:
+        yield
+    finally:
+        switch(False)
 
 
 def log_params(params: Params) -> None:

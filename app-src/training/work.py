@@ -1,5 +1,6 @@
 """The work directory through which steps hand on their results, in one process or in one pod each."""
 
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,6 +50,8 @@ def written(path: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
         temporary = Path(folder) / path.name
         yield temporary
+        if path.is_dir():
+            shutil.rmtree(path)
         temporary.replace(path)
 
 

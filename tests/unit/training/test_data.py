@@ -1,0 +1,115 @@
+"""Raw data: pinned by git, and a broken file says where it is broken."""
+
+import dataclasses
+from typing import ClassVar
+
+import pandera.pandas as pa
+import pytest
+from training.data import DataError, dvc_md5, obtain, pinned, read_tables
+from training.model import folder_of, load
+from training.work import Settings, Work, WorkError
+
+SCHEMA = pa.DataFrameSchema(
+    {
+        "code": pa.Column(str, pa.Check.str_matches(r"^[A-Z]{3}$")),
+        "seats": pa.Column("int64", pa.Check.in_range(1, 500)),
+        "weight": pa.Column("float64", pa.Check.ge(0), nullable=True),
+    },
+    unique=["code"],
+)
+GOOD = "code,seats,weight,other\nABC,10,1.5,x\nDEF,20,NA,y\n"
+
+
+class Tables:
+    tables: ClassVar = {"planes": SCHEMA}
+
+
+def read(tmp_path, text):
+    (tmp_path / "planes.csv").write_text(text)
+    return read_tables(Tables, tmp_path)["planes"]
+
+
+def test_a_good_file_is_typed_and_only_what_the_schema_names_is_kept(tmp_path):
+    table = read(tmp_path, GOOD)
+    assert list(table.columns) == ["code", "seats", "weight"]
+    assert [str(kind) for kind in table.dtypes[1:]] == ["int64", "float64"]
+    assert table["weight"].isna().tolist() == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("ABC,10", "ABC,ten", "line 2, column seats: found 'ten', expected a whole number"),
+        ("ABC,10", "ABC,10.5", "line 2, column seats: found '10.5', expected a whole number"),
+        ("DEF,20", "DEF,", "line 3, column seats: found nothing, expected a whole number"),
+        ("1.5", "heavy", "line 2, column weight: found 'heavy', expected a number"),
+        ("DEF,20", "DEF,900", r"line 3, column seats: found 900, expected in_range\(1, 500\)"),
+        ("1.5", "-1", r"line 2, column weight: found -1.0, expected greater_than_or_equal_to\(0\)"),
+        ("DEF", "def", "line 3, column code: found 'def', expected str_matches"),
+        ("DEF", "NA", "line 3, column code: found nothing, expected a value"),
+        ("DEF", "ABC", "line 3, column code: found 'ABC', expected a row of its own"),
+        ("seats", "chairs", "line 1 lacks the columns seats"),
+        ("DEF,20,NA,y", 'DEF,20,"NA,y', "cannot be read as CSV"),
+    ],
+)
+def test_a_broken_file_says_line_column_value_and_what_was_expected(tmp_path, old, new, message):
+    with pytest.raises(DataError, match=message) as caught:
+        read(tmp_path, GOOD.replace(old, new))
+    assert "planes.csv" in str(caught.value)
+
+
+def test_a_missing_or_empty_file_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"planes\.csv: cannot be read"):
+        read_tables(Tables, tmp_path)
+    with pytest.raises(DataError, match=r"planes\.csv: cannot be read"):
+        read(tmp_path, "")
+
+
+def test_of_many_broken_values_the_first_are_shown_and_all_are_counted(tmp_path):
+    rows = "".join(f"X{number:02d},0,1\n" for number in range(40))
+    with pytest.raises(DataError, match=r"80 values break the schema(.|\n)*and 75 more"):
+        read(tmp_path, "code,seats,weight\n" + rows)
+
+
+def test_the_data_that_the_lock_pins_are_fetched_and_named_by_dvcs_md5(iris, tmp_path):
+    version = obtain("iris", load("iris"), tmp_path / "work" / "data")
+    assert version.version == pinned(iris) == dvc_md5(tmp_path / "work" / "data")
+    assert version.digest.startswith("sha256:")
+
+
+def test_the_committed_locks_are_those_of_the_installed_data(tmp_path):
+    """Also holds our md5 of a folder against the one that DVC itself wrote into dvc.lock."""
+    for name in ("flights", "diabetes"):
+        obtain(name, load(name), tmp_path / name)
+
+
+def test_a_checkout_beside_the_model_is_taken_before_the_source_is_asked(iris, tmp_path):
+    model = load("iris")
+    (tmp_path / "pinned").rename(iris / "data")
+    never = dataclasses.replace(model, fetch=lambda _: pytest.fail("fetched"))
+    obtain("iris", never, tmp_path / "work")
+    obtain("iris", never, tmp_path / "work")
+
+
+def test_data_that_changed_at_their_source_are_refused_with_both_versions(iris, tmp_path):
+    lock = iris / "dvc.lock"
+    lock.write_text(lock.read_text().replace(pinned(iris), "0" * 32 + ".dir"))
+    with pytest.raises(DataError, match=r"pins the data 0{32}.dir, the source gives [0-9a-f]{32}.dir.*dvc repro"):
+        obtain("iris", load("iris"), tmp_path / "work")
+    assert not (tmp_path / "work").exists()
+
+
+def test_without_a_lock_there_is_no_version_to_train_on(iris, tmp_path):
+    (iris / "dvc.lock").unlink()
+    with pytest.raises(DataError, match="dvc repro"):
+        obtain("iris", load("iris"), tmp_path / "work")
+
+
+def test_features_ask_for_validate_first(iris, tmp_path):
+    from training.prepare import prepare
+
+    work = Work(tmp_path / "work")
+    work.begin(Settings(model="iris", experiment="iris/test"))
+    with pytest.raises(WorkError, match="irises missing; run `training validate`"):
+        prepare(work)
+    assert folder_of("iris") == iris

@@ -1,0 +1,111 @@
+"""Metrics against scikit-learn, weights against repeated rows, and intervals against what they promise."""
+
+import numpy as np
+import pytest
+from features import Output
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics as reference
+from training import metrics
+
+BINARY = Output(task="binary", name="late", description="Late?", labels=("no", "yes"))
+THREE = Output(task="multiclass", name="kind", description="Kind", labels=("a", "b", "c"))
+NUMBER = Output(task="regression", name="value", description="Value")
+
+
+def two_columns(score):
+    return np.column_stack([1 - score, score])
+
+
+def drawn(rows, seed=0):
+    """Truth and scores with ties, as trees give them."""
+    generator = np.random.default_rng(seed)
+    score = np.round(generator.uniform(0.01, 0.99, rows), 2)
+    return (generator.uniform(size=rows) < score).astype(float), score
+
+
+def test_a_binary_model_is_judged_as_scikit_learn_does():
+    truth, score = drawn(500)
+    found = metrics.build(BINARY, truth, two_columns(score), 0.4)
+    even, called = np.ones(500), score >= 0.4
+    expected = {
+        "roc_auc": reference.roc_auc_score(truth, score),
+        "pr_auc": reference.average_precision_score(truth, score),
+        "log_loss": reference.log_loss(truth, score),
+        "brier": reference.brier_score_loss(truth, score),
+        "accuracy": reference.accuracy_score(truth, called),
+        "precision": reference.precision_score(truth, called),
+        "recall": reference.recall_score(truth, called),
+        "f1": reference.f1_score(truth, called),
+    }
+    for name, value in expected.items():
+        assert found[name](even) == pytest.approx(value), name
+    assert found.keys() - expected.keys() == {"ece"}
+
+
+def test_calibration_error_is_the_mean_gap_of_the_bins():
+    truth = np.array([0.0, 0, 1, 1])
+    score = np.array([0.05, 0.05, 0.95, 0.55])
+    # Gaps of the bins: 0.05 of two rows, 0.05 of one, 0.45 of one.
+    found = metrics.build(BINARY, truth, two_columns(score), 0.5)["ece"](np.ones(4))
+    assert found == pytest.approx((2 * 0.05 + 0.05 + 0.45) / 4)
+
+
+def test_regression_and_several_classes_are_judged_as_scikit_learn_does():
+    generator = np.random.default_rng(1)
+    truth, value = generator.normal(size=80), generator.normal(size=(80, 1))
+    found = metrics.build(NUMBER, truth, value, None)
+    even = np.ones(80)
+    assert found["rmse"](even) == pytest.approx(reference.root_mean_squared_error(truth, value))
+    assert found["mae"](even) == pytest.approx(reference.mean_absolute_error(truth, value))
+    assert found["r2"](even) == pytest.approx(reference.r2_score(truth, value))
+    labels, outputs = generator.integers(0, 3, 80).astype(float), generator.dirichlet([1, 1, 1], 80)
+    found = metrics.build(THREE, labels, outputs, None)
+    assert found["accuracy"](even) == pytest.approx(reference.accuracy_score(labels, outputs.argmax(1)))
+    assert found["log_loss"](even) == pytest.approx(reference.log_loss(labels, outputs))
+
+
+@settings(max_examples=40)
+@given(st.integers(0, 1000))
+def test_a_weight_is_so_many_equal_rows(seed):
+    truth, score = drawn(60, seed)
+    weights = np.random.default_rng(seed).integers(0, 4, 60)
+    repeated = np.repeat(np.arange(60), weights)
+    by_weight = metrics.build(BINARY, truth, two_columns(score), 0.5)
+    by_rows = metrics.build(BINARY, truth[repeated], two_columns(score[repeated]), 0.5)
+    for name, metric in by_weight.items():
+        assert metric(weights.astype(float)) == pytest.approx(by_rows[name](np.ones(len(repeated))), nan_ok=True), name
+
+
+def test_the_interval_holds_the_true_value_about_as_often_as_it_says():
+    held = 0
+    for seed in range(200):
+        values = np.random.default_rng(seed).normal(loc=1, size=100)
+        found = metrics.intervals(
+            {"rmse": metrics.build(NUMBER, values * 0, values[:, None], None)["rmse"]}, 100, seed=seed
+        )["rmse"]
+        held += found.low <= np.sqrt(2) <= found.high
+    assert 170 <= held <= 199
+
+
+def test_the_interval_is_the_same_for_the_same_seed_only():
+    truth, score = drawn(200)
+    built = metrics.build(BINARY, truth, two_columns(score), 0.5)
+    first, again, other = (metrics.intervals(built, 200, seed=seed) for seed in (1, 1, 2))
+    assert first == again
+    assert first != other
+    assert all(found.low <= found.value <= found.high for found in first.values())
+
+
+def test_nothing_called_positive_is_precision_zero_not_an_error():
+    truth, score = drawn(50)
+    found = metrics.build(BINARY, truth, two_columns(score * 0.1), 0.9)
+    assert found["precision"](np.ones(50)) == 0
+    assert found["f1"](np.ones(50)) == 0
+
+
+def test_the_threshold_has_the_best_f1():
+    truth, score = drawn(2000)
+    threshold = metrics.best_threshold(truth, score)
+    best = max(reference.f1_score(truth, score >= candidate) for candidate in np.unique(score))
+    assert reference.f1_score(truth, score >= threshold) == pytest.approx(best, abs=0.005)

@@ -1,0 +1,183 @@
+"""A model that is only a folder, trained end to end; the same again; in parts; taken up after a break."""
+
+import json
+import shutil
+import sys
+
+import pytest
+import yaml
+from training.cli import app
+from training.model import ModelError, folder_of, load
+from training.report import Report
+from training.search import suggested
+from training.work import Settings, Work, WorkError, written
+from typer.testing import CliRunner
+
+pytestmark = pytest.mark.usefixtures("tracked")
+STEPS = ("validate", "features", "search", "train", "evaluate", "convert")
+
+
+def call(*arguments, fails=False):
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert (result.exit_code != 0) == fails, result.output + repr(result.exception)
+    return result.output
+
+
+def steps(work, *begin):
+    call("data", "--work", work, *begin)
+    for step in STEPS:
+        call(step, "--work", work)
+    return call("finish", "--work", work).split()[-1]
+
+
+def test_a_folder_is_enough_and_the_run_holds_what_promotion_needs(iris, tmp_path):
+    import mlflow
+
+    work = tmp_path / "work"
+    output = call("run", "--model", "iris", "--trials", 2, "--work", work)
+    *_, last = output.strip().splitlines()
+    word, run_id = last.split()
+    assert (word, len(run_id)) == ("run", 32)
+    run = mlflow.get_run(run_id)
+    assert run.info.status == "FINISHED"
+    assert {"model", "data.version", "data.digest", "code.commit", "code.dirty", "workflow"} <= run.data.tags.keys()
+    held = {
+        path.path
+        for folder in ("bundle", "evaluation", "plots")
+        for path in mlflow.artifacts.list_artifacts(run_id=run_id, artifact_path=folder)
+    }
+    assert held == {
+        "bundle/model.onnx",
+        "bundle/schema.json",
+        "evaluation/report.json",
+        "evaluation/holdout.parquet",
+        "evaluation/card.yaml",
+        *(
+            f"plots/{name}.png"
+            for name in ("calibration", "confusion_matrix", "feature_importance", "precision_recall", "roc")
+        ),
+    }
+    report = Report.model_validate_json((work / "evaluation" / "report.json").read_bytes())
+    assert report.metrics["accuracy"].value > 0.9 > report.baseline["accuracy"].value
+    assert report.threshold is None
+    assert report.train.first is None
+    assert yaml.safe_load((work / "evaluation" / "card.yaml").read_text())["title"] == "Irises"
+    children = mlflow.search_runs(
+        [run.info.experiment_id], filter_string=f"tags.mlflow.parentRunId = '{run_id}'", output_format="list"
+    )
+    assert sorted(child.info.run_name for child in children) == ["baseline", "trial-0", "trial-1"]
+    assert run.inputs.dataset_inputs[0].dataset.digest == run.data.tags["data.version"].removesuffix(".dir")
+    again = call("run", "--model", "iris", "--trials", 2, "--work", work)
+    assert again.strip().splitlines()[-1] == last
+
+
+def test_steps_in_parts_give_the_same_bytes_and_metrics_as_a_run_in_one(iris, tmp_path):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    steps(whole, "--model", "iris", "--trials", 3, "--experiment", "iris/repeat")
+    call("data", "--work", parts, "--model", "iris", "--trials", 3, "--experiment", "iris/repeat")
+    call("validate", "--work", parts)
+    call("features", "--work", parts)
+    call("search", "--work", parts, "--part", 1, "--parts", 2)
+    said = call("train", "--work", parts, fails=True)
+    assert "the trials [0, 2] are missing" in said
+    call("search", "--work", parts, "--part", 0, "--parts", 2)
+    for step in STEPS[3:]:
+        call(step, "--work", parts)
+    for name in ("bundle/model.onnx", "bundle/schema.json", "evaluation/report.json", "plots/roc.png"):
+        assert (parts / name).read_bytes() == (whole / name).read_bytes(), name
+
+
+def test_a_broken_run_is_taken_up_where_it_broke(iris, tmp_path):
+    work = tmp_path / "work"
+    begin = ("--model", "iris", "--trials", 2, "--work", work)
+    call("run", *begin)
+    before = json.loads((work / "trials" / "1.json").read_text())
+    for step in ("search", "train", "evaluate", "convert"):
+        (work / "done" / step).unlink()
+    (work / "trials" / "0.json").unlink()
+    shutil.rmtree(work / "bundle")
+    call("run", *begin)
+    assert (work / "bundle" / "model.onnx").exists()
+    assert json.loads((work / "trials" / "1.json").read_text()) == before, "a finished trial is not run again"
+
+
+def test_a_work_folder_belongs_to_one_run(iris, tmp_path):
+    work = tmp_path / "work"
+    call("data", "--model", "iris", "--work", work)
+    assert "other settings" in call("data", "--model", "iris", "--sample", 0.5, "--work", work, fails=True)
+    assert "schema.json is missing; run the steps before" in call("evaluate", "--work", work, fails=True)
+
+
+def test_runs_are_found_by_metric_and_tag(iris, tmp_path):
+    run_id = call("run", "--model", "iris", "--trials", 1, "--experiment", "iris/found", "--work", tmp_path / "work")
+    run_id = run_id.split()[-1]
+    where = "metrics.accuracy > 0.5 and tags.model = 'iris'"
+    assert run_id in call("runs", "--model", "iris", "--where", where, "--order", "metrics.accuracy DESC")
+    assert run_id not in call("runs", "--model", "iris", "--where", "metrics.accuracy > 1.5")
+    assert "no runs of nothing" in call("runs", "--model", "nothing")
+
+
+def test_an_experiment_stands_below_its_model(iris, tmp_path):
+    said = call("run", "--model", "iris", "--experiment", "other/training", "--work", tmp_path, fails=True)
+    assert "expected e.g. iris/training" in said
+
+
+def test_an_unknown_model_is_answered_with_those_that_exist(iris):
+    said = call("run", "--model", "tulips", fails=True)
+    assert "no model 'tulips'; expected one of diabetes, flights, iris" in said
+
+
+def test_a_folder_that_defines_no_model_is_named(iris, monkeypatch):
+    (iris.parent / "empty").mkdir()
+    (iris.parent / "empty" / "__init__.py").write_text("")
+    folder_of("iris")
+    with pytest.raises(ModelError, match=r"empty.*expected MODEL"):
+        load("empty")
+    (iris.parent / "renamed").mkdir()
+    (iris.parent / "renamed" / "__init__.py").write_text((iris / "__init__.py").read_text())
+    with pytest.raises(ModelError, match="schema is of 'iris', expected the folder's name 'renamed'"):
+        load("renamed")
+    for name in ("empty", "renamed"):
+        monkeypatch.delitem(sys.modules, f"training.models.{name}")
+
+
+def test_trials_are_the_same_however_many_follow(iris):
+    model = load("iris")
+    assert suggested(model, 5, seed=1)[:3] == suggested(model, 3, seed=1)
+    assert suggested(model, 3, seed=1) != suggested(model, 3, seed=2)
+    assert suggested(model, 3, seed=1)[0] == model.defaults
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path):
+    target = tmp_path / "folder" / "file"
+
+    def break_off():
+        with written(target) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        break_off()
+    assert list(target.parent.iterdir()) == []
+
+
+def test_a_broken_hand_over_is_named(tmp_path):
+    work = Work(tmp_path)
+    (tmp_path / "settings.json").write_text('{"model": "iris", "experiment": "iris/x", "more": 1}')
+    with pytest.raises(WorkError, match=r"settings\.json: (.|\n)*more"):
+        _ = work.settings
+    with pytest.raises(ValueError, match="sample"):
+        Settings(model="iris", experiment="iris/x", sample=0)
+
+
+def test_fetch_replaces_what_was_there(iris, tmp_path):
+    out = tmp_path / "out"
+    call("fetch", "--model", "iris", "--out", out)
+    (out / "more.csv").write_text("")
+    call("fetch", "--model", "iris", "--out", out)
+    assert [path.name for path in out.iterdir()] == ["irises.csv"]
+
+
+def test_search_refuses_a_part_that_does_not_exist(iris, tmp_path):
+    call("data", "--model", "iris", "--work", tmp_path / "work")
+    assert "part" in call("search", "--work", tmp_path / "work", "--part", 2, "--parts", 2, fails=True)
