@@ -104,7 +104,7 @@ def play(demo: Demo, stack: ExitStack, full: bool) -> Path:
     origin = make_remote(demo)
     image = f"localhost/model-server@{source_digest()}"
 
-    shares = (1.0, 1.0) if full else (0.05, 0.2)
+    shares = (0.3, 1.0) if full else (0.02, 0.05)
     if not full:
         demo.tell("training on a sample of the flights, to be quick; FULL=1 takes all 336,776")
     first = release(demo, "the first model", "--sample", str(shares[0]), "--trials", "2")
@@ -115,7 +115,7 @@ def play(demo: Demo, stack: ExitStack, full: bool) -> Path:
     weak = release(demo, "a weak candidate, from 400 rows", "--sample", "0.002", "--trials", "1")
     demo.run(f"the gate refuses {weak}", BIN / "promotion", "check", *subject(weak), "--image", image, expect=1)
 
-    second = release(demo, "a better model", "--sample", str(shares[1]), "--trials", "4")
+    second = release(demo, "a model from more data", "--sample", str(shares[1]), "--trials", "2")
     promote(demo, second, image)
     canary = stack.enter_context(serve(demo, origin, "canary"))
     links = {"MLflow": demo.environment["MLFLOW_TRACKING_URI"], "API of the stable release": f"{stable}/docs",
@@ -217,11 +217,17 @@ def _ready(url: str) -> bool:
         return False
 
 
+def example_row(url: str) -> dict[str, Any]:
+    """The row that the server's OpenAPI document shows to a caller."""
+    operation = httpx.get(f"{url}/openapi.json").json()["paths"]["/v1/predict"]["post"]
+    row: dict[str, Any] = operation["requestBody"]["content"]["application/json"]["examples"]["example"]["value"]
+    return dict(row["features"])
+
+
 def ask_once(demo: Demo, url: str) -> None:
     """One prediction and one mistake, as a caller sees them."""
-    example = httpx.get(f"{url}/openapi.json").json()
-    body = example["paths"]["/v1/predict"]["post"]["requestBody"]["content"]["application/json"]["example"]
-    for title, features in (("a prediction", body["features"]), ("a mistake", body["features"] | {"origin": 5})):
+    row = example_row(url)
+    for title, features in (("a prediction", row), ("a mistake", row | {"origin": 5})):
         answer = httpx.post(f"{url}/v1/predict", json={"features": features})
         demo.said[title] = json.dumps(answer.json(), indent=2)
         demo.tell(f"{title}: {answer.status_code}\n{demo.said[title]}")
@@ -241,8 +247,7 @@ def send_traffic(demo: Demo, origin: Path, stable: str, canary: str) -> None:
     """Flights of the test window as requests, split by a hash of the caller as the mesh does; then the truth."""
     rows = holdout(demo, origin).sample(n=REQUESTS, random_state=7)
     demo.tell(f"sending {REQUESTS} predictions, {CANARY_SHARE:.0%} of the callers to the canary, and their feedback")
-    names = httpx.get(f"{stable}/v1/models").json()["models"][0]["schema"]["fields"]
-    columns = [item["name"] for item in names]
+    columns = list(example_row(stable))
     began = time.monotonic()
     with httpx.Client() as client:
         for number, (_, row) in zip(itertools.count(), rows.iterrows(), strict=False):
