@@ -5,6 +5,7 @@ names the field (`serving.errors`). The JSON schemas of the same validators beco
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated, Any, Literal, NotRequired
 
@@ -13,13 +14,14 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    GetCoreSchemaHandler,
     TypeAdapter,
     ValidationError,
     WithJsonSchema,
     create_model,
     with_config,
 )
-from pydantic_core import from_json
+from pydantic_core import CoreSchema, core_schema, from_json
 
 # pydantic asks for this one on Python 3.11, where typing's own keeps no record of NotRequired.
 from typing_extensions import TypedDict
@@ -162,11 +164,22 @@ def _value(field: SchemaField) -> Any:
     limit = EXACT_INTEGER if field.type == "integer" else FLOAT32_MAX
     low = -limit if field.minimum is None else field.minimum
     high = limit if field.maximum is None else field.maximum
-    bounds: dict[str, Any] = {"ge": low, "le": high, "allow_inf_nan": False}
-    if field.type == "integer":  # JSON knows no difference between 18 and 18.0, and many clients write the latter
+    if field.type == "integer":
         shown = {"type": "integer", "minimum": int(low), "maximum": int(high), **described}
-        return Annotated[float, Field(multiple_of=1, **bounds), WithJsonSchema(shown)]
-    return Annotated[float, Field(**bounds, **described)]
+        return Annotated[int, _Integral(int(low), int(high)), WithJsonSchema(shown)]
+    return Annotated[float, Field(ge=low, le=high, allow_inf_nan=False, **described)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Integral:
+    """An integer as JSON Schema has it: 18 and 18.0, which many clients write, but no text and no truth value."""
+
+    low: int
+    high: int
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        number = core_schema.float_schema(strict=True, allow_inf_nan=False)
+        return core_schema.chain_schema([number, core_schema.int_schema(strict=False, ge=self.low, le=self.high)])
 
 
 def _description(field: SchemaField) -> str:

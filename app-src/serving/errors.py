@@ -67,7 +67,7 @@ _EXPECTED = {
     "extra_forbidden": "only the fields of the model",
     "finite_number": "a finite number",
     "float_type": "a number",
-    "multiple_of": "an integer",
+    "int_from_float": "an integer",
     "string_type": "a string",
     "dict_type": "an object",
     "model_type": "an object",
