@@ -150,7 +150,6 @@ def _kubelet_config() -> Path:
         "volumePluginDir": str(STATE / "volume-plugins"),
         "registryPullQPS": 0,
         "serializeImagePulls": False,
-        "localStorageCapacityIsolation": False,
         "syncFrequency": "10s",
         # A changed ConfigMap is seen at once instead of a minute later.
         "configMapAndSecretChangeDetectionStrategy": "Watch",
