@@ -1,7 +1,9 @@
 """Real PostgreSQL, Redis, an S3 API and MLflow with sign-in, started once for the run; nothing here is a mock."""
 
 import itertools
+import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -9,9 +11,12 @@ import services
 
 
 @pytest.fixture(scope="session")
-def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a server's `postgres` database."""
-    with services.postgres(tmp_path_factory.mktemp("postgres")) as url:
+def postgres_url() -> Iterator[str]:
+    """The URL of a server's `postgres` database.
+
+    Not in pytest's folder: another run closes that to the user that PostgreSQL runs as.
+    """
+    with tempfile.TemporaryDirectory(prefix="plumbline-postgres-") as folder, services.postgres(Path(folder)) as url:
         yield url
 
 
