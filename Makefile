@@ -55,6 +55,16 @@ test: install services tools lint ## Everything that needs no cluster: lint, uni
 	@.venv/bin/coverage combine -q
 	@.venv/bin/coverage report
 
+# Not part of `make test` or CI yet: see docs/testing.md for what was seen to work.
+cluster-up: install ## Start a single-node Kubernetes with Argo CD, as root (docs/testing.md)
+	@cd tests/cluster && ../../.venv/bin/python -m harness up
+
+cluster-test: install ## Run the tests of tests/cluster against it
+	@.venv/bin/pytest tests/cluster $(PYTEST)
+
+cluster-down: install ## Stop it; nothing of it stays
+	@cd tests/cluster && ../../.venv/bin/python -m harness down
+
 format: install ## Rewrite the code in the project's format
 	@.venv/bin/ruff check --fix .
 	@.venv/bin/ruff format .
@@ -69,4 +79,4 @@ lock: $(UV) ## Resolve pyproject.toml into locks/ again
 clean: ## Remove what make installed and built here
 	@rm -rf .venv .venv-serving .cache build dist .coverage*
 
-.PHONY: help install services tools demo lint test format lock clean
+.PHONY: help install services tools demo lint test cluster-up cluster-test cluster-down format lock clean
