@@ -1,18 +1,21 @@
 """Fixtures of the cluster tests: a running cluster, a clone to commit to as a person would, and load."""
 
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+# The harness, the helpers beside this file, and tests/bundles.py.
+sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parent))
 
 from harness.binaries import binaries
-from harness.images import Image, push
 from harness.kubectl import Kubectl
 from harness.settings import GATEWAY_NODE_PORT, KUBECONFIG
 from person import Person
+from servers import Server, example, failing_server, real_servers
 from traffic import Traffic
 
 
@@ -31,23 +34,19 @@ def person(tmp_path: Path) -> Person:
 
 
 @pytest.fixture(scope="session")
-def good_image() -> str:
-    """A server that answers."""
-    return _reference("ghcr.io/plumbline-dev/serving", ())
+def servers(kubectl: Kubectl) -> dict[str, Server]:
+    """The real server with a model for each version."""
+    return real_servers()
 
 
 @pytest.fixture(scope="session")
-def faulty_image() -> str:
-    """The same with one answer in five an error."""
-    return _reference("ghcr.io/plumbline-dev/serving-faulty", ("FAULTY=0.2",))
-
-
-def _reference(name: str, build_arguments: tuple[str, ...]) -> str:
-    return f"{name}@{push(Image(f'{name}:test', 'stand-in', build_arguments=build_arguments))}"
+def faulty_server(servers: dict[str, Server]) -> Server:
+    """One answer in five is an error."""
+    return failing_server(0.2, like=servers["v1.1.0"])
 
 
 @pytest.fixture
 def traffic(kubectl: Kubectl) -> Iterator[Traffic]:
     """About 100 requests a second to the flights model, through the gateway's port on loopback."""
-    with Traffic("flights.models.internal", GATEWAY_NODE_PORT) as running:
+    with Traffic("flights.models.internal", GATEWAY_NODE_PORT, json.dumps({"features": example()})) as running:
         yield running

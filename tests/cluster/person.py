@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.repositories import OURS, git
+from servers import Server
 
 _RELEASE = """\
 apiVersion: plumbline.dev/v1
@@ -14,11 +15,12 @@ metadata:
     config.kubernetes.io/local-config: "true"
 spec:
   version: {version}
-  image: {image}
+  image: {server.image}
   artifact:
-    uri: file:///models/{model}
-    digest: sha256:{hex}
-    schemaDigest: sha256:{hex}
+    uri: {server.uri}
+    digest: {server.digest}
+    schemaDigest: {server.schema_digest}
+  threshold: 0.4
   lineage:
     registryVersion: "1"
     run: "{run}"
@@ -43,10 +45,10 @@ class Person:
         git(folder, "config", "user.email", "person@plumbline.dev")
         return cls(folder)
 
-    def release(self, model: str, version: str, image: str) -> str:
+    def release(self, model: str, version: str, server: Server) -> str:
         """Commit a release.yaml as promotion would: the commit."""
         path = self.folder / "clusters/local/models" / model / "release.yaml"
-        filled = _RELEASE.format(model=model, version=version, image=image, hex="0" * 64, run="0" * 32, code="0" * 40)
+        filled = _RELEASE.format(model=model, version=version, server=server, hex="0" * 64, run="0" * 32, code="0" * 40)
         path.write_text(filled)
         git(self.folder, "add", "--all")
         return self._push("commit", "--quiet", "--message", f"{model}(local): {version}")

@@ -8,6 +8,7 @@ import pytest
 from harness.kubectl import Kubectl
 from harness.processes import wait_until
 from person import Person
+from servers import Server
 from traffic import Traffic
 
 pytestmark = pytest.mark.timeout(900)
@@ -52,18 +53,20 @@ def _runs(seen: list[tuple[float, int]]) -> list[tuple[int, tuple[float, float]]
 
 
 @pytest.fixture
-def serving(kubectl: Kubectl, person: Person, good_image: str, traffic: Traffic) -> None:
+def serving(kubectl: Kubectl, person: Person, servers: dict[str, Server], traffic: Traffic) -> None:
     """v1.0.0 is served, whatever was before; with traffic, since without it no canary would be judged."""
-    person.release("flights", "v1.0.0", good_image)
+    person.release("flights", "v1.0.0", servers["v1.0.0"])
     wait_until("v1.0.0", lambda: _phase(kubectl) == ("v1.0.0", "Healthy"), seconds=240)
 
 
 @pytest.mark.usefixtures("serving")
-def test_a_good_release_climbs_the_ladder(kubectl: Kubectl, person: Person, traffic: Traffic, good_image: str) -> None:
+def test_a_good_release_climbs_the_ladder(
+    kubectl: Kubectl, person: Person, traffic: Traffic, servers: dict[str, Server]
+) -> None:
     """10 → 50 → 100, the measured share of each step within 4 standard deviations, no failed request."""
     time.sleep(5)
     begun = time.monotonic()
-    person.release("flights", "v1.1.0", good_image)
+    person.release("flights", "v1.1.0", servers["v1.1.0"])
     seen = _watch(kubectl, lambda: _phase(kubectl) == ("v1.1.0", "Healthy"), seconds=300)
     time.sleep(5)
 
@@ -84,12 +87,12 @@ def test_a_good_release_climbs_the_ladder(kubectl: Kubectl, person: Person, traf
 
 @pytest.mark.usefixtures("serving")
 def test_a_faulty_release_is_aborted_and_reverted(
-    kubectl: Kubectl, person: Person, traffic: Traffic, faulty_image: str
+    kubectl: Kubectl, person: Person, traffic: Traffic, faulty_server: Server
 ) -> None:
     """One answer in five an error: aborted at 10 %, stable serves again, and the revert makes git true."""
     time.sleep(5)
     begun = time.monotonic()
-    person.release("flights", "v1.2.0", faulty_image)
+    person.release("flights", "v1.2.0", faulty_server)
     seen = _watch(kubectl, lambda: _phase(kubectl) == ("v1.2.0", "Degraded"), seconds=300)
     verdict = time.monotonic()
     wait_until("all traffic back on stable", lambda: _canary_weight(kubectl) == 0, seconds=30)

@@ -23,8 +23,9 @@ class Answer:
 class Traffic:
     """A context manager that sends while it is open."""
 
-    def __init__(self, host: str, port: int) -> None:
-        self._host, self._port = host, port
+    def __init__(self, host: str, port: int, body: str) -> None:
+        self._port, self._body = port, body
+        self._headers = {"Host": host, "Content-Type": "application/json"}
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._send) for _ in range(_THREADS)]
         self.answers: list[Answer] = []
@@ -49,12 +50,12 @@ class Traffic:
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=10)
         while not self._stop.is_set():
             try:
-                connection.request("POST", "/v1/predict", '{"features": {}}', {"Host": self._host})
+                connection.request("POST", "/v1/predict", self._body, self._headers)
                 response = connection.getresponse()
                 body = response.read()
-                version = json.loads(body)["version"] if body.startswith(b"{") else ""
+                version = json.loads(body).get("version", "")
                 self.answers.append(Answer(time.monotonic(), response.status, version))
-            except (OSError, http.client.HTTPException):
+            except (OSError, ValueError, http.client.HTTPException):
                 self.answers.append(Answer(time.monotonic(), 0, ""))
                 connection.close()
             time.sleep(_PAUSE)

@@ -14,6 +14,8 @@ from harness.processes import start, wait_until
 from harness.settings import REGISTRY, STATE
 
 IMAGES = Path(__file__).parent.parent / "images"
+ROOT = Path(__file__).parents[3]
+_BASE = "docker.io/library/python:3.11-slim-bookworm"
 _PACKAGES = ["ca-certificates", "git", "gpg", "gpg-agent", "openssh-client", "python-is-python3", "python3"]
 _PACKAGES += ["python3-pip", "python3-venv", "redis-server", "tini", "tzdata"]
 
@@ -51,7 +53,7 @@ def push(image: Image) -> str:
         context = STATE / "contexts" / image.folder
         shutil.copytree(IMAGES / image.folder, context, dirs_exist_ok=True)
         for path in image.files:
-            shutil.copy2(path, context / path.name)
+            (shutil.copytree if path.is_dir() else shutil.copy2)(path, context / path.name)
         _build(context, image.name, image.build_arguments)
         done.parent.mkdir(parents=True, exist_ok=True)
         digest = STATE / "digest"
@@ -60,6 +62,15 @@ def push(image: Image) -> str:
         digest.replace(done)
         shutil.rmtree(context)
     return done.read_text().strip()
+
+
+def build_project_image(dockerfile: Path, name: str) -> None:
+    """Build one of the project's own Dockerfiles, unchanged, with the repository as its context; layers are cached."""
+    _base()
+    # pip inside trusts the certificates of the machine, which may stand behind a proxy.
+    certificates = "--volume=/etc/ssl/certs:/etc/ssl/certs:ro"
+    arguments = ("--pull-never", "--layers", certificates, f"--build-arg=BASE={_BASE}", f"--file={dockerfile}")
+    _buildah("build", *arguments, "--tag", name, str(ROOT))
 
 
 def _key(image: Image) -> str:
@@ -75,19 +86,18 @@ def _key(image: Image) -> str:
 
 def _base() -> None:
     """A Debian with Python under the name that Dockerfiles ask for; 30 s the first time."""
-    name = "docker.io/library/python:3.11-slim-bookworm"
     archive = CACHE / f"base-{hashlib.sha256(' '.join(_PACKAGES).encode()).hexdigest()[:16]}.tar"
     if not archive.exists():
         partial = archive.with_suffix(".partial.tar")
         include = f"--include={','.join(_PACKAGES)}"
         subprocess.run(["mmdebstrap", "--quiet", "--variant=minbase", include, "bookworm", partial], check=True)
         partial.rename(archive)
-    if subprocess.run([*_BUILDAH, "inspect", name], env=_environment(), capture_output=True).returncode:
+    if subprocess.run([*_BUILDAH, "inspect", _BASE], env=_environment(), capture_output=True).returncode:
         context = STATE / "contexts" / "base"
         context.mkdir(parents=True)
         shutil.copyfile(archive, context / "base.tar")
         (context / "Containerfile").write_text("FROM scratch\nADD base.tar /\n")
-        _build(context, name)
+        _build(context, _BASE)
         shutil.rmtree(context)
 
 
