@@ -36,8 +36,10 @@ def main() -> None:
     warnings.filterwarnings("ignore", message=".*was renamed to `y_proba`", category=FutureWarning)
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
-    # OpenMP's threads would spin while they wait, which on shared cores costs more than it gains.
+    # Threads that spin while they wait cost more than they gain on shared cores, and a sum that is split over as many
+    # threads as there are cores has other last digits on another machine.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 @contextmanager
