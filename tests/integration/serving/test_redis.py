@@ -7,15 +7,24 @@ import socket
 import statistics
 import threading
 import time
+from contextlib import asynccontextmanager
 
+import httpx
+import numpy as np
 import pytest
 import redis
 import services
 from features.online import Entry, OnlineReader, write
+from serving.app import create_app
+from serving.cache import ResponseCache
+from serving.events import Event, PredictionLog, append_feedback
 from serving.keys import ApiKey
 from serving.limits import Limiter
+from serving.logs import LogBuffer
 from serving.metrics import Metrics
 from serving.redis_link import Bypass, RedisLink, State
+from serving.server import Server
+from serving.settings import Settings
 
 ROW = {"distance": 1400.0, "hour": 17, "carrier": "UA", "origin": "JFK"}
 
@@ -165,7 +174,7 @@ def test_two_pods_share_one_limit(redis_url):
 
     async def main():
         metrics = Metrics()
-        links = [RedisLink(redis_url, 15, metrics) for _ in range(2)]
+        links = [RedisLink(redis_url, 1000, metrics) for _ in range(2)]  # its time limit is not what is tested
         tasks = [asyncio.create_task(link.keep()) for link in links]
         while any(link.state is not State.CLOSED for link in links):
             await asyncio.sleep(0.01)
@@ -223,3 +232,121 @@ def test_the_breaker_opens_probes_and_closes(proxy):
     states, refused = asyncio.run(asyncio.wait_for(main(), 60))
     assert states == [State.CLOSED] * 3
     assert refused < 0.005
+
+
+@asynccontextmanager
+async def connected(url, metrics):
+    link = RedisLink(url, 1000, metrics)
+    task = asyncio.create_task(link.keep())
+    while link.state is not State.CLOSED:
+        await asyncio.sleep(0.01)
+    yield link
+    task.cancel()
+    await link.close()
+
+
+def test_a_shared_answer_is_another_pods_and_is_the_models_bit_by_bit(redis_url):
+    row, key = [0.1, 0.30000001192092896], b"input"
+
+    async def main():
+        metrics = Metrics()
+        async with connected(redis_url, metrics) as link:
+            pods = [ResponseCache("sha256:" + digest * 64, 20.0, key, 10, 60) for digest in "aab"]
+            for pod in pods:
+                pod.bind(metrics)
+                pod.use_redis(link)
+                assert pod.decision.name == "local+redis"
+            missed = await pods[0].find_shared(key)
+            pods[0].keep(key, row)
+            await asyncio.gather(*pods[0]._writes)
+            found = await pods[1].find_shared(key), pods[1].find(key), await pods[2].find_shared(key)
+            await link.call("test", lambda client: client.set(pods[2]._shared_key(key), b"odd"))
+            return missed, found, await pods[2].find_shared(key)
+
+    missed, (shared, local, other), odd = asyncio.run(main())
+    assert missed is other is odd is None
+    assert shared == local == [np.float32(value).item() for value in row]
+
+
+def test_a_model_faster_than_the_round_trip_is_not_shared(redis_url):
+    async def main():
+        metrics = Metrics()
+        async with connected(redis_url, metrics) as link:
+            fast, off = (ResponseCache("sha256:" + "a" * 64, 1e-5, b"k", 10, seconds) for seconds in (60, 0))
+            for pod in (fast, off):
+                pod.bind(metrics)
+                pod.use_redis(link)
+            off.keep(b"k", [1.0])
+            return fast.decision.shared, off.decision.name, off.find(b"k"), link.round_trip
+
+    shared, name, found, trip = asyncio.run(main())
+    assert not shared
+    assert name == "off"
+    assert found is None
+    assert trip > 0
+
+
+def test_the_log_is_written_in_order_in_pieces_and_drained(redis_url):
+    events = [Event(str(n), n, "r", "", "", [{"n": n}] * 30, ['{"value":1.0}'], 0.001) for n in range(25)]
+
+    async def main():
+        metrics = Metrics()
+        metrics.bind("m", "v1.0.0", "stable")
+        async with connected(redis_url, metrics) as link:
+            log = PredictionLog(link, capacity=600, maxlen=1000, metrics=metrics)
+            for event in events:
+                log.put(event)
+            await log.drain(5)
+            await append_feedback(link, b"{}", 10)
+            link.state = State.OPEN
+            await log.drain(1)  # nothing is left, so that Redis does not matter
+            log.put(events[0])
+            await log.drain(1)
+        labels = {"model": "m", "version": "v1.0.0", "role": "stable"}
+        return metrics.registry.get_sample_value("serving_prediction_log_dropped_total", labels)
+
+    dropped = asyncio.run(main())
+    with redis.Redis.from_url(redis_url) as store:
+        logged = [json.loads(fields[b"event"]) for _, fields in store.xrange("predictions")]
+        assert store.xlen("feedback") == 1
+    assert [event["id"] for event in logged] == [str(n) for n in range(20)]
+    assert logged[3]["rows"] == [{"n": 3}] * 30
+    assert logged[3]["at"] == "1970-01-01T00:00:03.000Z"
+    assert dropped == 5 + 1
+
+
+def test_an_application_fills_in_logs_and_stores_feedback(bundle_of, redis_url, tmp_path):
+    """The same as in a process of its own, seen from inside."""
+    bundle = bundle_of("binary", views=True)
+    (view,) = bundle.schema.views
+    with redis.Redis.from_url(redis_url) as store:
+        write(store, bundle.schema, view, [Entry({"origin": "JFK", "hour": 17}, {"wind": 1.0}, time.time())])
+    settings = Settings(
+        release=bundle.release(tmp_path / "release.yaml"),
+        public_key=bundle.keys.public,
+        cache_dir=tmp_path / "cache",
+        redis_url=redis_url,
+        access_log=False,
+    )
+
+    async def main():
+        server = Server(settings, Metrics(), LogBuffer())
+        app = create_app(server, None)
+        server.start()
+        while server.engine is None or server.link.state is not State.CLOSED:
+            await asyncio.sleep(0.01)
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://test") as client:
+            answers = [(await client.post("/v1/predict", json={"features": ROW})).json() for _ in range(2)]
+            truth = {"prediction_id": answers[0]["prediction_id"], "truth": "late"}
+            status = (await client.post("/v1/feedback", json=truth)).status_code
+            server.link.state = State.OPEN
+            bypassed = (await client.post("/v1/predict", json={"features": ROW | {"distance": 7.0}})).status_code
+            refused = (await client.post("/v1/feedback", json=truth)).status_code
+            server.link.state = State.CLOSED
+        await server.stop()
+        return status, bypassed, refused
+
+    assert asyncio.run(main()) == (202, 200, 503)
+    with redis.Redis.from_url(redis_url) as store:
+        rows = [json.loads(fields[b"event"])["rows"][0] for _, fields in store.xrange("predictions")]
+    assert [row.get("wind") for row in rows] == [1.0, 1.0, None]

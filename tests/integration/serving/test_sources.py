@@ -12,6 +12,8 @@ from urllib.parse import parse_qs, urlsplit
 import boto3
 import httpx
 import pytest
+from serving.settings import Settings
+from serving.sources import FetchError, open_source
 
 FILES = ("model.onnx", "schema.json", "model.sig")
 ROW = {"distance": 10.0, "hour": 1, "carrier": "AA"}
@@ -66,6 +68,36 @@ def test_from_mlflow_with_sign_in_alone(serve, bundle_of, mlflow_server):
     with serve(bundle, artifact=artifact, wait=False, **environment | {"MLFLOW_TRACKING_PASSWORD": "wrong"}) as server:
         unready(server, "401")
         assert server.metric("serving_model_load_failed_total", reason="fetch") >= 1
+
+
+def test_listings_and_bytes_are_those_of_the_store(bundle_of, s3, mlflow_server, monkeypatch, tmp_path):
+    """The same sources seen from inside, with what each says when it fails."""
+    bundle = bundle_of("regression")
+    for name, value in (s3.environment | mlflow_server.environment).items():
+        monkeypatch.setenv(name, value)
+    settings = Settings(release=tmp_path, public_key=tmp_path)
+    store = boto3.client("s3")
+    for name in FILES:
+        store.upload_file(str(bundle.folder / name), s3.bucket, f"inside/{name}")
+    with open_source(f"s3://{s3.bucket}/inside/", settings) as source:
+        assert sorted(source.names()) == sorted(FILES)
+        assert b"".join(source.read("model.onnx")) == (bundle.folder / "model.onnx").read_bytes()
+    with pytest.raises(FetchError, match="NoSuchBucket"), open_source("s3://no-such-bucket/x", settings) as source:
+        source.names()
+    with (
+        pytest.raises(FetchError, match=mlflow_server.url),
+        open_source("mlflow-artifacts:/none/artifacts/x", settings) as source,
+    ):
+        list(source.read("model.onnx"))
+    base = f"{mlflow_server.url}/api/2.0/mlflow-artifacts/artifacts"
+    with httpx.Client(auth=(mlflow_server.username, mlflow_server.password), timeout=60, trust_env=False) as client:
+        made = client.post(f"{mlflow_server.url}/api/2.0/mlflow/experiments/create", json={"name": "serving/inside"})
+        root = f"{made.raise_for_status().json()['experiment_id']}/{'a' * 32}/artifacts/bundle"
+        client.put(f"{base}/{root}/schema.json", content=b"{}").raise_for_status()
+        client.put(f"{base}/{root}/sub/more", content=b"{}").raise_for_status()
+    with open_source(f"mlflow-artifacts:/{root}", settings) as source:
+        assert sorted(source.names()) == ["schema.json", "sub/"]
+        assert b"".join(source.read("schema.json")) == b"{}"
 
 
 class Hostile(BaseHTTPRequestHandler):
