@@ -102,6 +102,8 @@ class ResponseCache:
         self._shared_miss = child(metrics.cache, layer="redis", result="miss")
         self._bypass = child(metrics.cache, layer="redis", result="bypass")
         self._off = child(metrics.cache, layer="local", result="bypass")
+        child(metrics.cache_used, layer="local").set_function(lambda: float(self.decision.local))
+        child(metrics.cache_used, layer="redis").set_function(lambda: float(self.decision.shared))
 
     def use_redis(self, link: RedisLink) -> None:
         """Redis was reached and its round trip measured: use it if the model is slower by far."""

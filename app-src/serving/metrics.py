@@ -26,8 +26,9 @@ class Metrics:
             "serving_model_load_failed", "Loads of the release that failed", (*MODEL, "reason"), registry=registry
         )
         self.ready = Gauge("serving_ready", "1 while the server is ready for traffic", MODEL, registry=registry)
-        self.info = Gauge(
-            "serving_model_info", "What is served", (*MODEL, "digest", "batching", "cache"), registry=registry
+        self.info = Gauge("serving_model_info", "What is served", (*MODEL, "digest", "batching"), registry=registry)
+        self.cache_used = Gauge(
+            "serving_cache_used", "1 where the measured costs let a layer pay", (*MODEL, "layer"), registry=registry
         )
         self.start_seconds = Gauge(
             "serving_start_seconds", "Time of each step from process start to ready", ("step",), registry=registry

@@ -138,9 +138,7 @@ class Server:
         self.engine = engine
         self._steps.lap("engine")
         described = engine.describe()
-        metrics.of(
-            metrics.info, digest=spec.artifact.digest, batching=described["batching"], cache=described["cache"]
-        ).set(1)
+        metrics.of(metrics.info, digest=spec.artifact.digest, batching=described["batching"]).set(1)
         for name, seconds in [*self._steps.seconds.items(), ("total", self._steps.total)]:
             metrics.start_seconds.labels(step=name).set(seconds)
         shown = ", ".join(f"{name} {seconds:.3f} s" for name, seconds in self._steps.seconds.items())
