@@ -91,7 +91,8 @@ def _release(registry: Registry, settings: Settings, tree: Checkout, name: str) 
     if barred is not None and barred.override is None:
         raise Refused(f"{release.spec.version} is barred for {barred.metric}: {barred.reason}")
     approval = read_approval(tree, model, release.spec.version)
-    if release.spec.evidence.approvedBy != (approval.by if approval is not None else ""):
+    said = release.spec.evidence.approvedBy
+    if said and said != (approval.by if approval is not None else ""):
         raise Refused("spec.evidence.approvedBy: not what the recorded approval says")
     with tempfile.TemporaryDirectory(prefix="promotion-") as folder:
         _artifact(registry, settings, release, Path(folder))

@@ -152,6 +152,7 @@ def approve(
     with _answering():
         commit = do(Registry(), Settings(), _name(model), version, by, reason)
         typer.echo(f"commit {commit}" if commit else f"{model} {version} is approved already")
+        typer.echo(f"`promotion card --model {model} --version {version}` shows it on the card")
 
 
 @app.command()
@@ -249,9 +250,9 @@ def audit(
 
 def _name(model: str) -> str:
     """A model's name before it becomes a path or a search."""
-    from promotion.gate import Request
+    from promotion.gate import plain_name
 
-    return Request(model, "v0.0.0", "any").model
+    return plain_name(model, "model", like="flights")
 
 
 def _follow(registry: "object", settings: Settings, model: str) -> None:

@@ -27,6 +27,13 @@ NAME = r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?"
 VERSION = r"v(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)"
 
 
+def plain_name(value: str, what: str, like: str) -> str:
+    """A name before it becomes a path, a branch or a search; raises Refused where it is not one."""
+    if not re.fullmatch(NAME, value):
+        raise Refused(f"{what}: {value!r} is not one; expected like {like}")
+    return value
+
+
 @dataclass(frozen=True)
 class Request:
     """What somebody wants an environment to serve."""
@@ -41,13 +48,10 @@ class Request:
 
     def __post_init__(self) -> None:
         # These become paths and branch names: nothing but the three plain shapes gets that far.
-        for what, value, pattern, like in (
-            ("model", self.model, NAME, "flights"),
-            ("environment", self.environment, NAME, "staging"),
-            ("version", self.version, VERSION, "v1.2.3"),
-        ):
-            if not re.fullmatch(pattern, value):
-                raise Refused(f"{what}: {value!r} is not one; expected like {like}")
+        plain_name(self.model, "model", like="flights")
+        plain_name(self.environment, "environment", like="staging")
+        if not re.fullmatch(VERSION, self.version):
+            raise Refused(f"version: {self.version!r} is not one; expected like v1.2.3")
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from release.artifact import SIGNATURE
 from promotion import card
 from promotion.errors import Refused
 from promotion.evaluation import Evaluation, read_evaluation
-from promotion.gate import read_policy
+from promotion.gate import plain_name, read_policy
 from promotion.git import checkout
 from promotion.holdout import Parity
 from promotion.lifecycle import Lifecycle
@@ -48,7 +48,7 @@ def register(registry: Registry, settings: Settings, run_id: str) -> Registered:
         raise Refused(f"run {run_id} is {run.info.status}, expected FINISHED; only finished trainings are registered")
     if missing := [tag for tag in LINEAGE if not run.data.tags.get(tag)]:
         raise Refused(f"run {run_id}: the tags {missing} are missing; `training run` sets them")
-    model = run.data.tags["model"]
+    model = plain_name(run.data.tags["model"], "the run's tag model", like="flights")
     mine = [version for version in registry.versions(model) if version.run == run_id]
     if finished := [version for version in mine if version.semver is not None]:
         return Registered(finished[0], None)

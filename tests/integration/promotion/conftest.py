@@ -239,6 +239,20 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return generate_keys(tmp_path_factory.mktemp("keys"))
 
 
+@pytest.fixture(scope="session")
+def standing(
+    log_run: Callable[[Recipe], str],
+    registry: Registry,
+    keys: tuple[Path, Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Version:
+    """A version that tests may judge and must not change."""
+    remote = Remote(tmp_path_factory.mktemp("standing"))
+    add_model(remote, "toy-standing")
+    settings = Settings(repo=remote.url, signing_key=keys[0], public_key=keys[1])
+    return register(registry, settings, log_run(Recipe("toy-standing"))).version
+
+
 class Remote:
     """A bare repository, and somebody who works with it by hand."""
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 from promotion.audit import audit
+from promotion.documents import Approval, Barred, barred_path, dump
 from promotion.errors import Refused
 from promotion.gate import Request
 from promotion.promote import Outcome, promote
@@ -14,7 +15,7 @@ from promotion.registry import Registry, Version
 from promotion.settings import Settings
 from promotion.signing import generate_keys
 
-from .conftest import IMAGE, Recipe, Remote, log
+from .conftest import IMAGE, Recipe, Remote, add_model, log
 
 Bump = Callable[..., Outcome]
 Make = Callable[..., Version]
@@ -35,17 +36,11 @@ Make = Callable[..., Version]
     ],
 )
 def test_poisoned_requests(
-    registered: Make,
-    registry: Registry,
-    settings: Settings,
-    remote: Remote,
-    model: str,
-    change: dict[str, str],
-    said: str,
+    standing: Version, registry: Registry, settings: Settings, remote: Remote, change: Any, said: str
 ) -> None:
-    registered()
+    add_model(remote, standing.model)
     before = remote.log()
-    asked = {"model": model, "version": "v1.0.0", "environment": "staging", "image": IMAGE, **change}
+    asked = {"model": standing.model, "version": "v1.0.0", "environment": "staging", "image": IMAGE, **change}
     with pytest.raises(Refused, match=said):
         promote(registry, settings, Request(**asked), "commit")
     assert remote.log() == before
@@ -99,16 +94,15 @@ def test_a_file_that_was_added(registered: Make, bump: Bump, client: MlflowClien
 
 
 def test_another_keys_signature(
-    registered: Make, registry: Registry, settings: Settings, model: str, tmp_path: Path
+    standing: Version, registry: Registry, settings: Settings, remote: Remote, tmp_path: Path
 ) -> None:
-
-    registered()
+    add_model(remote, standing.model)
     _, public = generate_keys(tmp_path / "other")
     with pytest.raises(Refused, match="not made with the key that this server trusts"):
         promote(
             registry,
             settings.model_copy(update={"public_key": public}),
-            Request(model, "v1.0.0", "staging", IMAGE),
+            Request(standing.model, "v1.0.0", "staging", IMAGE),
             "commit",
         )
 
@@ -142,19 +136,27 @@ def test_weights_of_somebody_elses_run(
     ],
 )
 def test_git_that_is_not_as_it_should_be(
-    registered: Make, bump: Bump, remote: Remote, model: str, path: str, text: str | None, said: str
+    standing: Version,
+    registry: Registry,
+    settings: Settings,
+    remote: Remote,
+    path: str,
+    text: str | None,
+    said: str,
 ) -> None:
-    registered()
-    remote.commit({path.format(model=model): text})
+    add_model(remote, standing.model)
+    remote.commit({path.format(model=standing.model): text})
     before = remote.log()
-    with pytest.raises(Refused, match=said.format(model=model)):
-        bump("v1.0.0")
+    with pytest.raises(Refused, match=said.format(model=standing.model)):
+        promote(registry, settings, Request(standing.model, "v1.0.0", "staging", IMAGE), "commit")
     assert remote.log() == before
 
 
-def test_a_link_that_leads_elsewhere(registered: Make, bump: Bump, remote: Remote, model: str, tmp_path: Path) -> None:
-    registered()
-    remote.pull()
+def test_a_link_that_leads_elsewhere(
+    standing: Version, registry: Registry, settings: Settings, remote: Remote, tmp_path: Path
+) -> None:
+    model = standing.model
+    add_model(remote, model)
     target = tmp_path / "elsewhere"
     target.mkdir()
     (target / "kustomization.yaml").touch()
@@ -166,7 +168,7 @@ def test_a_link_that_leads_elsewhere(registered: Make, bump: Bump, remote: Remot
     remote.git("commit", "--quiet", "-m", "a link")
     remote.git("push", "--quiet", "origin", "main")
     with pytest.raises(Refused, match="leads elsewhere"):
-        bump("v1.0.0")
+        promote(registry, settings, Request(model, "v1.0.0", "staging", IMAGE), "commit")
     assert sorted(path.name for path in target.iterdir()) == ["kustomization.yaml"]
 
 
@@ -212,3 +214,34 @@ def test_commits_that_did_not_come_through_the_gate(
     problems, judged = audit(registry, settings, remote.work)
     assert judged == 3
     assert any("v1.0.0.yaml: " in problem for problem in problems)
+
+
+def test_commits_of_records_and_places(
+    standing: Version, registry: Registry, settings: Settings, remote: Remote
+) -> None:
+    """Records are read where they belong; a release stands only where a policy lets it."""
+    add_model(remote, standing.model)
+    promote(registry, settings, Request(standing.model, "v1.0.0", "staging", IMAGE), "commit")
+    remote.pull()
+    text = (remote.work / f"clusters/staging/models/{standing.model}/release.yaml").read_text()
+    facts = {"model": standing.model, "version": "v1.0.0", "digest": standing.digest, "at": "2026-01-02T03:04:05Z"}
+    barred = Barred.model_validate(facts | {"metric": "drift", "reason": "seen late"})
+    approval = Approval.model_validate(facts | {"by": "Ada", "reason": "fine"})
+    placed = {
+        barred_path(standing.model, standing.digest): dump(barred),
+        "policies/barred/other/000000000000.yaml": dump(barred),
+        "policies/approvals/other/v1.0.0.yaml": dump(approval),
+        f"clusters/moon/models/{standing.model}/release.yaml": text,
+    }
+    for name, content in placed.items():
+        (remote.work / name).parent.mkdir(parents=True, exist_ok=True)
+        (remote.work / name).write_text(content)
+    found = dict(problem.split(": ", 1) for problem in audit(registry, settings, remote.work)[0])
+    assert found == {
+        "policies/approvals/other/v1.0.0.yaml": f"what it says belongs into policies/approvals/{standing.model}/"
+        "v1.0.0.yaml, where promotion looks for it",
+        "policies/barred/other/000000000000.yaml": "what it says belongs into "
+        f"{barred_path(standing.model, standing.digest)}, where promotion looks for it",
+        f"clusters/moon/models/{standing.model}/release.yaml": "the policy of toy-standing has no environment 'moon'",
+        f"clusters/staging/models/{standing.model}/release.yaml": "v1.0.0 is barred for drift: seen late",
+    }

@@ -295,6 +295,24 @@ def test_a_version_is_judged_against_the_champion_of_the_moment(
     assert len([title for title in remote.log() if "→" in title]) == 2
 
 
+def test_a_race_that_is_lost_for_good_is_said(
+    registered: Make, registry: Registry, settings: Settings, remote: Remote, model: str
+) -> None:
+    registered()
+
+    class Beaten(Registry):
+        """Somebody else always pushes first."""
+
+        def upload(self, run_id: str, path: Path, folder: str) -> None:
+            remote.commit({"notes.md": f"{len(remote.log())}\n"})
+            super().upload(run_id, path, folder)
+
+    once = settings.model_copy(update={"attempts": 1})
+    with pytest.raises(Inconclusive, match="lost 1 races to main in a row"):
+        promote(Beaten(registry._address), once, Request(model, "v1.0.0", "staging", IMAGE), "commit")
+    assert remote.log()[0] == "by hand"
+
+
 def test_check_reads_only(registered: Make, registry: Registry, settings: Settings, remote: Remote, model: str) -> None:
     registered()
     with checkout(settings) as tree, candidate(registry, settings, model, "v1.0.0") as subject:

@@ -101,7 +101,7 @@ def test_surprises_are_refused(old: str, new: str, said: str) -> None:
         edit(text.replace(old, new), release("v1.1.0", threshold=0.5))
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=25)
 @given(st.text(max_size=40))
 def test_any_workflow_name_survives(name: str) -> None:
     lineage = release().spec.lineage.model_dump() | {"workflow": name}

@@ -1,0 +1,141 @@
+"""The commands as a person types them, in one process: what they print and how they end."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from promotion.cli import app
+from promotion.registry import Version
+from promotion.settings import Settings
+from typer.testing import CliRunner
+
+from .conftest import IMAGE, Recipe, Remote, add_model
+
+Log = Callable[[Recipe], str]
+
+
+@pytest.fixture
+def type_in(
+    monkeypatch: pytest.MonkeyPatch, address: str, settings: Settings, remote: Remote
+) -> Callable[..., tuple[int, str]]:
+    """Type a command; returns its exit code and what it said."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    monkeypatch.setenv("PROMOTION_REPO", remote.url)
+    monkeypatch.setenv("PROMOTION_SIGNING_KEY", str(settings.signing_key))
+    monkeypatch.setenv("PROMOTION_PUBLIC_KEY", str(settings.public_key))
+
+    def run(*arguments: str) -> tuple[int, str]:
+        done = CliRunner().invoke(app, list(arguments))
+        assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+        return done.exit_code, done.output
+
+    return run
+
+
+def test_a_models_whole_life(
+    type_in: Callable[..., tuple[int, str]], log_run: Log, remote: Remote, model: str, tmp_path: Path
+) -> None:
+    one = ("--model", model, "--version", "v1.0.0")
+    two = ("--model", model, "--version", "v1.0.1")
+    run = log_run(Recipe(model))
+    code, said = type_in("register", "--run", run)
+    assert (code, said.splitlines()[-1]) == (0, "version v1.0.0")
+    assert "was registered before; nothing was changed" in type_in("register", "--run", run)[1]
+    report = tmp_path / "gate.json"
+    code, said = type_in("check", *one, "--env", "staging", "--json", str(report))
+    assert code == 0
+    assert said.startswith("| rule ")
+    assert '"outcome": "pass"' in report.read_text()
+    code, said = type_in("check", *one, "--env", "production")
+    assert code == 1
+    assert "- approval: `promotion approve`" in said
+    assert "refused: the gate of production says refused" in said
+    code, said = type_in("promote", *one, "--env", "staging", "--image", IMAGE, "--dry-run")
+    assert (code, remote.log()) == (0, [f"add {model}"])
+    code, said = type_in("promote", *one, "--env", "staging", "--image", IMAGE)
+    assert code == 0
+    assert "alias staging → v1.0.0\nv1.0.0 is Staging\n" in said
+    assert "already; nothing to do" in type_in("promote", *one, "--env", "staging", "--image", IMAGE)[1]
+    description = tmp_path / "pull-request.md"
+    asked = ("promote", *one, "--env", "production", "--image", IMAGE)
+    code, said = type_in(*asked, "--pull-request", str(description))
+    assert (code, description.read_text().splitlines()[0]) == (0, f"# {model}(production): serve v1.0.0")
+    assert type_in("approve", *one, "--by", "Ada", "--reason", "read the card")[0] == 0
+    assert "approved already" in type_in("approve", *one, "--by", "Ada", "--reason", "read the card")[1]
+    assert type_in(*asked)[0] == 0
+    assert f"{model} v1.0.0 Production aliases production,staging" in type_in("list", "--model", model)[1]
+    assert type_in("list", "--model", model, "--filter", "tags.lifecycle = 'Archived'")[1] == ""
+    page = tmp_path / "card.html"
+    code, said = type_in("card", *one, "--html", str(page))
+    assert "| approval | Ada on " in said
+    assert page.read_text().startswith("<!doctype html>")
+    remote.pull()
+    assert "4 files judged, 0 refused" in type_in("audit", "--path", str(remote.work))[1]
+    # The next version goes wrong in staging.
+    type_in("register", "--run", log_run(Recipe(model, tags={"data.digest": "sha256:" + "e" * 64}, seed=1)))
+    assert type_in("promote", *two, "--env", "staging", "--image", IMAGE)[0] == 0
+    code, said = type_in("reject", *two, "--metric", "latency", "--reason", "p95 of 900 ms")
+    assert code == 0
+    assert "staging serves v1.0.0 again" in said
+    assert "v1.0.1 rejected: latency" in said
+    assert "is barred already" in type_in("reject", *two, "--metric", "latency", "--reason", "p95 of 900 ms")[1]
+    assert type_in("sync", "--model", model) == (0, "")
+    (remote.work / f"clusters/staging/models/{model}/release.yaml").write_text("weight: 1\n")
+    code, said = type_in("audit", "--path", str(remote.work))
+    assert code == 1
+    assert "release.yaml: " in said
+
+
+def test_life_cycle_by_hand(type_in: Callable[..., tuple[int, str]], log_run: Log, remote: Remote, model: str) -> None:
+    one = ("--model", model, "--version", "v1.0.0")
+    type_in("register", "--run", log_run(Recipe(model)))
+    code, said = type_in("transition", *one, "--to", "Production")
+    assert (code, "None → Production is not a legal move" in said) == (1, True)
+    assert type_in("transition", *one, "--to", "Live")[0] == 1
+    assert type_in("archive", *one) == (0, f"{model} v1.0.0 is Archived\n")
+    assert type_in("transition", *one, "--to", "Staging")[0] == 0
+
+
+def test_a_rejection_that_nothing_precedes_is_said(
+    type_in: Callable[..., tuple[int, str]], log_run: Log, remote: Remote, model: str
+) -> None:
+    one = ("--model", model, "--version", "v1.0.0")
+    type_in("register", "--run", log_run(Recipe(model)))
+    type_in("promote", *one, "--env", "staging", "--image", IMAGE)
+    code, said = type_in("reject", *one, "--metric", "latency", "--reason", "p95 of 900 ms")
+    assert code == 0
+    assert "staging has no earlier release: it still names v1.0.0" in said
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "code", "said"),
+    [
+        ("PROMOTION_REPO", "", 1, "PROMOTION_REPO is not set"),
+        ("PROMOTION_REPO", "https://user:secret@127.0.0.1:9/x.git", 3, "127.0.0.1:9/x.git"),
+        ("PROMOTION_BRANCH", "nowhere", 3, "nowhere not found"),
+        ("PROMOTION_PUBLIC_KEY", "/nowhere.pub", 1, "PROMOTION_PUBLIC_KEY=/nowhere.pub: cannot be read"),
+        ("MLFLOW_TRACKING_URI", "http://127.0.0.1:9", 3, "inconclusive, so no: MLflow"),
+    ],
+)
+def test_what_is_set_up_wrongly(
+    type_in: Callable[..., tuple[int, str]],
+    remote: Remote,
+    monkeypatch: pytest.MonkeyPatch,
+    standing: Version,
+    variable: str,
+    value: str,
+    code: int,
+    said: str,
+) -> None:
+    add_model(remote, standing.model)
+    monkeypatch.setenv(variable, value)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    answer = type_in("check", "--model", standing.model, "--version", "v1.0.0", "--env", "staging")
+    assert (answer[0], said in answer[1]) == (code, True), answer
+    assert "secret" not in answer[1]
+
+
+def test_keys(type_in: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+    code, said = type_in("keygen", str(tmp_path / "keys"))
+    assert (code, f"PROMOTION_SIGNING_KEY={tmp_path}/keys/signing-key.pem" in said) == (0, True)
+    assert type_in("keygen", str(tmp_path / "keys"))[0] == 1
