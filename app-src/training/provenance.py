@@ -16,8 +16,12 @@ def code_version() -> tuple[str, bool]:
         return commit, False
     if (root := _repository()) is None:
         return UNKNOWN_COMMIT, True
-    changed = _git(root, "status", "--porcelain", "--", "app-src", "locks", "pyproject.toml")
-    return _git(root, "rev-parse", "HEAD"), bool(changed)
+    try:
+        changed = _git(root, "status", "--porcelain", "--", "app-src", "locks", "pyproject.toml")
+        return _git(root, "rev-parse", "HEAD"), bool(changed)
+    except (FileNotFoundError, subprocess.CalledProcessError):
+        # No git here, no commit yet, or a work tree of somebody else that git does not trust.
+        return UNKNOWN_COMMIT, True
 
 
 def _git(root: Path, *arguments: str) -> str:

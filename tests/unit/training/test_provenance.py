@@ -21,10 +21,11 @@ def test_the_commit_of_the_work_tree_and_whether_files_differ(tmp_path, monkeypa
     code.write_text("")
     (tmp_path / "README.md").write_text("")
     git("init", "-q")
-    git("add", ".")
-    git("commit", "-qm", "first")
     monkeypatch.setattr(provenance, "__file__", str(code))
     monkeypatch.delenv("TRAINING_CODE_COMMIT", raising=False)
+    assert provenance.code_version() == ("0" * 40, True), "no commit yet"
+    git("add", ".")
+    git("commit", "-qm", "first")
     assert provenance.code_version() == (git("rev-parse", "HEAD"), False)
     (tmp_path / "README.md").write_text("changed")
     assert provenance.code_version()[1] is False, "the README is not code"
