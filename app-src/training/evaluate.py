@@ -7,7 +7,7 @@ import pandas as pd
 from features import ModelSchema, Output
 
 from training import learn, metrics, plots
-from training.model import SLICE, TIME, Floats, Inputs, folder_of
+from training.model import SLICE, TIME, ByTime, Floats, Inputs, Model, folder_of
 from training.prepare import examples, load_part
 from training.report import Interval, Period, Report, Slice
 from training.search import Trial
@@ -43,8 +43,8 @@ def evaluate(work: Work) -> Report:
         baseline=_judge(output, truth, weak, baseline_threshold, seed),
         slices=_slices(rows, output, truth, outputs, threshold, seed),
         threshold=threshold,
-        train=_period(load_part(work, "train")[1]),
-        test=_period(rows),
+        train=_period(work.model, load_part(work, "train")[1]),
+        test=_period(work.model, rows),
     )
     with written(work.evaluation / "report.json") as temporary:
         temporary.write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
@@ -83,10 +83,11 @@ def _enough(output: Output, truth: Floats) -> bool:
     return bool(min((truth == 0).sum(), (truth == 1).sum()) >= SLICE_OF_CLASS)
 
 
-def _period(rows: pd.DataFrame) -> Period:
-    if TIME not in rows.columns:
+def _period(model: Model, rows: pd.DataFrame) -> Period:
+    if not isinstance(model.split, ByTime):
         return Period(first=None, last=None, rows=len(rows))
-    return Period(first=rows[TIME].min().date(), last=rows[TIME].max().date(), rows=len(rows))
+    moments = rows[TIME].dt.tz_convert(model.split.test.tz)
+    return Period(first=moments.min().date(), last=moments.max().date(), rows=len(rows))
 
 
 def _holdout(rows: pd.DataFrame, output: Output, outputs: Floats) -> pd.DataFrame:

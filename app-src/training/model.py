@@ -51,7 +51,10 @@ class Estimator(Protocol):
 
 @dataclass(frozen=True)
 class ByTime:
-    """Train on what happened before `validation`, choose on what happened before `test`, judge on the rest."""
+    """Train on what happened before `validation`, choose on what happened before `test`, judge on the rest.
+
+    Reports give their dates in the time zone of `test`.
+    """
 
     validation: pd.Timestamp
     test: pd.Timestamp

@@ -136,7 +136,10 @@ MODEL = Model(
     rows=rows,
     views=views,
     # Two whole months each for choosing and for judging, and the months judged on are later than all others.
-    split=ByTime(validation=pd.Timestamp("2013-09-01", tz="UTC"), test=pd.Timestamp("2013-11-01", tz="UTC")),
+    split=ByTime(
+        validation=pd.Timestamp("2013-09-01", tz="America/New_York"),
+        test=pd.Timestamp("2013-11-01", tz="America/New_York"),
+    ),
     baseline=baseline,
     candidate=candidate,
     defaults={
