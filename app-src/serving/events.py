@@ -9,7 +9,7 @@ from pydantic_core import to_json
 
 from serving.logs import log, timestamp
 from serving.metrics import Metrics
-from serving.redis_link import Bypass, RedisLink, State
+from serving.redis_link import Bypass, RedisLink, State, still_wanted
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -67,6 +67,7 @@ class PredictionLog:
             try:
                 while self._queue and self._link.state is State.CLOSED:
                     await self._write()
+                    still_wanted()
             except Bypass:
                 continue  # the events stay queued; the link's probe says when Redis is back
 

@@ -62,6 +62,7 @@ class RedisLink:
             async with asyncio.timeout(PATIENT_SECONDS if patient else self._timeout):
                 result = await command(client)
         except Exception as error:
+            still_wanted()
             self._count(use)
             self._failed(error)
             raise Bypass(use) from error
@@ -108,8 +109,10 @@ class RedisLink:
                     await self._quick.ping()
                 times.append(time.perf_counter() - start)
         except Exception as error:
+            still_wanted()
             log.debug("Redis does not answer: %s", error)
             return False
+        still_wanted()
         self.round_trip = statistics.median(times)
         self._failures, self.state = 0, State.CLOSED
         log.info("Redis answers in %.2f ms", self.round_trip * 1000)
@@ -126,3 +129,14 @@ class RedisLink:
 
     def _count(self, use: str) -> None:
         self._metrics.of(self._metrics.redis_failures, use=use).inc()
+
+
+def still_wanted() -> None:
+    """Raise a cancellation that got lost: whoever stops a task waits for its end.
+
+    redis-py sends by asyncio.wait_for, which before Python 3.12 swallows a cancellation that arrives as it is done
+    (python/cpython#86296); the command then goes on as if nobody had asked it to stop.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError

@@ -4,7 +4,6 @@ import asyncio
 import gc
 import os
 import time
-from contextlib import suppress
 from itertools import chain, repeat
 from pathlib import Path
 
@@ -68,8 +67,8 @@ class Server:
         """Write what the logs hold and let go; every request was answered before."""
         for task in self._tasks:
             task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=_FLUSH_SECONDS)
         if self.log is not None:
             await self.log.drain(_FLUSH_SECONDS)
         if self.link is not None:

@@ -350,3 +350,23 @@ def test_an_application_fills_in_logs_and_stores_feedback(bundle_of, redis_url, 
     with redis.Redis.from_url(redis_url) as store:
         rows = [json.loads(fields[b"event"])["rows"][0] for _, fields in store.xrange("predictions")]
     assert [row.get("wind") for row in rows] == [1.0, 1.0, None]
+
+
+def test_a_writer_that_is_stopped_in_the_middle_of_a_call_stops(redis_url):
+    """The client may swallow a cancellation; the server would then never end."""
+
+    async def main():
+        metrics, unstopped = Metrics(), 0
+        async with connected(redis_url, metrics) as link:
+            for attempt in range(20):
+                log = PredictionLog(link, capacity=100_000, maxlen=1000, metrics=metrics)
+                for number in range(2000):
+                    log.put(Event(str(number), number, "r", "", "", [{"n": number}], ['{"value":1.0}'], 0.001))
+                task = asyncio.create_task(log.run())
+                await asyncio.sleep(0.052 + attempt / 2000)
+                task.cancel()
+                _, pending = await asyncio.wait([task], timeout=2)
+                unstopped += len(pending)
+        return unstopped
+
+    assert asyncio.run(main()) == 0
