@@ -77,7 +77,7 @@ def _folder(module: Module) -> Path:
 
 def _build(module: Module) -> None:
     target = _folder(module)
-    partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
+    partial = target.with_name(f"{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     _go(module.folder, "build", f"-ldflags={module.ldflags}", f"-tags={module.tags}", "-o", f"{partial}/", "tool")
