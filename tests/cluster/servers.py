@@ -13,7 +13,7 @@ from release import digest_of
 
 MODEL = "flights"
 VERSIONS = ("v1.0.0", "v1.1.0")
-_NAME = "ghcr.io/plumbline-dev/serving"
+_NAME = "ghcr.io/plumbline/model-server"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import yaml
 
 ROOT = Path(__file__).parents[3]
 KUSTOMIZE = ROOT / ".cache" / "bin" / "kustomize"
-IMAGE = "ghcr.io/plumbline-dev/serving@sha256:" + "1" * 64
+IMAGE = "ghcr.io/plumbline/model-server@sha256:" + "1" * 64
 RELEASE = f"""\
 apiVersion: plumbline.dev/v1
 kind: Release
