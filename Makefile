@@ -50,10 +50,7 @@ lint: install ## Format, lint and strict types
 	@.venv/bin/mypy
 
 test: install services tools lint ## Everything that needs no cluster: lint, unit and integration tests, coverage
-	@rm -f .coverage .coverage.*
-	@.venv/bin/coverage run -m pytest $(PYTEST)
-	@.venv/bin/coverage combine -q
-	@.venv/bin/coverage report
+	@scripts/run-tests $(PYTEST)
 
 # Not part of `make test` or CI yet: see docs/testing.md for what was seen to work.
 cluster-up: install ## Start a single-node Kubernetes with Argo CD, as root (docs/testing.md)

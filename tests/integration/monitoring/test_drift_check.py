@@ -108,7 +108,6 @@ def test_little_traffic_and_missing_labels_are_inconclusive(log: Any, holdout: P
 
 def test_the_reference_of_a_run(log: Any, holdout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{holdout.parent}/mlflow.db")
-    mlflow.set_tracking_uri(f"sqlite:///{holdout.parent}/mlflow.db")
     experiment = mlflow.create_experiment("flights/training", artifact_location=str(holdout.parent / "artifacts"))
     with mlflow.start_run(experiment_id=experiment) as run:
         mlflow.log_artifact(str(holdout), "evaluation")

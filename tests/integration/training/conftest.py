@@ -49,5 +49,4 @@ def client(mlflow_server: services.Mlflow, monkeypatch: pytest.MonkeyPatch) -> m
     """A client that is signed in."""
     for name, value in mlflow_server.environment.items():
         monkeypatch.setenv(name, value)
-    mlflow.set_tracking_uri(mlflow_server.url)
     return mlflow.MlflowClient()

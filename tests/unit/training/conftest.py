@@ -101,9 +101,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def tracked(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """MLflow on its embedded default, below a temporary folder."""
-    import mlflow
 
     monkeypatch.chdir(store)
     uri = f"sqlite:///{store / 'mlflow.db'}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    mlflow.set_tracking_uri(uri)
