@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-STARTUP_SECONDS = 120
+STARTUP_SECONDS = 300
 
 
 class ServiceError(RuntimeError):
@@ -88,8 +88,12 @@ def process(
     environment: Mapping[str, str] | None = None,
     user: str | None = None,
     stop: signal.Signals = signal.SIGTERM,
+    poll: float = 0.05,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a command until the block ends; raises ServiceError with the end of its log if it does not become ready."""
+    """Run a command until the block ends; raises ServiceError with the end of its log if it does not become ready.
+
+    `ready` is asked every `poll` seconds.
+    """
     name = Path(command[0]).name
     with log.open("ab") as output:
         running = subprocess.Popen(
@@ -108,7 +112,7 @@ def process(
                 tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
                 state = "stopped" if running.poll() is not None else f"is not ready after {STARTUP_SECONDS} s"
                 raise ServiceError(f"{name} {state}; the end of {log}:\n{tail}")
-            time.sleep(0.05)
+            time.sleep(poll)
         yield running
     finally:
         _stop(running, stop)
