@@ -14,6 +14,7 @@ from serving.logs import log, set_up
 from serving.metrics import Metrics
 from serving.server import Server
 from serving.settings import SettingsError, load_settings
+from serving.wire import Protocol
 
 
 class _Uvicorn(uvicorn.Server):
@@ -59,8 +60,9 @@ def main() -> None:
         host=settings.host,
         port=settings.port,
         loop="uvloop",
-        http="httptools",
+        http=Protocol,
         ws="none",
+        proxy_headers=False,  # a layer for each request, for an address that nothing here asks for
         lifespan="on",
         access_log=False,
         log_config=None,

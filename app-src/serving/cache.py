@@ -5,12 +5,14 @@ the shared key. A change of threshold, labels or version therefore can't bring b
 """
 
 import asyncio
+import statistics
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING
+from zlib import crc32
 
 import numpy as np
 
@@ -21,9 +23,12 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
 Row = Sequence[float]
-_PAYS_AT = 4
-"""A layer is used where the model costs so many times its look-up: it then pays from a quarter of hits on."""
-
+_PAYS_AT = 20
+"""A layer is used where the model costs so many times its look-up: it then pays from one hit in twenty on."""
+_TRUST = 5
+"""So many runs of the model may Redis have cost more than it saved; then it is asked for a sample of the keys only."""
+_SAMPLE = 16
+"""One key in so many, the same ones in every pod, and on until their hits have earned it the others again."""
 _MAX_WRITES = 64
 
 
@@ -54,14 +59,15 @@ class LocalCache:
     @classmethod
     def measured_cost(cls, key: bytes) -> float:
         """Seconds that a look-up which misses, and keeping the answer, add to a request."""
-        cache = cls(64, 60)
-        rounds = 200
-        keys = [key + i.to_bytes(2, "big") for i in range(rounds)]
-        start = time.perf_counter()
-        for item in keys:
-            cache.get(item)
-            cache.put(item, ())
-        return (time.perf_counter() - start) / rounds
+        cache, times = cls(64, 60), []
+        for chunk in range(20):  # the median of many, for the machine may do something else in between
+            keys = [key + i.to_bytes(2, "big") for i in range(chunk * 10, chunk * 10 + 10)]
+            start = time.perf_counter()
+            for item in keys:
+                cache.get(item)
+                cache.put(item, ())
+            times.append((time.perf_counter() - start) / len(keys))
+        return statistics.median(times)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +98,8 @@ class ResponseCache:
         cost = LocalCache.measured_cost(key)
         local = seconds > 0 and model_cost > _PAYS_AT * cost
         self.decision = Decision(local, False, model_cost, cost, None)
+        self._balance = self._limit = _TRUST * model_cost
+        """Seconds that Redis saved, less those that it took; between nothing and the trust, so that the past fades."""
 
     def bind(self, metrics: Metrics) -> None:
         """Count look-ups in these metrics."""
@@ -103,7 +111,16 @@ class ResponseCache:
         self._bypass = child(metrics.cache, layer="redis", result="bypass")
         self._off = child(metrics.cache, layer="local", result="bypass")
         child(metrics.cache_used, layer="local").set_function(lambda: float(self.decision.local))
-        child(metrics.cache_used, layer="redis").set_function(lambda: float(self.decision.shared))
+        child(metrics.cache_used, layer="redis").set_function(lambda: self.share_asked)
+
+    @property
+    def share_asked(self) -> float:
+        """Of the keys, those that Redis is asked for."""
+        return 0.0 if not self.decision.shared else 1.0 if self._balance > 0 else 1 / _SAMPLE
+
+    def asks_redis(self, key: bytes) -> bool:
+        """Whether Redis is asked for this key: where inputs do not repeat it would only make the model slower."""
+        return self.decision.shared and (self._balance > 0 or crc32(key) % _SAMPLE == 0)
 
     def use_redis(self, link: RedisLink) -> None:
         """Redis was reached and its round trip measured: use it if the model is slower by far."""
@@ -124,15 +141,20 @@ class ResponseCache:
     async def find_shared(self, key: bytes) -> Row | None:
         """Look in Redis; a lost or slow Redis is a miss."""
         assert self._link is not None  # noqa: S101 - the decision to share was made with a link
+        start = time.perf_counter()
         try:
             found = await self._link.call("cache", lambda client: client.get(self._shared_key(key)))
         except Bypass:
             self._bypass.inc()
             return None
+        finally:
+            # Twice: a miss is followed by a write, behind the request's back but on the same CPU.
+            self._balance = max(0.0, self._balance - 2 * (time.perf_counter() - start))
         if not isinstance(found, bytes) or len(found) % 4:
             self._shared_miss.inc()
             return None
         self._shared_hit.inc()
+        self._balance = min(self._limit, self._balance + self.decision.model)
         row: Row = np.frombuffer(found, "<f4").tolist()
         self._local.put(key, row)
         return row
@@ -141,7 +163,7 @@ class ResponseCache:
         """Keep an answer in this process, and in Redis behind the request's back."""
         if self.decision.local:
             self._local.put(key, row)
-        if self.decision.shared and len(self._writes) < _MAX_WRITES:
+        if self.asks_redis(key) and len(self._writes) < _MAX_WRITES:
             task = asyncio.create_task(self._keep_shared(key, row))
             self._writes.add(task)
             task.add_done_callback(self._writes.discard)

@@ -1,7 +1,7 @@
 """The request model of one served model, built from its schema.json: strict types, bounds and unknown fields refused.
 
-Bodies are validated straight from their bytes, once, by pydantic. A rejected body is turned into the problem that
-names the field (`serving.errors`). The JSON schemas of the same validators become the OpenAPI document.
+These types are the contract: what they reject is turned into the problem that names the field (`serving.errors`), and
+their JSON schemas become the OpenAPI document. `serving.reader` reads what is plainly right without them.
 """
 
 from collections.abc import Sequence
@@ -26,14 +26,11 @@ from pydantic_core import CoreSchema, core_schema, from_json
 # pydantic asks for this one on Python 3.11, where typing's own keeps no record of NotRequired.
 from typing_extensions import TypedDict
 
+from serving.bounds import MAX_TEXT, bounds
 from serving.errors import FieldError, from_pydantic, invalid
+from serving.reader import Batch, Reader, Values
 
 Row = dict[str, Any]
-FLOAT32_MAX = 3.4028234663852886e38
-"""What fits the model's input; a larger number would become an infinity."""
-EXACT_INTEGER = 2**53
-"""What JSON numbers carry without loss (RFC 8259, section 6)."""
-MAX_TEXT = 256
 
 
 class _Strict(BaseModel):
@@ -51,41 +48,49 @@ class Contract:
         rows = Annotated[list[features], Field(min_length=1, max_length=max_rows)]  # type: ignore[valid-type]
         self.single_body: type[BaseModel] = create_model("PredictRequest", __base__=_Strict, features=(features, ...))
         self.rows_body: type[BaseModel] = create_model("RowsRequest", __base__=_Strict, rows=(rows, ...))
+        self.reader = Reader(schema, max_rows)
         self._named_rows = TypeAdapter(rows).validator.validate_python
         self._single = TypeAdapter(_wrapped("Single", features=features)).validator.validate_json
         self._rows = TypeAdapter(_wrapped("Rows", rows=rows)).validator.validate_json
         self._matrix = lru_cache(maxsize=32)(self._matrix_validator)
-        self._canonical = self._matrix(self.columns).validate_json
 
-    def one(self, body: bytes) -> Row:
-        """The fields of `{"features": {…}}`; raises Problem."""
-        try:
-            return self._single(body)["features"]  # type: ignore[no-any-return]
-        except ValidationError as error:
-            raise from_pydantic(error) from error
+    def one(self, body: bytes) -> Values:
+        """The row of `{"features": {…}}`; raises Problem."""
+        row = self.reader.one(body)
+        return self.judged_one(body) if row is None else row
 
-    def batch(self, body: bytes) -> list[Row]:
+    def batch(self, body: bytes) -> Batch:
         """The rows of `{"rows": [{…}]}` or of `{"columns": […], "data": [[…]]}`; raises Problem."""
-        start = body.lstrip()[:12]
-        if b'"rows"' not in start:
-            try:  # the matrix with the columns as the schema has them: read once, like rows
-                return self._named(self.columns, self._canonical(body)["data"])
-            except ValidationError:
-                if not start.startswith(b'{"rows') and (rows := self._any_matrix(body)) is not None:
-                    return rows
+        batch = self.reader.batch(body)
+        return Batch(self.judged_batch(body)) if batch is None else batch
+
+    def judged_one(self, body: bytes) -> Values:
+        """The same, by pydantic alone."""
         try:
-            return self._rows(body)["rows"]  # type: ignore[no-any-return]
+            return self._values(self._single(body)["features"])
         except ValidationError as error:
             raise from_pydantic(error) from error
 
-    def rows(self, rows: list[Row]) -> list[Row]:
+    def judged_batch(self, body: bytes) -> list[Values]:
+        """The same, by pydantic alone."""
+        if not body.lstrip()[:12].startswith(b'{"rows') and (rows := self._any_matrix(body)) is not None:
+            return rows
+        try:
+            return list(map(self._values, self._rows(body)["rows"]))
+        except ValidationError as error:
+            raise from_pydantic(error) from error
+
+    def rows(self, rows: list[Row]) -> list[Values]:
         """The same checks for rows that did not come as JSON; raises Problem."""
         try:
-            return self._named_rows(rows)  # type: ignore[no-any-return]
+            return list(map(self._values, self._named_rows(rows)))
         except ValidationError as error:
             raise from_pydantic(error) from error
 
-    def _any_matrix(self, body: bytes) -> list[Row] | None:
+    def _values(self, row: Row) -> Values:
+        return tuple(map(row.get, self.columns))
+
+    def _any_matrix(self, body: bytes) -> list[Values] | None:
         """The rows of a matrix with columns in any order; None if the body is not of the matrix form."""
         try:
             document = from_json(body)
@@ -107,9 +112,10 @@ class Contract:
         if wrong:
             raise invalid(wrong)
         try:
-            return self._named(columns, self._matrix(tuple(columns)).validate_python(document)["data"])
+            data = self._matrix(tuple(columns)).validate_python(document)["data"]
         except ValidationError as error:
             raise from_pydantic(error) from error
+        return [self._values(dict(zip(columns, row, strict=True))) for row in data]
 
     def _matrix_validator(self, columns: tuple[str, ...]) -> Any:
         """Of rows that are arrays with one value for each of `columns`."""
@@ -121,10 +127,6 @@ class Contract:
         names: Any = Annotated[tuple.__class_getitem__(literals), Field(strict=False)]
         data: Any = Annotated[list[row], Field(min_length=1, max_length=self.max_rows)]
         return TypeAdapter(_wrapped("Matrix", columns=names, data=data)).validator
-
-    @staticmethod
-    def _named(columns: Sequence[str], data: list[tuple[Any, ...]]) -> list[Row]:
-        return [dict(zip(columns, row, strict=True)) for row in data]
 
     def matrix_schema(self) -> dict[str, Any]:
         """The JSON schema of the matrix form, for OpenAPI."""
@@ -161,9 +163,7 @@ def _value(field: SchemaField) -> Any:
     described: dict[str, Any] = {"description": _description(field), "examples": [field.example]}
     if field.type == "category":
         return Annotated[str, Field(min_length=1, max_length=MAX_TEXT, **described)]
-    limit = EXACT_INTEGER if field.type == "integer" else FLOAT32_MAX
-    low = -limit if field.minimum is None else field.minimum
-    high = limit if field.maximum is None else field.maximum
+    low, high = bounds(field)
     if field.type == "integer":
         shown = {"type": "integer", "minimum": int(low), "maximum": int(high), **described}
         return Annotated[int, _Integral(int(low), int(high)), WithJsonSchema(shown)]

@@ -1,10 +1,11 @@
 """One served model, made ready from a verified artifact: validate, fill in, encode, look up, run, answer, log."""
 
+import math
 import time
-from collections.abc import Sequence
 from typing import Any
 
-from features import ModelSchema
+import numpy as np
+from features import ModelSchema, SchemaField
 from features.online import OnlineReader
 from pydantic_core import to_json
 from release import Release
@@ -12,13 +13,13 @@ from release import Release
 from serving.answers import Answers
 from serving.batching import Runner
 from serving.cache import ResponseCache
-from serving.contract import Contract, Row
+from serving.contract import Contract
 from serving.metrics import Metrics
 from serving.model import Matrix, Model
+from serving.profile import Profile
+from serving.reader import Values
 from serving.redis_link import Bypass, RedisLink
 from serving.settings import Settings
-
-Outputs = list[list[float]]
 
 
 class Engine:
@@ -43,10 +44,10 @@ class Engine:
         self._reader = OnlineReader(schema)
         self._link: RedisLink | None = None
         self._metrics = metrics
-        self._observe_score = metrics.of(metrics.scores).observe
+        self._profile = Profile(schema, metrics)
         self._known = [
-            (field.name, frozenset(field.vocabulary), metrics.of(metrics.unknown, field=field.name))
-            for field in schema.fields
+            (index, frozenset((*field.vocabulary, None)), metrics.of(metrics.unknown, field=field.name))
+            for index, field in enumerate(schema.fields)
             if field.type == "category"
         ]
         row = to_json(schema.example())
@@ -58,53 +59,51 @@ class Engine:
         self._link = link
         self.cache.use_redis(link)
 
-    async def predict_one(self, row: Row) -> list[float]:
-        """The model's numbers for one row, from the cache where there is one. Fills the row in from the views."""
-        if self._reader.views and self._link is not None:
-            await self._fill([row], self._link)
+    async def fill(self, rows: list[Values]) -> list[Values]:
+        """Rows with the views' values where the caller gave none; without Redis they stay missing."""
+        if not self._reader.views or self._link is None:
+            return rows
+        columns = self.contract.columns
+        named = [dict(zip(columns, row, strict=True)) for row in rows]
+        await self._look_up(named, self._link)
+        return [tuple(row.values()) for row in named]
+
+    async def predict_one(self, row: Values) -> list[float]:
+        """The model's numbers for one row, from the cache where there is one."""
         matrix = self._encode([row])
         cache = self.cache
         key = matrix.tobytes()
-        if (found := cache.find(key)) is not None:
-            return list(found)
-        if cache.decision.shared and (found := await cache.find_shared(key)) is not None:
-            return list(found)
-        answer = self.runner.now(matrix)
-        if answer is None:
-            answer = await self.runner.later(matrix)
-        output: list[float] = answer[0].tolist()
-        cache.keep(key, output)
+        found = cache.find(key)
+        if found is None and cache.asks_redis(key):
+            found = await cache.find_shared(key)
+        if found is None:
+            answer = self.runner.now(matrix)
+            if answer is None:
+                answer = await self.runner.later(matrix)
+            found = answer[0].tolist()
+            cache.keep(key, found)
+        output = list(found)
+        self._profile.add(matrix, np.array([output], np.float32))
         return output
 
-    async def predict_rows(self, rows: list[Row]) -> Outputs:
+    async def predict_rows(self, rows: list[Values]) -> Matrix:
         """The model's numbers for a batch. A batch is not looked up: its rows cost less than their look-ups."""
-        if self._reader.views and self._link is not None:
-            await self._fill(rows, self._link)
         return await self.predict_matrix(self._encode(rows))
 
-    async def predict_matrix(self, matrix: Matrix) -> Outputs:
+    async def predict_matrix(self, matrix: Matrix) -> Matrix:
         """The model's numbers for rows that are encoded already, shape (rows, fields)."""
         answer = self.runner.now(matrix)
         if answer is None:
             answer = await self.runner.later(matrix)
-        return answer.tolist()  # type: ignore[no-any-return]
+        self._profile.add(matrix, answer)
+        return answer
 
-    def observe(self, outputs: Sequence[list[float]]) -> None:
-        """Count what was predicted."""
-        score = self.answers.score
-        for output in outputs:
-            self._observe_score(score(output))
-
-    def decode(self, matrix: Matrix) -> list[Row]:
-        """Encoded rows as named values, for the prediction log; what is missing is left out."""
-        rows: list[Row] = []
-        for values in matrix.tolist():
-            row: Row = {}
-            for field, value in zip(self.schema.fields, values, strict=True):
-                if value == value:
-                    row[field.name] = _decoded(field.type, field.vocabulary, value)
-            rows.append(row)
-        return rows
+    def decode(self, matrix: Matrix) -> list[Values]:
+        """Encoded rows as values, for the prediction log; None for what is missing."""
+        fields = self.schema.fields
+        return [
+            tuple(_decoded(field, value) for field, value in zip(fields, row, strict=True)) for row in matrix.tolist()
+        ]
 
     def describe(self) -> dict[str, Any]:
         """What is served and how, for /v1/models."""
@@ -116,6 +115,7 @@ class Engine:
             "batching": self.runner.mode,
             "batch_rows": cost.batch_rows,
             "cache": decision.name,
+            "redis_share_asked": self.cache.share_asked,
             "cache_lookup_ms": round(decision.local_cost * 1000, 4),
             "redis_round_trip_ms": None if decision.round_trip is None else round(decision.round_trip * 1000, 4),
         }
@@ -124,16 +124,14 @@ class Engine:
         """Let go of the model's thread."""
         self.runner.close()
 
-    def _encode(self, rows: list[Row]) -> Matrix:
-        for name, known, counter in self._known:
+    def _encode(self, rows: list[Values]) -> Matrix:
+        for index, known, counter in self._known:
             for row in rows:
-                value = row.get(name)
-                if value is not None and value not in known:
+                if row[index] not in known:
                     counter.inc()
-        return self.schema.encode(rows)
+        return self.schema.encode_values(rows)
 
-    async def _fill(self, rows: list[Row], link: RedisLink) -> None:
-        """Put the views' values where the caller gave none; without Redis they stay missing."""
+    async def _look_up(self, rows: list[dict[str, Any]], link: RedisLink) -> None:
         wanted = self._reader.wanted(rows)
         if not wanted:
             return
@@ -153,7 +151,9 @@ class Engine:
                     row[field] = value
 
 
-def _decoded(kind: str, vocabulary: tuple[str, ...], value: float) -> Any:
-    if kind == "category":
-        return vocabulary[int(value)]
-    return int(value) if kind == "integer" else value
+def _decoded(field: SchemaField, value: float) -> float | int | str | None:
+    if math.isnan(value):
+        return None
+    if field.type == "category":
+        return field.vocabulary[int(value)]
+    return int(value) if field.type == "integer" else value

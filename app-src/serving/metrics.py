@@ -10,7 +10,6 @@ M = TypeVar("M", bound=MetricWrapperBase)
 MODEL = ("model", "version", "role")
 # Fit for a limit of 50 ms: fine below it, with edges at the limits that alerts and analyses ask for.
 LATENCY = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.25, 0.5, 1, 5)
-SCORES = tuple(i / 20 for i in range(1, 20))
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
@@ -28,7 +27,7 @@ class Metrics:
         self.ready = Gauge("serving_ready", "1 while the server is ready for traffic", MODEL, registry=registry)
         self.info = Gauge("serving_model_info", "What is served", (*MODEL, "digest", "batching"), registry=registry)
         self.cache_used = Gauge(
-            "serving_cache_used", "1 where the measured costs let a layer pay", (*MODEL, "layer"), registry=registry
+            "serving_cache_used", "Share of the keys that a layer is asked for", (*MODEL, "layer"), registry=registry
         )
         self.start_seconds = Gauge(
             "serving_start_seconds", "Time of each step from process start to ready", ("step",), registry=registry
@@ -69,9 +68,6 @@ class Metrics:
         )
         self.online = Counter(
             "serving_online_features", "Views filled in from the store", (*MODEL, "view", "result"), registry=registry
-        )
-        self.scores = Histogram(
-            "serving_prediction_score", "What was predicted", MODEL, buckets=SCORES, registry=registry
         )
         self.labels: Mapping[str, str] = dict.fromkeys(MODEL, "")
 

@@ -18,12 +18,15 @@ from serving.http import Context
 from serving.logs import LogBuffer, log
 from serving.metrics import Metrics
 from serving.model import ModelError, load_model
+from serving.reader import Values
 from serving.redis_link import RedisLink
 from serving.settings import Settings
 from serving.sources import FetchError
 
 _RETRY_SECONDS = (1.0, 2.0, 5.0, 10.0, 30.0)
 _FLUSH_SECONDS = 3.0
+_MIRRORED = b"-shadow"
+"""What Envoy appends to the host of a mirrored request."""
 _REASONS = {ReleaseError: "release", ArtifactError: "tampered", ModelError: "model"}
 
 
@@ -76,9 +79,14 @@ class Server:
         if self.engine is not None:
             self.engine.close()
 
-    def record(self, context: Context, event_id: str, rows: list[dict[str, object]], texts: list[str]) -> None:
-        """Put an answered request into the prediction log."""
-        if self.log is not None:
+    def record(
+        self, context: Context, event_id: str, rows: list[Values], outputs: bytes, text: bytes | None = None
+    ) -> None:
+        """Put an answered request into the prediction log; not the copy of one, whose answer nobody gets.
+
+        `text` is that of `serving.reader.Batch` if these are its rows.
+        """
+        if self.log is not None and not context.headers.get(b"host", b"").endswith(_MIRRORED):
             self.log.put(
                 Event(
                     id=event_id,
@@ -87,7 +95,8 @@ class Server:
                     arm=context.text(b"x-arm"),
                     subject=context.text(b"x-subject"),
                     rows=rows,
-                    outputs=texts,
+                    text=text,
+                    outputs=outputs,
                     seconds=time.perf_counter() - context.started,
                 )
             )
@@ -125,8 +134,10 @@ class Server:
     def _became_ready(self, engine: Engine) -> None:
         metrics, spec = self.metrics, engine.release.spec
         if self.link is not None:
-            link, settings = self.link, self.settings
-            self.log = PredictionLog(link, settings.log_queue, settings.stream_maxlen, metrics)
+            link, settings, columns = self.link, self.settings, engine.contract.columns
+            self.log = PredictionLog(
+                link, columns, settings.log_queue, settings.stream_maxlen, metrics, settings.role_file
+            )
             link.on_close = lambda: engine.use_redis(link)
             self._tasks += [asyncio.create_task(link.keep()), asyncio.create_task(self.log.run())]
             metrics.watch(metrics.breaker, lambda: float(link.state))
@@ -134,6 +145,8 @@ class Server:
         metrics.watch(metrics.in_flight, lambda: float(self.in_flight))
         gc.collect()
         gc.freeze()  # what stands now stays: no collection needs to look at it again
+        # A batch makes thousands of objects and no cycle: at the default of 700 it is searched for some many times.
+        gc.set_threshold(20_000, 20, 100)
         self.engine = engine
         self._steps.lap("engine")
         described = engine.describe()

@@ -27,6 +27,8 @@ class Settings(BaseSettings):
     """Verified artifacts, one folder for each digest."""
     role: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")] = "stable"
     """What this pod is in a rollout (stable, canary, …): a label of every metric and logged prediction."""
+    role_file: Path | None = None
+    """Where the role stands now, for the log: a pod that is promoted goes on, and only its labels change."""
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8080

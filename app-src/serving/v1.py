@@ -29,13 +29,12 @@ class Predict:
         body = await read_body(context, receive, self._limit)
         server = self._server
         engine = server.serving()
-        row = engine.contract.one(body)
+        (row,) = await engine.fill([engine.contract.one(body)])
         output = await engine.predict_one(row)
-        text = engine.answers.render(output)
+        prediction = engine.answers.render(output)
         event_id = ids.prediction_id()
-        await respond(send, f'{engine.head}"prediction_id":"{event_id}","prediction":{text}}}'.encode())
-        engine.observe((output,))
-        server.record(context, event_id, [row], [text])
+        await respond(send, f'{engine.head}"prediction_id":"{event_id}","prediction":{prediction}}}'.encode())
+        server.record(context, event_id, [row], prediction.encode())
 
 
 class PredictBatch:
@@ -51,14 +50,14 @@ class PredictBatch:
         body = await read_body(context, receive, self._limit)
         server = self._server
         engine = server.serving()
-        rows = engine.contract.batch(body)
+        batch = engine.contract.batch(body)
+        rows = await engine.fill(batch.rows)
         outputs = await engine.predict_rows(rows)
-        texts = list(map(engine.answers.render, outputs))
+        predictions = engine.answers.render_all(outputs)
         event_id = ids.prediction_id()
-        answer = f'{engine.head}"prediction_id":"{event_id}","predictions":[{",".join(texts)}]}}'
-        await respond(send, answer.encode())
-        engine.observe(outputs)
-        server.record(context, event_id, rows, texts)
+        head = f'{engine.head}"prediction_id":"{event_id}","predictions":['.encode()
+        await respond(send, b"%b%b]}" % (head, predictions))
+        server.record(context, event_id, rows, predictions, batch.text if rows is batch.rows else None)
 
 
 class Feedback:

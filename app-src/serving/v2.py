@@ -15,6 +15,7 @@ from serving.engine import Engine
 from serving.errors import FieldError, Problem, from_pydantic, invalid
 from serving.http import CONTEXT, Context, Receive, Scope, Send, read_body, require_json, require_plain
 from serving.model import INPUT, Matrix, output_name
+from serving.reader import Values
 from serving.server import Server
 from serving.tensors import Tensor, decode, encode_bytes, matrix_of, row_values
 
@@ -77,7 +78,7 @@ class Infer:
         engine = served(self._server, **scope["path_params"])
         request, tensors = _read(body, context.headers.get(HEADER))
         rows, outputs = await _predict(engine, tensors, self._server.settings.max_batch_rows)
-        texts = list(map(engine.answers.render, outputs))
+        predictions = engine.answers.render_all(outputs)
         event_id = ids.prediction_id()
         head, answer = _answer(engine, request, outputs, event_id)
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(answer))]
@@ -86,8 +87,7 @@ class Infer:
             headers.append((HEADER, b"%d" % head))
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": answer})
-        engine.observe(outputs)
-        self._server.record(context, event_id, rows, texts)
+        self._server.record(context, event_id, rows, predictions)
 
 
 def served(server: Server, model: str, version: str | None = None) -> Engine:
@@ -147,28 +147,24 @@ def _read(body: bytes, header: bytes | None) -> tuple[InferRequest, list[Tensor]
     return request, tensors
 
 
-async def _predict(
-    engine: Engine, tensors: list[Tensor], max_rows: int
-) -> tuple[list[dict[str, Any]], list[list[float]]]:
+async def _predict(engine: Engine, tensors: list[Tensor], max_rows: int) -> tuple[list[Values], Matrix]:
     """The rows for the log, and the outputs."""
     names = [tensor.name for tensor in tensors]
     if len(set(names)) != len(names):
         raise invalid([FieldError("inputs", "names a tensor twice", "each tensor once")])
     if names == [INPUT] and INPUT not in engine.contract.columns:
-        matrix: Matrix = matrix_of(tensors[0], engine.schema, max_rows)
+        matrix = matrix_of(tensors[0], engine.schema, max_rows)
         return engine.decode(matrix), await engine.predict_matrix(matrix)
     columns = {tensor.name: row_values(tensor, engine.schema) for tensor in tensors}
     sizes = {name: len(values) for name, values in columns.items()}
     if len(set(sizes.values())) > 1:
         raise invalid([FieldError("inputs", f"have {sizes} rows", "tensors of the same number of rows")])
     rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-    checked = engine.contract.rows(rows)
+    checked = await engine.fill(engine.contract.rows(rows))
     return checked, await engine.predict_rows(checked)
 
 
-def _answer(
-    engine: Engine, request: InferRequest, outputs: list[list[float]], event_id: str
-) -> tuple[int | None, bytes]:
+def _answer(engine: Engine, request: InferRequest, outputs: Matrix, event_id: str) -> tuple[int | None, bytes]:
     """The body, and the length of its JSON part if tensors follow it in binary."""
     kinds = {name: (kind, shape) for name, kind, shape in _output_kinds(engine.schema)}
     asked = [InferOutput(name=name) for name in kinds] if request.outputs is None else request.outputs
@@ -178,10 +174,10 @@ def _answer(
     described, parts = [], []
     for item in asked or [InferOutput(name=name) for name in kinds]:
         kind, shape = kinds[item.name]
-        values: list[Any] = [value for row in outputs for value in row]
+        values: list[Any] = outputs.ravel().tolist()
         if kind == "BYTES":
             labels = engine.schema.output.labels
-            values = [labels[engine.answers.label_index(row)] for row in outputs]
+            values = [labels[index] for index in engine.answers.label_indexes(outputs)]
         tensor: dict[str, Any] = {"name": item.name, "datatype": kind, "shape": [len(outputs), *shape]}
         if item.parameters.get("binary_data", always) is True:
             parts.append(encode_bytes(kind, values))
