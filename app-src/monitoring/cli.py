@@ -39,24 +39,46 @@ Duration = Annotated[Any, typer.Option(parser=duration, metavar="DURATION")]
 @app.command()
 def consume(until_empty: Annotated[bool, typer.Option(help="Stop when both streams are read.")] = False) -> None:
     """Store the streams `predictions` and `feedback` in PostgreSQL, each entry in effect exactly once."""
-    from prometheus_client import start_http_server
-
-    from monitoring.consumer import Consumer
-    from monitoring.metrics import Metrics
-
-    _log_as_json()
-    settings, stop = Settings(), threading.Event()
+    # First of all: a stop that comes while the rest is imported is a clean one too.
+    stop = threading.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda *_: stop.set())
-    if settings.metrics_port and not until_empty:
-        start_http_server(settings.metrics_port)
+
+    from prometheus_client import REGISTRY
+
+    from monitoring import port
+    from monitoring.consumer import Consumer
+    from monitoring.metrics import Metrics
+    from monitoring.quality import Quality
+
+    _log_as_json()
+    settings = Settings()
     with _store(settings) as store:
-        Consumer(settings, store, Metrics()).run(stop, until_empty=until_empty)
+        consumer = Consumer(settings, store, Metrics())
+        if settings.metrics_port and not until_empty:
+            quality = Quality(store)
+            REGISTRY.register(quality)
+            threading.Thread(target=quality.run, args=[stop], name="quality", daemon=True).start()
+            port.serve(consumer, settings.metrics_port)
+        consumer.run(stop, until_empty=until_empty)
+
+
+@app.command()
+def migrate() -> None:
+    """Make the database where it is missing, and bring its tables to this version: before its consumers start."""
+    from monitoring import database
+
+    _log_as_json()
+    url = str(Settings().database_url)
+    made = database.create(url)
+    with _store(Settings()) as store:
+        applied = store.migrate()
+    typer.echo("\n".join(["made the database"] * made + [f"applied {name}" for name in applied]) or "nothing to do")
 
 
 @app.command()
 def prune(older_than: Duration) -> None:
-    """Drop the partitions of days that ended longer ago than this, and dead letters as old."""
+    """Drop the partitions of days that ended longer ago than this, and dead letters and drift checks as old."""
     if older_than < timedelta(days=1):
         raise typer.BadParameter("the log is dropped by whole days; expected at least 1d", param_hint="--older-than")
     with _store(Settings()) as store:
@@ -107,7 +129,7 @@ def experiment(
 @app.command()
 def drift(
     model: Annotated[str, typer.Option()],
-    out: Annotated[Path, typer.Option(help="Folder for the page, the verdict and the metrics.")],
+    out: Annotated[Path, typer.Option(help="Folder for the page and the verdict.")],
     reference: Annotated[Path | None, typer.Option(help="A run's evaluation/holdout.parquet.")] = None,
     run: Annotated[str | None, typer.Option(help="The MLflow run to fetch that file from.")] = None,
     hours: Annotated[float, typer.Option(min=0.01, help="Length of the window that ends now.")] = 24,
@@ -123,7 +145,7 @@ def drift(
     """
     if (reference is None) == (run is None):
         raise typer.BadParameter("give either --reference or --run")
-    from monitoring import drift_data, drift_files
+    from monitoring import checks, drift_data, drift_files
     from monitoring.drift import Baseline, compare, concept
 
     until = datetime.now(UTC)
@@ -141,8 +163,28 @@ def drift(
         compare(Baseline.of(before.frame, policy), now.frame), concept(before.loss, now.loss, policy),
     )  # fmt: skip
     drift_files.write(found, out)
+    with _store(Settings()) as store, store.connection() as connection:
+        checks.keep(connection, drift_files.as_json(found))
     typer.echo("\n".join([found.verdict, *(f"  {kind}: {verdict}" for kind, verdict in found.kinds.items())]))
     raise typer.Exit(_EXIT_CODES[found.verdict] if exit_code else 0)
+
+
+@app.command()
+def alert(
+    name: Annotated[str, typer.Option(help="What happened, e.g. WorkflowFailed.")],
+    subject: Annotated[str, typer.Option(help="To which Workflow or model.")],
+    text: Annotated[str, typer.Option(help="What a person should know, or a Workflow's list of failed nodes.")],
+    url: Annotated[str, typer.Option(envvar="MONITORING_ALERTMANAGER_URL", help="Alertmanager's address.")],
+) -> None:
+    """Send one alert to Alertmanager, and to the log."""
+    from monitoring.alert import AlertError, readable, send
+
+    typer.echo(f"{name}: {subject}\n{readable(text)}")
+    try:
+        send(url, name, subject, text)
+    except AlertError as error:
+        typer.echo(error, err=True)
+        raise typer.Exit(3) from error
 
 
 @contextmanager

@@ -28,6 +28,8 @@ _CHUNK_BYTES = 4 << 20
 """Of JSON in one transaction: bounds memory where requests hold thousands of rows."""
 _MEASURE_SECONDS = 5
 _UNTIL_EMPTY_PATIENCE = 60
+_STUCK_SECONDS = 120
+"""More than any try takes that ends by itself: timeouts of Redis and the pool, and the longest pause."""
 log = logging.getLogger(__name__)
 
 
@@ -56,6 +58,7 @@ class Consumer:
         )
         self._ready = self._recovering = False
         self._measure_at = self._claim_at = 0.0
+        self._turn_at = time.monotonic()
         self._gap_counted_at: dict[str, str] = {}
 
     def run(self, stop: threading.Event, *, until_empty: bool = False) -> None:
@@ -65,6 +68,7 @@ class Consumer:
         """
         failures, last_success = 0, time.monotonic()
         while not stop.is_set():
+            self._turn_at = time.monotonic()
             try:
                 handled = self.step(block_ms=None if until_empty else _BLOCK_MS)
             except (redis.RedisError, psycopg.Error) as error:
@@ -81,6 +85,14 @@ class Consumer:
                 failures, last_success = 0, time.monotonic()
                 if until_empty and not handled and not self._recovering:
                     return
+
+    def alive(self) -> bool:
+        """Whether it still turns. A server that is away does not make it stuck: a restart would not help."""
+        return time.monotonic() - self._turn_at < _STUCK_SECONDS
+
+    def ready(self) -> bool:
+        """Whether it reached both servers and has not lost one since."""
+        return self._ready
 
     def step(self, *, block_ms: int | None) -> int:
         """Read one batch, store it, acknowledge it; returns how many entries it had."""

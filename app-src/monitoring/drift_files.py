@@ -1,4 +1,4 @@
-"""What a drift check leaves behind: a page, a verdict that a workflow branches on, and metrics."""
+"""What a drift check leaves behind: a page, and a verdict that a workflow branches on."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -6,8 +6,6 @@ from datetime import datetime
 from html import escape
 from pathlib import Path
 from typing import Any
-
-from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from monitoring.drift import LABEL, SCORE, ColumnResult, Comparison, Concept, Verdict
 from monitoring.readout import finite
@@ -49,7 +47,7 @@ class Check:
 
 
 def write(check: Check, folder: Path) -> None:
-    """Write index.html, evidently.html, drift.json, drift.prom and, last, the one word of `verdict`."""
+    """Write index.html, evidently.html, drift.json and, last, the one word of `verdict`."""
     folder.mkdir(parents=True, exist_ok=True)
     if check.comparison.page is not None:
         partial = folder / "evidently.html.part"
@@ -57,7 +55,6 @@ def write(check: Check, folder: Path) -> None:
         partial.replace(folder / "evidently.html")
     _put(folder / "index.html", _page(check))
     _put(folder / "drift.json", json.dumps(as_json(check), indent=2) + "\n")
-    _put(folder / "drift.prom", _metrics(check))
     _put(folder / "verdict", check.verdict + "\n")
 
 
@@ -81,27 +78,6 @@ def as_json(check: Check) -> dict[str, Any]:
         "labelled": check.labelled, "concept": concept,
         "columns": [{**asdict(item), "drifted": item.drifted} for item in check.comparison.columns],
     }  # fmt: skip
-
-
-def _metrics(check: Check) -> str:
-    registry = CollectorRegistry()
-    labels = ["model", "column", "method"]
-    score = Gauge(
-        "monitoring_drift_effect", "Effect size of a column against the reference.", labels, registry=registry
-    )
-    limit = Gauge("monitoring_drift_limit", "Effect from which on a column has drifted.", labels, registry=registry)
-    found = Gauge("monitoring_drift_found", "1 drift, 0 none, NaN inconclusive.", ["model", "kind"], registry=registry)
-    loss = Gauge("monitoring_loss_mean", "Mean loss on labelled rows.", ["model", "data"], registry=registry)
-    at = Gauge("monitoring_drift_checked_timestamp_seconds", "End of the window.", ["model"], registry=registry)
-    for item in check.comparison.columns:
-        score.labels(check.model, item.column, item.method).set(float("nan") if item.value is None else item.value)
-        limit.labels(check.model, item.column, item.method).set(item.threshold)
-    for kind, verdict in check.kinds.items():
-        found.labels(check.model, kind).set({"drift": 1, "none": 0, "inconclusive": float("nan")}[verdict])
-    loss.labels(check.model, "reference").set(check.concept.reference.value)
-    loss.labels(check.model, "log").set(check.concept.current.value)
-    at.labels(check.model).set(check.until.timestamp())
-    return generate_latest(registry).decode()
 
 
 def _page(check: Check) -> str:

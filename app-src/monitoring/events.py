@@ -59,6 +59,25 @@ class Answer(_Event):
         return list(self.probabilities.values())[1] if len(self.probabilities) == 2 else self.probability
 
 
+_EXACT = 2**53
+# A caller may write the number 1e30 as an integer: it becomes the float that the model saw. Smaller ones are exact.
+Value = float | Annotated[int, Field(ge=-_EXACT, le=_EXACT)] | str | None
+
+
+class _Table(_Event):
+    """Rows as a server or its caller wrote them: the names once, null for what is missing."""
+
+    columns: tuple[str, ...]
+    data: tuple[tuple[Value, ...], ...]
+
+    def rows(self) -> list[dict[str, Value]]:
+        """By name, without what is missing."""
+        return [
+            {name: value for name, value in zip(self.columns, row, strict=True) if value is not None}
+            for row in self.data
+        ]
+
+
 class Prediction(_Event):
     """One answered request of n rows."""
 
@@ -70,9 +89,17 @@ class Prediction(_Event):
     arm: str = ""
     subject: str = ""
     request_id: str = ""
-    rows: Annotated[tuple[dict[str, float | int | str | None], ...], Field(min_length=1)]
+    rows: Annotated[tuple[dict[str, Value], ...], Field(min_length=1)]
     outputs: tuple[Answer, ...]
     ms: float
+
+    @model_check(mode="before")
+    @classmethod
+    def _named(cls, given: Any) -> Any:
+        """The rows of a table."""
+        if not isinstance(given, dict) or "data" not in given:
+            return given
+        return given | {"rows": _Table.model_validate(given).rows()}
 
     @model_check(mode="after")
     def _one_output_per_row(self) -> Self:

@@ -3,7 +3,7 @@
 import socket
 from typing import Annotated
 
-from pydantic import Field, PostgresDsn, RedisDsn
+from pydantic import AnyUrl, Field, RedisDsn, UrlConstraints
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -13,7 +13,10 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="MONITORING_", frozen=True)
 
     redis_url: RedisDsn = RedisDsn("redis://localhost:6379/0")
-    database_url: PostgresDsn = PostgresDsn("postgresql://localhost:5432/monitoring")
+    database_url: Annotated[AnyUrl, UrlConstraints(allowed_schemes=["postgresql"], host_required=False)] = AnyUrl(
+        "postgresql://localhost:5432/monitoring"
+    )
+    """What it leaves out is libpq's to know: `postgresql:///predictions` with PGHOST, PGUSER and PGPASSWORD."""
     consumer: str = Field(default_factory=socket.gethostname)
     """The name within the consumer group: one per process. A restarted process with its old name goes on at once;
     under a new one its unfinished entries are taken over after `claim_seconds`."""

@@ -73,6 +73,12 @@ class Store:
         """Give the connections back to the server."""
         self._pool.close()
 
+    def connections(self) -> dict[str, int]:
+        """How many connections are open, how many of them idle, and how many callers wait for one."""
+        stats = self._pool.get_stats()
+        names = {"open": "pool_size", "idle": "pool_available", "waiting": "requests_waiting"}
+        return {state: stats.get(name, 0) for state, name in names.items()}
+
     @contextmanager
     def connection(self) -> Iterator[psycopg.Connection[Any]]:
         """One transaction: committed when the block ends, rolled back when it raises."""
@@ -152,6 +158,7 @@ class Store:
                 connection.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier("monitoring", name)))
             moment = datetime(before.year, before.month, before.day, tzinfo=UTC)
             connection.execute("DELETE FROM monitoring.dead_letters WHERE at < %s", [moment])
+            connection.execute("DELETE FROM monitoring.drift_checks WHERE until < %s", [moment])
         self._days.clear()
         return old
 
