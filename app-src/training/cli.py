@@ -22,6 +22,8 @@ TrialsOption = Annotated[int, typer.Option(help="hyperparameter trials")]
 ExperimentOption = Annotated[str, typer.Option(help="<model>/<purpose>; <model>/training if not given")]
 SeedOption = Annotated[int, typer.Option(help="of all that is random")]
 SAMPLE_TRIALS, TRIALS = 3, 10
+REFUSED = 2
+"""Exit code where the input is wrong and trying again is no use, as that of a wrong option."""
 
 
 @app.callback()
@@ -55,7 +57,7 @@ def _refusals() -> Iterator[None]:
         yield
     except (ConvertError, DataError, ModelError, PrepareError, WorkError) as error:
         typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from error
+        raise typer.Exit(REFUSED) from error
 
 
 def _settings(model: str, sample: float, trials: int, experiment: str, seed: int) -> "Settings":
@@ -142,8 +144,17 @@ def search(
 
 
 @app.command()
-def train(work: WorkOption) -> None:
+def train(
+    work: WorkOption,
+    trials: Annotated[Path | None, typer.Option(help="JSON list of trials that ran elsewhere")] = None,
+) -> None:
     """Fit the baseline, and the candidate with the parameters of the best trial."""
+    from training import search as searching
+    from training.work import Work
+
+    if trials is not None:
+        with _refusals():
+            searching.accept(Work(work), trials)
     _step("train", work)
 
 
@@ -167,6 +178,19 @@ def finish(work: WorkOption) -> None:
 
     with _refusals():
         typer.echo(f"run {tracking.finish(Work(work))}")
+
+
+@app.command()
+def report(
+    model: ModelOption,
+    workflow: Annotated[str, typer.Option(help="its name, as in TRAINING_WORKFLOW")],
+    status: Annotated[str, typer.Option(help="how it ended: Succeeded, Failed or Error")],
+) -> None:
+    """When a Workflow has ended: tag its MLflow runs with how, and fail those that it left unfinished."""
+    from training import tracking
+
+    for run in tracking.report(model, workflow, status):
+        typer.echo(f"run {run} {status}")
 
 
 @app.command()

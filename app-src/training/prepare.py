@@ -9,6 +9,7 @@ from training.data import checked_tables
 from training.model import SLICE, TIME, TRUTH, ByTime, Examples, Floats, Model, Tables
 from training.work import Work, written
 
+PARTS = ("train", "validation", "test")
 JUDGED_ROWS = 10_000
 """A sample never leaves fewer rows to judge on (if there are as many): promotion compares outputs on so many."""
 

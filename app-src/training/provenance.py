@@ -1,8 +1,14 @@
 """Which code this is: the commit that a run names, so that it can be made again."""
 
+import hashlib
+import json
 import os
 import subprocess
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from training.work import DataVersion, Settings
 
 UNKNOWN_COMMIT = "0" * 40
 
@@ -22,6 +28,16 @@ def code_version() -> tuple[str, bool]:
     except (FileNotFoundError, subprocess.CalledProcessError):
         # No git here, no commit yet, or a work tree of somebody else that git does not trust.
         return UNKNOWN_COMMIT, True
+
+
+def prepared_key(settings: "Settings", data: "DataVersion", run: str) -> str:
+    """Equal for runs whose checked tables and prepared rows are equal: same data, code, sample and seed.
+
+    Code that no commit names is like no other: the key is the run's own.
+    """
+    commit, dirty = code_version()
+    parts = [settings.model, data.digest, commit, settings.sample, settings.seed, run if dirty else ""]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def _git(root: Path, *arguments: str) -> str:

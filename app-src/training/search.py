@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import optuna
 from features import ModelSchema
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from training import learn, metrics, tracking
 from training.model import Examples, Model, Params
@@ -27,6 +27,9 @@ class Trial(BaseModel):
     params: dict[str, Any]
     value: float
     run: str
+
+
+_TRIALS = TypeAdapter(list[Trial])
 
 
 def suggested(model: Model, trials: int, seed: int) -> list[Params]:
@@ -74,6 +77,16 @@ def _run(work: Work, number: int, params: Params, schema: ModelSchema, train: Ex
     trial = Trial(number=number, params=params, value=value, run=run)
     work.write(_path(work, number), trial)
     return trial
+
+
+def accept(work: Work, file: Path) -> None:
+    """Take over the trials that pods ran, a JSON list as a Workflow gathers it from them."""
+    try:
+        trials = _TRIALS.validate_json(file.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise WorkError(f"{file}: expected a list of trials as `training search` writes them: {error}") from error
+    for trial in trials:
+        work.write(_path(work, trial.number), trial)
 
 
 def choose(work: Work) -> Trial:

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from features import ModelSchema
 
-from training import convert, data, evaluate, learn, prepare, search, tracking
-from training.prepare import examples, load_part
+from training import convert, data, evaluate, learn, prepare, provenance, search, tracking
+from training.prepare import PARTS, examples, load_part
 from training.search import Trial
 from training.work import Settings, Work, written
 
@@ -20,6 +20,8 @@ def fetch(work: Work, settings: Settings) -> str:
     version = data.obtain(settings.model, work.model, work.data)
     work.write(work.data_version, version)
     run = tracking.open_run(work)
+    work.hand_on("run", run.id)
+    work.hand_on("prepared", provenance.prepared_key(settings, version, run.id))
     return f"{version.version}, {version.digest[:19]}…, run {run.id}"
 
 
@@ -29,12 +31,8 @@ def validate(work: Work) -> str:
 
 
 def features(work: Work) -> str:
-    """`features`: join views, split, fill vocabularies; name the data in the run."""
+    """`features`: join views, split, fill vocabularies. Writes nothing into the run: a Workflow may reuse its files."""
     counts = prepare.prepare(work)
-    with tracking.parent(work):
-        tracking.log_metrics({f"rows_{part}": rows for part, rows in counts.items()})
-        for part, rows in counts.items():
-            tracking.log_data(work, rows, part)
     return ", ".join(f"{part} {rows:,} rows" for part, rows in counts.items())
 
 
@@ -44,7 +42,7 @@ def search_all(work: Work) -> str:
 
 
 def train(work: Work) -> str:
-    """`train`: fit the baseline, and the candidate with the best trial's parameters; log the native model."""
+    """`train`: fit the baseline, and the candidate with the best trial's parameters; log data and native model."""
     best = search.choose(work)
     schema = work.read(work.schema, ModelSchema)
     first, second = examples(work, "train"), examples(work, "validation")
@@ -54,6 +52,8 @@ def train(work: Work) -> str:
     learn.save(baseline, work.native / "baseline")
     candidate = work.model.candidate(schema, best.params)
     with tracking.parent(work):
+        for part in PARTS:
+            tracking.log_data(work, len(load_part(work, part)[1]), part)
         tracking.log_params(best.params)
         with tracking.autologging():
             learn.fit(candidate, first, second, schema.output)

@@ -81,13 +81,18 @@ def _experiment(settings: Settings) -> str:
 
 @contextmanager
 def parent(work: Work) -> Iterator[str]:
-    """Write into the parent run."""
+    """Write into the parent run, which runs on until `finish`: MLflow's own block would call it finished each time."""
     import mlflow
 
     run = work.read(work.root / "run.json", Run)
     mlflow.set_experiment(run.experiment)
-    with mlflow.start_run(run_id=run.id):
+    mlflow.start_run(run_id=run.id)
+    status = "FAILED"
+    try:
         yield run.id
+        status = "RUNNING"
+    finally:
+        mlflow.end_run(status)
 
 
 @contextmanager
@@ -160,6 +165,7 @@ def log_data(work: Work, rows: int, context: str) -> None:
     digest = data.version.removesuffix(".dir")
     known = MetaDataset(source, name=model, digest=digest)  # type: ignore[abstract]
     mlflow.log_input(known, context, tags={"rows": str(rows)})
+    mlflow.log_metric(f"rows_{context}", rows)
 
 
 def finish(work: Work) -> str:
@@ -169,6 +175,21 @@ def finish(work: Work) -> str:
     run = work.read(work.root / "run.json", Run)
     mlflow.MlflowClient().set_terminated(run.id, "FINISHED")
     return run.id
+
+
+def report(model: str, workflow: str, status: str) -> list[str]:
+    """Tag a Workflow's runs with how it ended, and fail those that it left unfinished; returns their ids."""
+    import mlflow
+
+    runs = find(model, where=f"tags.workflow = '{workflow}'")
+    if runs is None or runs.empty:
+        return []
+    client = mlflow.MlflowClient()
+    for run_id, state in zip(runs["run_id"], runs["status"], strict=True):
+        client.set_tag(run_id, "workflow.status", status)
+        if state == "RUNNING":
+            client.set_terminated(run_id, "FAILED")
+    return list(runs["run_id"])
 
 
 def find(model: str, *, where: str = "", order: str = "attributes.start_time DESC", limit: int = 20) -> Any:

@@ -71,6 +71,11 @@ class Work:
         self.plots = root / "plots"
         self.bundle = root / "bundle"
 
+    def hand_on(self, name: str, value: str) -> None:
+        """Write a value alone into `parameters/<name>`: what a Workflow passes between steps as text."""
+        with written(self.root / "parameters" / name) as temporary:
+            temporary.write_text(value, encoding="utf-8")
+
     def rows(self, part: str) -> Path:
         """The prepared rows of `train`, `validation` or `test`."""
         return self.root / f"{part}.parquet"

@@ -1,0 +1,1 @@
+"""Databases and the artifacts that they name, kept and brought back together."""
