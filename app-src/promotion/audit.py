@@ -14,6 +14,7 @@ from pathlib import Path
 from release import ArtifactError, Release, verify_artifact
 
 from promotion.documents import (
+    BY_MERGE,
     Approval,
     Barred,
     approval_path,
@@ -91,8 +92,7 @@ def _release(registry: Registry, settings: Settings, tree: Checkout, name: str) 
     if barred is not None and barred.override is None:
         raise Refused(f"{release.spec.version} is barred for {barred.metric}: {barred.reason}")
     approval = read_approval(tree, model, release.spec.version)
-    said = release.spec.evidence.approvedBy
-    if said and said != (approval.by if approval is not None else ""):
+    if release.spec.evidence.approvedBy not in {"", BY_MERGE, approval.by if approval is not None else ""}:
         raise Refused("spec.evidence.approvedBy: not what the recorded approval says")
     with tempfile.TemporaryDirectory(prefix="promotion-") as folder:
         _artifact(registry, settings, release, Path(folder))

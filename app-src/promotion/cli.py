@@ -43,7 +43,10 @@ def keygen(folder: Annotated[Path, typer.Argument(help="Where the two PEM files 
 
 
 @app.command()
-def register(run: Annotated[str, typer.Option(help="MLflow run id.")]) -> None:
+def register(
+    run: Annotated[str, typer.Option(help="MLflow run id.")],
+    version_file: Annotated[Path | None, typer.Option(help="Write the version alone to this file too.")] = None,
+) -> None:
     """Check, sign, number and describe a finished run's model; the last line is `version v1.0.0`."""
     from promotion.register import register as do
     from promotion.registry import Registry
@@ -55,6 +58,8 @@ def register(run: Annotated[str, typer.Option(help="MLflow run id.")]) -> None:
         else:
             typer.echo(f"parity: {done.parity.largest:.3g} at most on {done.parity.rows:,} rows")
         typer.echo(f"digest {done.version.digest}\nversion {done.version.semver}")
+        if version_file is not None:
+            version_file.write_text(str(done.version.semver), encoding="utf-8")
 
 
 @app.command("list")
@@ -85,6 +90,9 @@ def check(
     image: Annotated[str, typer.Option(help="Judge this image too.")] = "",
     again: Again = "",
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the report to this file too.")] = None,
+    awaiting_approval: Annotated[
+        bool, typer.Option(help="Judge all but the approval, which is still to come.")
+    ] = False,
 ) -> None:
     """Print what each rule says; nothing is changed."""
     from promotion.gate import Request, candidate, examine
@@ -92,7 +100,7 @@ def check(
     from promotion.registry import Registry
 
     with _answering():
-        settings, request = Settings(), Request(model, version, env, image or None, again)
+        settings, request = Settings(), Request(model, version, env, image or None, again, awaiting_approval)
         with checkout(settings) as tree, candidate(Registry(), settings, model, version) as subject:
             judgement = examine(tree, request, subject)
         typer.echo(judgement.table())
@@ -106,7 +114,7 @@ def promote(
     model: Model,
     version: Version,
     env: Env,
-    image: Annotated[str, typer.Option(help="The server's image with its digest.")],
+    image: Annotated[str, typer.Option(help="The server's image with its digest; if not given, the one in use.")] = "",
     dry_run: Annotated[bool, typer.Option(help="Show the diff and the verdicts; change nothing.")] = False,
     pull_request: Annotated[
         Path | None, typer.Option(help="Push a branch and write the pull request's description to this file.")
@@ -120,7 +128,7 @@ def promote(
 
     with _answering():
         settings, registry = Settings(), Registry()
-        request = Request(model, version, env, image, again, pull_request is not None)
+        request = Request(model, version, env, image or None, again, pull_request is not None)
         how: bump.How = "dry run" if dry_run else "pull request" if pull_request else "commit"
         outcome = bump.promote(registry, settings, request, how)
         if outcome.judgement is None:
@@ -136,6 +144,17 @@ def promote(
             if outcome.commit:
                 typer.echo(f"commit {outcome.commit} on {outcome.branch}")
             _follow(registry, settings, model)
+
+
+@app.command()
+def served(env: Env, out: Annotated[Path, typer.Option(help="Folder to write, for a Workflow.")]) -> None:
+    """Write what git says that an environment serves: models.json, releases/<model>.yaml, and the policies."""
+    from promotion.git import checkout
+    from promotion.served import write
+
+    with _answering(), checkout(Settings()) as tree:
+        for model in write(tree, env, out):
+            typer.echo(f"{model['model']} {model['version']}")
 
 
 @app.command()
@@ -169,8 +188,8 @@ def reject(
     with _answering():
         settings, registry = Settings(), Registry()
         done = do(registry, settings, model, version, metric, reason)
-        for environment, earlier in done.reverted.items():
-            typer.echo(f"{environment} serves {earlier} again")
+        for environment, moved in done.reverted.items():
+            typer.echo(f"{environment}: {moved}")
         for environment in done.stranded:
             typer.secho(f"{environment} has no earlier release: it still names {version}; remove it by hand", err=True)
         typer.echo(f"commit {done.commit}" if done.commit else f"{model} {version} is barred already")
@@ -187,6 +206,35 @@ def sync(model: Model) -> None:
     with _answering(), checkout(Settings()) as tree:
         for line in do(Registry(), tree, _name(model)):
             typer.echo(line)
+
+
+Models = Annotated[list[str] | None, typer.Option("--model", help="Again for each; every served one if not given.")]
+
+
+@app.command()
+def reconcile(env: Env, model: Models = None) -> None:
+    """Do the next step towards git, cluster and registry agreeing; safe to run at any time, and again."""
+    from promotion import reconcile as module
+    from promotion.cluster import Cluster
+    from promotion.registry import Registry
+
+    with _answering():
+        for line in module.reconcile(Registry(), Settings(), Cluster(), env, [_name(name) for name in model or []]):
+            typer.echo(line)
+
+
+@app.command()
+def status(env: Env, model: Models = None) -> None:
+    """Print what git, cluster and registry say side by side; exit code 1 where they differ."""
+    from promotion import reconcile as module
+    from promotion.cluster import Cluster
+    from promotion.registry import Registry
+
+    with _answering():
+        rows, agreed = module.status(Registry(), Settings(), Cluster(), env, [_name(name) for name in model or []])
+    typer.echo("\n".join(rows))
+    if not agreed:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -211,6 +259,20 @@ def transition(
 def archive(model: Model, version: Version) -> None:
     """Archive a version that no environment serves."""
     transition(model, version, "Archived")
+
+
+@app.command()
+def archive_unused(older_than: Annotated[str, typer.Option(help="Since they were made, e.g. 180d.")]) -> None:
+    """Archive versions that no environment ever took; the newest of a model is kept."""
+    from promotion.follow import archive_unused as do
+    from promotion.git import checkout
+    from promotion.registry import Registry
+
+    if not (older_than.endswith("d") and older_than[:-1].isdigit()):
+        raise typer.BadParameter(f"{older_than!r} is not a number of days; expected one like 180d")
+    with _answering(), checkout(Settings()) as tree:
+        for version in do(Registry(), tree, int(older_than[:-1])):
+            typer.echo(f"{version.model} {version.semver} is Archived")
 
 
 @app.command("card")
@@ -262,6 +324,9 @@ def _follow(registry: "object", settings: Settings, model: str) -> None:
     from promotion.registry import Registry
 
     assert isinstance(registry, Registry)  # noqa: S101 - imported late
+    if settings.follows == "cluster":
+        typer.echo("the registry follows when the cluster serves it: `promotion reconcile`")
+        return
     try:
         with checkout(settings) as tree:
             for line in do(registry, tree, model):

@@ -14,6 +14,10 @@ Line = Annotated[str, Field(min_length=3, max_length=500, pattern=r"^[^\r\n]+$")
 Document = TypeVar("Document", bound=BaseModel)
 
 
+BY_MERGE = "whoever merged the pull request"
+"""Who approved a release that came by pull request, without an approval on record."""
+
+
 class Strict(BaseModel):
     """Frozen, and an unknown key is an error."""
 

@@ -4,6 +4,7 @@ Level-triggered: it compares and does what is missing, so running it twice, late
 """
 
 from collections.abc import Iterator
+from pathlib import PurePath
 
 from promotion.errors import Refused
 from promotion.gate import read_barred, read_policy, read_served
@@ -14,17 +15,24 @@ from promotion.registry import Registry, Version
 _ORDER = list(Lifecycle)
 
 
-def sync(registry: Registry, tree: Checkout, model: str) -> list[str]:
-    """Make the registry say what git says about a model; returns what was done and what could not be, a line each."""
-    return list(_sync(registry, tree, model))
+def sync(registry: Registry, tree: Checkout, model: str, only: str = "") -> list[str]:
+    """Make the registry say what git says about a model; returns what was done and what could not be, a line each.
+
+    With `only`, the alias of that environment alone is moved: others are where their own clusters put them.
+    """
+    return list(_sync(registry, tree, model, only))
 
 
-def _sync(registry: Registry, tree: Checkout, model: str) -> Iterator[str]:
+def _sync(registry: Registry, tree: Checkout, model: str, only: str) -> Iterator[str]:
     policy = read_policy(tree, model)
     versions = [version for version in registry.versions(model) if version.semver is not None]
     wanted: dict[str, Lifecycle] = {}
     for name, environment in policy.spec.environments.items():
         if not tree.is_folder(f"clusters/{name}/models/{model}"):
+            continue
+        if only not in ("", name):
+            aliased = [item.number for item in versions if name in item.aliases]
+            wanted |= {n: max(wanted.get(n, Lifecycle.NONE), environment.lifecycle, key=_ORDER.index) for n in aliased}
             continue
         served = read_served(tree, name, model)
         if served is None:
@@ -64,6 +72,16 @@ def _move(registry: Registry, version: Version, wanted: Lifecycle | None) -> Ite
             yield f"{version.semver} is {step}"
     except Refused as refusal:
         yield f"{version.semver}: {refusal}"
+
+
+def archive_unused(registry: Registry, tree: Checkout, days: int) -> Iterator[Version]:
+    """Archive the versions of each model with a gate that no environment took in so many days, but for the newest."""
+    for path in tree.names("policies/promotion", "*.yaml"):
+        versions = [version for version in registry.versions(PurePath(path).stem) if version.semver is not None]
+        for version in versions[:-1]:
+            if version.lifecycle is Lifecycle.NONE and registry.age_days(version) > days:
+                registry.move(version, Lifecycle.ARCHIVED)
+                yield version
 
 
 def move_by_hand(registry: Registry, tree: Checkout, model: str, semver: str, target: Lifecycle) -> None:

@@ -262,7 +262,8 @@ def examine(tree: Checkout, request: Request, subject: Candidate) -> Judgement:
     environment = policy.spec.environments[request.environment]
     rules = policy.spec.rules_of(request.environment)
     served = read_served(tree, request.environment, request.model)
-    barred = read_barred(tree, request.model, version.digest)
+    image_digest = (request.image or "").rpartition("@")[2]
+    barred = read_barred(tree, request.model, version.digest) or read_barred(tree, request.model, image_digest)
     standing = Standing(
         version=SemVer.parse(request.version),
         lifecycle=version.lifecycle,

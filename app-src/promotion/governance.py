@@ -1,6 +1,6 @@
 """What people decide about a version: approve it, or reject it so that it is not served again."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -18,7 +18,7 @@ from promotion.errors import Refused
 from promotion.gate import Request, read_barred, read_policy, read_served
 from promotion.git import Change, Checkout, checkout, land
 from promotion.registry import Registry
-from promotion.release_text import edit
+from promotion.release_text import edit, move
 from promotion.settings import Settings
 
 
@@ -57,7 +57,7 @@ class Rejection:
     commit: str | None
     """None where git said so already."""
     reverted: dict[str, str]
-    """{environment: the version that it serves again}."""
+    """{environment: its move back, `v1.0.1 → v1.0.0`}."""
     stranded: tuple[str, ...]
     """Environments that serve the version and have no earlier release to go back to."""
 
@@ -70,6 +70,21 @@ def reject(registry: Registry, settings: Settings, model: str, version: str, met
     that is not barred, by the same token-wise edit as a promotion. Running it twice changes nothing more.
     """
     Request(model, version, "any")  # the shapes of names, before they become paths
+
+    def culprit(tree: Checkout) -> str:
+        digests = {item.spec.artifact.digest for _, item in served_by(tree, model) if item.spec.version == version}
+        return digests.pop() if len(digests) == 1 else registry.find(model, version).digest
+
+    return bar(settings, model, version, culprit, metric, reason)
+
+
+def bar(
+    settings: Settings, model: str, version: str, culprit: Callable[[Checkout], str], metric: str, reason: str
+) -> Rejection:
+    """Bar the digest (of an artifact or an image) that `culprit` names on the newest main, as `reject` does.
+
+    Where it names none (empty: main has moved on), nothing is changed.
+    """
     reverted: dict[str, str] = {}
     stranded: list[str] = []
     digest = "sha256:" + "0" * 64
@@ -79,16 +94,16 @@ def reject(registry: Registry, settings: Settings, model: str, version: str, met
         nonlocal digest
         reverted.clear()
         stranded.clear()
-        served = dict(_served(tree, model))
-        found = {item.spec.artifact.digest for item in served.values() if item.spec.version == version}
-        digest = found.pop() if len(found) == 1 else registry.find(model, version).digest
+        digest = culprit(tree)
+        if not digest:
+            return None
         files = {}
         if read_barred(tree, model, digest) is None:
             record = _checked(Barred, model=model, version=version, digest=digest, metric=metric, reason=reason)
             files[barred_path(model, digest)] = dump(record)
-        for environment, release in served.items():
-            if release.spec.artifact.digest == digest:
-                _revert(tree, environment, model, digest, files, reverted, stranded)
+        for environment, release in served_by(tree, model):
+            if digest in digests_of(release):
+                _revert(tree, environment, release, digest, files, reverted, stranded)
         if not files:
             return None
         return Change(files, _rejection_message(model, version, metric, reason, digest, reverted))
@@ -98,7 +113,33 @@ def reject(registry: Registry, settings: Settings, model: str, version: str, met
     return Rejection(digest, commit, dict(reverted), tuple(stranded))
 
 
-def _served(tree: Checkout, model: str) -> Iterator[tuple[str, Release]]:
+def take_back(settings: Settings, environment: str, model: str, failed: Release, reason: str) -> str | None:
+    """Commit that an environment serves its release before `failed` again, which nothing proved to be bad.
+
+    Returns the commit, or None where main names another release by now or there is none to go back to.
+    """
+    path = release_path(environment, model)
+
+    def change() -> Change | None:
+        served = read_served(tree, environment, model)
+        earlier = _newest(tree, path, model, lambda release: release.spec != failed.spec)
+        if served is None or served.spec != failed.spec or earlier is None:
+            return None
+        body = f"Reason: {reason}\nNot barred: no analysis judged it.\n"
+        text = edit(tree.read(path) or "", earlier, source=path)
+        return Change({path: text}, f"{model}({environment}): {move(failed, earlier)}, given up\n\n{body}")
+
+    with checkout(settings) as tree:
+        return land(tree, settings.attempts, change)
+
+
+def digests_of(release: Release) -> tuple[str, str]:
+    """What of a release can be barred: the digests of its artifact and of its image."""
+    return release.spec.artifact.digest, release.spec.image.rpartition("@")[2]
+
+
+def served_by(tree: Checkout, model: str) -> Iterator[tuple[str, Release]]:
+    """(environment, what it serves) of every environment that serves the model."""
     for path in tree.names("clusters", f"*/models/{model}/release.yaml"):
         environment = path.split("/")[1]
         if (release := read_served(tree, environment, model)) is not None:
@@ -108,31 +149,30 @@ def _served(tree: Checkout, model: str) -> Iterator[tuple[str, Release]]:
 def _revert(
     tree: Checkout,
     environment: str,
-    model: str,
+    release: Release,
     digest: str,
     files: dict[str, str],
     reverted: dict[str, str],
     stranded: list[str],
 ) -> None:
-    path = release_path(environment, model)
-    earlier = previous_release(tree, path, model, digest)
+    path = release_path(environment, release.model)
+    earlier = _newest(tree, path, release.model, lambda found: digest not in digests_of(found))
     if earlier is None:
         stranded.append(environment)
         return
     files[path] = edit(tree.read(path) or "", earlier, source=path)
-    reverted[environment] = earlier.spec.version
+    reverted[environment] = move(release, earlier)
 
 
-def previous_release(tree: Checkout, path: str, model: str, digest: str) -> Release | None:
-    """The newest release in the file's history of other bytes than `digest` that are not barred."""
+def _newest(tree: Checkout, path: str, model: str, wanted: Callable[[Release], bool]) -> Release | None:
+    """The newest wanted release in the file's history of which nothing is barred."""
     for _, text in tree.history(path):
         try:
             release = parse_release(text, source=path)
         except ReleaseError:
             continue  # somebody's mistake of the past is nothing to go back to
-        other = release.spec.artifact.digest
-        barred = read_barred(tree, model, other)
-        if release.model == model and other != digest and (barred is None or barred.override is not None):
+        records = [read_barred(tree, model, digest) for digest in digests_of(release)]
+        if release.model == model and wanted(release) and all(barred is None or barred.override for barred in records):
             return release
     return None
 
@@ -141,8 +181,8 @@ def _rejection_message(
     model: str, version: str, metric: str, reason: str, digest: str, reverted: dict[str, str]
 ) -> str:
     where = f"({', '.join(sorted(reverted))})" if reverted else ""
-    back = f"{version} → {', '.join(sorted(set(reverted.values())))}" if reverted else version
-    moves = [f"{environment}: {version} → {earlier}" for environment, earlier in sorted(reverted.items())]
+    back = ", ".join(sorted(set(reverted.values()))) or version
+    moves = [f"{environment}: {moved}" for environment, moved in sorted(reverted.items())]
     body = [f"Failed: {metric}", f"Reason: {reason}", f"Barred: {digest}", *moves]
     return f"{model}{where}: {back}, rejected by {metric}\n\n" + "\n".join(body) + "\n"
 

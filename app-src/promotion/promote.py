@@ -1,7 +1,7 @@
 """A promotion: judged on the newest main, written as one commit, pushed without force."""
 
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -9,12 +9,12 @@ from pydantic import ValidationError
 from release import Artifact, Evidence, Lineage, Release
 from release.spec import Metadata, Spec
 
-from promotion.documents import release_path
+from promotion.documents import BY_MERGE, release_path
 from promotion.errors import PromotionError, Refused
 from promotion.gate import Candidate, Judgement, Request, candidate, examine, gate_name, read_approval, read_served
 from promotion.git import Change, Checkout, checkout, land
 from promotion.registry import Registry
-from promotion.release_text import edit, new_text
+from promotion.release_text import edit, move, new_text
 from promotion.settings import Settings
 
 How = Literal["dry run", "commit", "pull request"]
@@ -55,6 +55,7 @@ class _Promotion:
 
     def __init__(self, tree: Checkout, request: Request, subject: Candidate, how: How) -> None:
         self.tree, self.request, self.subject, self.how = tree, request, subject, how
+        self._asked = request
         self.judgement: Judgement | None = None
         self.diff = ""
         self._stored = ""
@@ -63,6 +64,12 @@ class _Promotion:
         """The commit to make on the clone as it stands; None where it serves the version already."""
         self.judgement, self.diff = None, ""
         served = read_served(self.tree, self.request.environment, self.request.model)
+        if self._asked.image is None:
+            if served is None:
+                raise Refused(
+                    f"{self.request.environment} serves no {self.request.model} yet: name an image with --image"
+                )
+            self.request = replace(self._asked, image=served.spec.image)
         if served is not None and self._is(served):
             return None
         self.judgement = examine(self.tree, self.request, self.subject)
@@ -91,6 +98,7 @@ class _Promotion:
     def _release(self, judgement: Judgement) -> Release:
         version, tags = self.subject.version, self.subject.version.tags
         approval = read_approval(self.tree, version.model, self.request.version)
+        by = approval.by if approval else BY_MERGE if self.request.pull_request else ""
         try:
             return Release(
                 apiVersion="plumbline.dev/v1",
@@ -108,7 +116,7 @@ class _Promotion:
                         data=tags["data.digest"],
                         workflow=tags["workflow"],
                     ),
-                    evidence=Evidence(gate=judgement.sha256(), approvedBy=approval.by if approval else ""),
+                    evidence=Evidence(gate=judgement.sha256(), approvedBy=by),
                 ),
             )
         except ValidationError as error:
@@ -127,8 +135,7 @@ class _Promotion:
 
 
 def _message(request: Request, served: Release | None, release: Release, judgement: Judgement) -> str:
-    before = served.spec.version if served else "nothing"
-    title = f"{request.model}({request.environment}): {before} → {request.version}"
+    title = f"{request.model}({request.environment}): {move(served, release)}"
     spec = release.spec
     lines = [
         f"Artifact: {spec.artifact.digest}",

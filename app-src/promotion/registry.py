@@ -6,6 +6,7 @@ died half-way is never seen here. Every other tag is set in the call that create
 
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -127,6 +128,12 @@ class Registry:
             found = self._pages(f"name = '{model}'")
         ours = self._ours(found, _OURS)
         return sorted(ours, key=lambda version: int(version.number))
+
+    def age_days(self, version: Version) -> float:
+        """Days since it was registered."""
+        with _asking(f"{version.model}/{version.number}"):
+            made = self.client.get_model_version(version.model, version.number).creation_timestamp
+        return (time.time() - made / 1000) / 86400
 
     def search(self, condition: str) -> list[Version]:
         """Finished versions of every model, by MLflow's search language (`tags.lifecycle = 'Staging'`)."""

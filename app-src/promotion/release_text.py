@@ -82,6 +82,16 @@ def edit(text: str, release: Release, *, source: str = "release.yaml") -> str:
     return _checked(text, release)
 
 
+def move(before: Release | None, after: Release) -> str:
+    """What the title of its commit says: `v1.0.0 → v1.1.0`; `v1.1.0 image 7afd52c90b1e → …` for an image alone."""
+    if before is None:
+        return f"nothing → {after.spec.version}"
+    if before.spec.version != after.spec.version:
+        return f"{before.spec.version} → {after.spec.version}"
+    old, new = (release.spec.image.rpartition(":")[2][:12] for release in (before, after))
+    return f"{after.spec.version} image {old} → {new}"
+
+
 def token(value: str | float | None, style: str | None = None) -> str:
     """A scalar as YAML writes it: plain where it reads back as itself, else in double quotes."""
     if value is None:

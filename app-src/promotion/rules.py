@@ -115,7 +115,7 @@ def _identity(environment: Environment, evidence: Evidence, standing: Standing) 
         not evidence.integrity,
         "never repair an artifact: train and register anew",
     )
-    barred, fix = standing.barred, "a barred model needs a written `override:` in its record, by pull request"
+    barred, fix = standing.barred, "what is barred needs a written `override:` in its record, by pull request"
     if barred is None:
         yield _said("not barred", standing.rejected or "no", "no", not standing.rejected, "register a new version")
     elif barred.override is None:

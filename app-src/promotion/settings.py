@@ -1,6 +1,7 @@
 """Settings by environment, prefix PROMOTION_; MLflow's client reads its own (MLFLOW_TRACKING_URI, user, password)."""
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -21,6 +22,8 @@ class Settings(BaseSettings):
     public_key: Path | None = None
     attempts: int = Field(default=60, ge=1)
     """How often a bump that lost a race is made anew on the newest main before it gives up."""
+    follows: Literal["git", "cluster"] = "git"
+    """What moves the registry: git alone, or `promotion reconcile` once an environment's cluster really serves it."""
     author_name: str = "plumbline promotion"
     author_email: str = "promotion@plumbline.dev"
 

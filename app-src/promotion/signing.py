@@ -19,15 +19,26 @@ def generate_keys(folder: Path) -> tuple[Path, Path]:
         if path.exists():
             raise Refused(f"{path} exists: a lost key orphans every model that it signed; choose another folder")
     folder.mkdir(parents=True, exist_ok=True)
-    key = ec.generate_private_key(ec.SECP256R1())
     private.touch(mode=0o600)
-    private.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    public.write_bytes(
-        key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-    )
+    private.write_text(new_private_key(), encoding="ascii")
+    public.write_text(public_half(private.read_text(encoding="ascii")), encoding="ascii")
     return private, public
+
+
+def new_private_key() -> str:
+    """PEM of a new key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    encoded = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return encoded.decode("ascii")
+
+
+def public_half(private: str) -> str:
+    """PEM of the public half of a PEM."""
+    key = serialization.load_pem_private_key(private.encode("ascii"), password=None)
+    encoded = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return encoded.decode("ascii")
 
 
 def sign(bundle: Path, private_key: Path) -> Path:
