@@ -1,0 +1,40 @@
+"""Each night: the databases, then the artifacts that they name, kept together so that they fit when restored."""
+
+from hera.workflows import DAG, Artifact, CronWorkflow, Parameter, Task
+
+from argo.pods import DATABASES, LARGE, WORK, file, postgres, step, workflow
+
+DUMP = f"{WORK}/{{{{inputs.parameters.database}}}}.dump"
+
+with CronWorkflow(
+    **workflow("backup", minutes=240),
+    schedules=["0 2 * * *"],
+    concurrency_policy="Forbid",
+) as WORKFLOW:
+    with DAG(name="backup"):
+        for name, database in DATABASES.items():
+            Task(name=f"dump-{name}", template="dump", arguments={"database": database})
+        Task(
+            name="keep",
+            template="keep",
+            arguments=[
+                Artifact(name=name, from_=f"{{{{tasks.dump-{name}.outputs.artifacts.dump}}}}") for name in DATABASES
+            ],
+            dependencies=[f"dump-{name}" for name in DATABASES],
+        )
+    postgres(
+        "dump",
+        ["pg_dump", "--format=custom", "--no-owner", f"--file={DUMP}", "{{inputs.parameters.database}}"],
+        inputs=[Parameter(name="database")],
+        outputs=[file("dump", "{{inputs.parameters.database}}.dump")],
+    )
+    step(
+        "keep",
+        "backup",
+        "keep",
+        f"--dumps={WORK}/dumps",
+        minutes=180,
+        resources=LARGE,
+        secrets=("object-store",),
+        inputs=[file(name, f"dumps/{database}.dump") for name, database in DATABASES.items()],
+    )

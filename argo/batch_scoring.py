@@ -1,0 +1,54 @@
+"""Each night: the released models answer for the rows that wait in the object store, in as many pods as asked."""
+
+from hera.workflows import DAG, Artifact, CronWorkflow, Parameter, Task
+from hera.workflows.models import Sequence
+
+from argo.pods import LARGE, WORK, file, served, setting, step, workflow
+
+GIT = Artifact(name="git", from_="{{inputs.artifacts.git}}")
+PART = {"part": "{{item}}", "parts": "{{workflow.parameters.parts}}"}
+
+with CronWorkflow(
+    **workflow(
+        "batch-scoring",
+        minutes=240,
+        # Rows lie in <store>/<model>/rows/*.parquet, answers come to <store>/<model>/scores/<digest>/.
+        arguments=[setting("environment"), setting("scoring-store"), Parameter(name="parts", value="4")],
+        parallelism=4,
+    ),
+    schedules=["0 3 * * *"],
+    concurrency_policy="Forbid",
+) as WORKFLOW:
+    with DAG(name="batch-scoring"):
+        Task(name="served", template="served")
+        Task(
+            name="model",
+            template="model",
+            arguments=[
+                {"model": "{{item.model}}"},
+                Artifact(name="git", from_="{{tasks.served.outputs.artifacts.git}}"),
+            ],
+            with_param="{{tasks.served.outputs.parameters.models}}",
+            dependencies=["served"],
+        )
+    with DAG(name="model", inputs=[Parameter(name="model"), Artifact(name="git")]):
+        Task(
+            name="score",
+            template="score",
+            arguments=[{"model": "{{inputs.parameters.model}}"}, PART, GIT],
+            with_sequence=Sequence(count="{{workflow.parameters.parts}}"),
+        )
+    served()
+    step(
+        "score",
+        "scoring",
+        f"--release={WORK}/git/releases/{{{{inputs.parameters.model}}}}.yaml",
+        "--rows={{workflow.parameters.scoring-store}}/{{inputs.parameters.model}}/rows",
+        "--out={{workflow.parameters.scoring-store}}/{{inputs.parameters.model}}/scores",
+        "--part={{inputs.parameters.part}}",
+        "--parts={{inputs.parameters.parts}}",
+        minutes=120,
+        resources=LARGE,
+        secrets=("mlflow-workflows", "object-store"),
+        inputs=[Parameter(name="model"), Parameter(name="part"), Parameter(name="parts"), file("git", "git")],
+    )

@@ -1,0 +1,187 @@
+"""What the pods of all Workflows have in common; the graphs stand in the files beside this one."""
+
+from typing import Any
+
+from hera.workflows import (
+    Artifact,
+    Container,
+    EmptyDirVolume,
+    Env,
+    Parameter,
+    Resources,
+    RetryStrategy,
+    SecretEnvFrom,
+    SecretVolume,
+)
+from hera.workflows.env_from import ConfigMapEnvFrom
+from hera.workflows.models import (
+    Backoff,
+    Capabilities,
+    ConfigMapKeySelector,
+    ExecutorConfig,
+    LifecycleHook,
+    Metadata,
+    PodGC,
+    PodSecurityContext,
+    SeccompProfile,
+    SecurityContext,
+    TemplateRef,
+    TTLStrategy,
+    ValueFrom,
+)
+
+WORK = "/var/step"
+SMALL = Resources(cpu_request="100m", memory_request="512Mi", cpu_limit="1", memory_limit="1Gi")
+# Training all flights took 0.95 GB at the most.
+LARGE = Resources(cpu_request="500m", memory_request="1Gi", cpu_limit="2", memory_limit="2Gi")
+
+DATABASES = {"mlflow": "mlflow", "mlflow-auth": "mlflow_auth", "predictions": "predictions"}
+"""{name in a graph: database}."""
+
+FINAL = {"promotion": "[1, 2]"}
+"""Exit codes by which a command says that trying again is no use; [2], wrong input, where it is not listed."""
+
+
+def workflow(name: str, *, minutes: int, ttl: int = 3 * 86400, **more: Any) -> dict[str, Any]:
+    """What every Workflow begins with; when it ends badly, its failures become an alert."""
+    return {
+        "name": name,
+        "entrypoint": name,
+        "api_version": "argoproj.io/v1alpha1",
+        "labels": {"app.kubernetes.io/part-of": "plumbline"},
+        # Steps have no token. The executor beside them has one that may write their results and nothing else.
+        "service_account_name": "workflow",
+        "automount_service_account_token": False,
+        "executor": ExecutorConfig(service_account_name="executor"),
+        "security_context": PodSecurityContext(
+            run_as_non_root=True,
+            run_as_user=10001,
+            run_as_group=10001,
+            fs_group=10001,
+            seccomp_profile=SeccompProfile(type="RuntimeDefault"),
+        ),
+        "active_deadline_seconds": 60 * minutes,
+        "pod_metadata": Metadata(labels={"app.kubernetes.io/part-of": "plumbline"}),
+        # A failed pod stays until its Workflow goes, for a look at it.
+        "pod_gc": PodGC(strategy="OnPodSuccess", delete_delay_duration="60s"),
+        "ttl_strategy": TTLStrategy(seconds_after_success=ttl, seconds_after_failure=14 * 86400),
+        "archive_logs": True,
+        "hooks": {"exit": hook(ref("report", "ended"), FAILURE | {"status": "{{workflow.status}}"})},
+    } | more
+
+
+def ref(name: str, template: str = "") -> TemplateRef:
+    """A template of another Workflow; unless named, its whole graph."""
+    return TemplateRef(name=name, template=template or name)
+
+
+FAILURE = {"alert": "WorkflowFailed", "subject": "{{workflow.name}}", "text": "{{workflow.failures}}"}
+
+
+def hook(template: TemplateRef, arguments: dict[str, str], expression: str | None = None) -> LifecycleHook:
+    """What runs when a Workflow or a task has ended."""
+    parameters = [{"name": name, "value": text} for name, text in arguments.items()]
+    return LifecycleHook(template_ref=template, arguments={"parameters": parameters}, expression=expression)
+
+
+def step(name: str, package: str, *arguments: str, **more: Any) -> Container:
+    """One pod that runs a package's command line: `python -m <package> <arguments>`."""
+    command = ["python", "-m", package]
+    return pod(name, "plumbline/platform", command, *arguments, final=FINAL.get(package, "[2]"), **more)
+
+
+def postgres(name: str, command: list[str], *arguments: str, **more: Any) -> Container:
+    """One pod with PostgreSQL's own tools, of the server's version: another's may not read what it wrote."""
+    return pod(
+        name, "docker.io/library/postgres:17.6", command, *arguments, minutes=60, secrets=("postgresql",), **more
+    )
+
+
+def pod(
+    name: str,
+    image: str,
+    command: list[str],
+    *arguments: str,
+    final: str = "[2]",
+    minutes: int = 10,
+    resources: Resources = SMALL,
+    secrets: tuple[str, ...] = (),
+    env: tuple[Any, ...] = (),
+    volumes: tuple[Any, ...] = (),
+    **more: Any,
+) -> Container:
+    """One pod. What it reads and writes lies below /var/step, empty when each try begins: a step can be run again."""
+    return Container(
+        name=name,
+        image=image,
+        command=command,
+        args=list(arguments) or None,
+        env=list(env) or None,
+        env_from=[
+            ConfigMapEnvFrom(name="services"),
+            ConfigMapEnvFrom(name="settings"),
+            # docs/secrets.md. In AWS the object store asks for no keys: the pod's account has a role.
+            *(SecretEnvFrom(name=item, optional=item == "object-store" or None) for item in secrets),
+        ],
+        resources=resources,
+        active_deadline_seconds=60 * minutes,
+        # `Always`: a pod that was killed with its node is an error, not a failure.
+        retry_strategy=RetryStrategy(
+            limit=3,
+            retry_policy="Always",
+            backoff=Backoff(duration="10s", factor=3),
+            expression=f"asInt(lastRetry.exitCode) not in {final}",
+        ),
+        security_context=SecurityContext(
+            allow_privilege_escalation=False, read_only_root_filesystem=True, capabilities=Capabilities(drop=["ALL"])
+        ),
+        volumes=[
+            EmptyDirVolume(name="work", mount_path=WORK, size_limit="4Gi"),
+            EmptyDirVolume(name="tmp", mount_path="/tmp", size_limit="1Gi"),  # noqa: S108 - a volume of the pod's own
+            *volumes,
+        ],
+        **more,
+    )
+
+
+def promotion(
+    name: str, command: str, *arguments: str, env: tuple[Any, ...] = (), volumes: tuple[Any, ...] = (), **more: Any
+) -> Container:
+    """A pod that reads the registry and reads or writes git."""
+    return step(
+        name,
+        "promotion",
+        command,
+        *arguments,
+        secrets=("mlflow-workflows", "git"),
+        env=(Env(name="PROMOTION_PUBLIC_KEY", value="/etc/public-key/signing-key.pub"), *env),
+        volumes=(SecretVolume(name="public-key", secret_name="public-key", mount_path="/etc/public-key"), *volumes),
+        **more,
+    )
+
+
+def served() -> Container:
+    """What git says that the environment serves: a list to fan out over, and releases and policies as files."""
+    return promotion(
+        "served",
+        "served",
+        "--env={{workflow.parameters.environment}}",
+        f"--out={WORK}/git",
+        outputs=[value("models", "git/models.json"), file("git", "git")],
+    )
+
+
+def file(name: str, path: str) -> Artifact:
+    """A file or folder below /var/step that travels between pods by the object store."""
+    return Artifact(name=name, path=f"{WORK}/{path}")
+
+
+def value(name: str, path: str) -> Parameter:
+    """A text in a file below /var/step that travels between pods as a parameter."""
+    return Parameter(name=name, value_from=ValueFrom(path=f"{WORK}/{path}"))
+
+
+def setting(name: str) -> Parameter:
+    """An argument whose value, unless given, is the environment's own."""
+    selector = ConfigMapKeySelector(name="settings", key=name)
+    return Parameter(name=name, value_from=ValueFrom(config_map_key_ref=selector))

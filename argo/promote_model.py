@@ -1,0 +1,90 @@
+"""A version into an environment: judged, in production approved by a person, then one commit."""
+
+from hera.workflows import DAG, Parameter, Suspend, Task, WorkflowTemplate
+from hera.workflows.models import Mutex, SuppliedValueFrom, Synchronization, ValueFrom
+
+from argo.pods import promotion, setting, workflow
+
+SUBJECT = ("model", "version", "environment", "image")
+OPTIONS = ("--model={{inputs.parameters.model}}", "--version={{inputs.parameters.version}}")
+TARGET = ("--env={{inputs.parameters.environment}}", "--image={{inputs.parameters.image}}")
+INPUTS = [Parameter(name=name) for name in SUBJECT]
+SAME = [Parameter(name=name, value=f"{{{{inputs.parameters.{name}}}}}") for name in SUBJECT]
+
+
+def approval() -> DAG:
+    """A person answers, and git records who. Without a YES the gate refuses: git decides, not this graph."""
+    answered = {name: f"{{{{tasks.ask.outputs.parameters.{name}}}}}" for name in ("by", "reason")}
+    with DAG(name="approval", inputs=INPUTS[:2]) as dag:
+        Task(name="ask", template="ask")
+        Task(
+            name="record",
+            template="record",
+            arguments=[*SAME[:2], answered],
+            dependencies=["ask"],
+            when="{{tasks.ask.outputs.parameters.answer}} == YES",
+        )
+    return dag
+
+
+with WorkflowTemplate(
+    # Three days for the answer.
+    **workflow(
+        "promote-model",
+        minutes=4 * 24 * 60,
+        arguments=[
+            Parameter(name="model"),
+            Parameter(name="version"),
+            setting("environment"),
+            # Without one: the image that the environment serves with now.
+            Parameter(name="image", value=""),
+        ],
+    )
+) as WORKFLOW:
+    with DAG(name="promote-model", inputs=INPUTS):
+        Task(name="check", template="check", arguments=SAME)
+        Task(
+            name="approval",
+            template="approval",
+            arguments=SAME[:2],
+            depends="check",
+            when="{{inputs.parameters.environment}} == production",
+        )
+        Task(name="promote", template="promote", arguments=SAME, depends="approval.Succeeded || approval.Skipped")
+    approval()
+    # In production every rule but the approval is judged before a person is asked.
+    promotion("check", "check", *OPTIONS, *TARGET, "--awaiting-approval", minutes=20, inputs=INPUTS)
+    asked = [
+        Parameter(name="answer", default="NO", enum=["NO", "YES"], description="May production serve it?"),
+        Parameter(name="by", default="", description="Who answers for it"),
+        Parameter(name="reason", default="", description="Why it may be served"),
+    ]
+    # Not answered in three days is a NO.
+    Suspend(
+        name="ask",
+        duration="72h",
+        inputs=asked,
+        outputs=[
+            Parameter(name=one.name, value_from=ValueFrom(supplied=SuppliedValueFrom(), default=one.default))
+            for one in asked
+        ],
+    )
+    promotion(
+        "record",
+        "approve",
+        *OPTIONS,
+        "--by={{inputs.parameters.by}}",
+        "--reason={{inputs.parameters.reason}}",
+        inputs=[*INPUTS[:2], Parameter(name="by"), Parameter(name="reason")],
+    )
+    mutex = Mutex(name="promote-{{inputs.parameters.environment}}-{{inputs.parameters.model}}")
+    promotion(
+        "promote",
+        "promote",
+        *OPTIONS,
+        *TARGET,
+        minutes=20,
+        inputs=INPUTS,
+        # One after the other; git itself refuses what would be lost in a race.
+        synchronization=Synchronization(mutexes=[mutex]),
+    )

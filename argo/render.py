@@ -1,0 +1,39 @@
+"""`python -m argo.render`: write each graph's YAML beside it; with `--check` only say which differ."""
+
+import importlib
+import sys
+from pathlib import Path
+
+import yaml
+
+HERE = Path(__file__).parent
+SHARED = {"__init__", "pods", "render"}
+
+
+def rendered() -> dict[Path, str]:
+    """{file: its text} of every graph in this folder."""
+    found = {}
+    for source in sorted(HERE.glob("*.py")):
+        if source.stem not in SHARED:
+            built = importlib.import_module(f"argo.{source.stem}").WORKFLOW.to_dict()
+            text = yaml.safe_dump(built, sort_keys=False, width=120, allow_unicode=True)
+            target = source.with_name(source.stem.replace("_", "-") + ".yaml")
+            found[target] = f"# Rendered from {source.name} by `make workflows`: edit that, not this.\n{text}"
+    return found
+
+
+def main() -> int:
+    """Write, or compare; returns the exit code."""
+    differing = [path for path, text in rendered().items() if not path.exists() or path.read_text() != text]
+    if "--check" in sys.argv:
+        for path in differing:
+            print(f"{path.name} is not what {path.stem.replace('-', '_')}.py renders: run `make workflows`")
+        return bool(differing)
+    for path in differing:
+        path.write_text(rendered()[path])
+        print(f"wrote {path.name}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
