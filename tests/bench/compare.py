@@ -1,0 +1,36 @@
+"""A run against the last one that landed: by ratios, since another machine or another day changes every figure."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from bench.ours import NAME
+
+WORTH_SAYING = 0.10
+
+
+def losses(landed: str, found: dict[str, Any]) -> list[str]:
+    """A line for each ratio of this server that is more than a tenth below what `landed`, a JSON document, says."""
+    before, after = dict(_ratios(json.loads(landed))), dict(_ratios(found))
+    return [
+        f"{name}: {after[name]:.2f}, {before[name]:.2f} landed"
+        for name in before
+        if name in after and after[name] < before[name] * (1 - WORTH_SAYING)
+    ]
+
+
+def _ratios(document: dict[str, Any]) -> Iterator[tuple[str, float]]:
+    for case, servers in document["cases"].items():
+        for server, shown in servers.items():
+            if server.startswith(NAME):
+                yield f"{case}: {server} / minimal FastAPI + ORT", shown["ratio"]
+        best = best_peer(document, case)
+        if best is not None and NAME in servers:
+            yield f"{case}: {NAME} / best peer", servers[NAME]["ratio"] / servers[best]["ratio"]
+
+
+def best_peer(document: dict[str, Any], case: str) -> str | None:
+    """The peer with the highest throughput in a case."""
+    servers = document["cases"][case]
+    peers = [name for name in document["peers"] if name in servers]
+    return max(peers, key=lambda name: servers[name]["ratio"], default=None)

@@ -1,0 +1,34 @@
+"""The benchmark's machinery on two servers that need no environment of their own."""
+
+from contextlib import ExitStack
+
+import pytest
+import services
+from bench import ours, studies
+from bench.load import LoadError, closed
+from bench.rounds import measure
+from bench.servers import ECHO, MINIMAL, by_name
+from bench.subject import boosting
+from bundles import make_keys
+
+
+def test_servers_are_started_checked_and_measured_side_by_side(tmp_path):
+    subject = boosting(tmp_path / "model", make_keys(tmp_path / "keys"), trees=5, rows=200)
+    with ExitStack() as stack:
+        url = stack.enter_context(services.redis(tmp_path / "redis"))
+        kinds = [MINIMAL, ours.kind(url, batch=by_name)]
+        servers = studies.start(stack, kinds, subject, tmp_path / "servers")
+        found = measure(servers, "one", lambda *given: closed(4, 1, *given), 1, tmp_path)
+        many = measure(servers, "many", lambda *given: closed(1, 1, *given), 1, tmp_path)
+        subject.expected[0] += 0.5
+        with pytest.raises(LoadError, match="wrong answer"):
+            servers[0].check(subject)
+        written = studies.metric(servers[1], "serving_prediction_log_written_total")
+    base = found[MINIMAL.name]
+    mine = found[ours.NAME].summary(base)
+    assert mine["rate"] > 50
+    assert mine["ratio"] == pytest.approx(found[ours.NAME].windows[0].rate / base.windows[0].rate, abs=1e-3)
+    assert mine["cpu_us"] > 1
+    assert all(0 < series.windows[0].p50 <= series.windows[0].p99 for series in many.values())
+    assert written > 50
+    assert ECHO.name not in found
