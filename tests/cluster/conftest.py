@@ -1,30 +1,35 @@
-"""Fixtures of the cluster tests: a running cluster, a clone to commit to as a person would, and load."""
+"""Fixtures of the cluster tests: a running cluster, a model that it serves, and load."""
 
 import json
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-# The harness, the helpers beside this file, and tests/bundles.py.
-sys.path.insert(0, str(Path(__file__).parents[1]))
+# The harness, and the helpers beside this file.
 sys.path.insert(0, str(Path(__file__).parent))
 
+import rollouts
+import servers
 from harness.binaries import binaries
 from harness.kubectl import Kubectl
-from harness.settings import GATEWAY_NODE_PORT, KUBECONFIG
+from harness.processes import wait_until
+from harness.settings import GATEWAY_NODE_PORT, GIVEN, KUBECONFIG, STATE
 from person import Person
-from servers import Server, example, failing_server, real_servers
-from traffic import Traffic
+from rollouts import MODEL
+from traffic import Traffic, requests_of
+from workstation import Workstation, workstation
 
 
 @pytest.fixture(scope="session")
 def kubectl() -> Kubectl:
-    """The cluster that `python -m harness up` left running."""
+    """The cluster that `python -m harness up` left running, or the one that KUBECONFIG names."""
     if not KUBECONFIG.exists():
         pytest.fail(f"no cluster: {KUBECONFIG} is missing; run `make cluster-up` first")
-    return Kubectl(binaries()["kubectl"])
+    STATE.mkdir(parents=True, exist_ok=True)
+    return Kubectl(os.environ.get("KUBECTL", "kubectl") if GIVEN else binaries("kubernetes")["kubectl"])
 
 
 @pytest.fixture
@@ -34,19 +39,55 @@ def person(tmp_path: Path) -> Person:
 
 
 @pytest.fixture(scope="session")
-def servers(kubectl: Kubectl) -> dict[str, Server]:
-    """The real server with a model for each version."""
-    return real_servers()
+def desk(kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workstation]:
+    """MLflow and `promotion`."""
+    with workstation(kubectl, tmp_path_factory.mktemp("keys")) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")
-def faulty_server(servers: dict[str, Server]) -> Server:
-    """One answer in five is an error."""
-    return failing_server(0.2, like=servers["v1.1.0"])
+def served(desk: Workstation) -> None:
+    """Some version of the model is served; on an empty cluster the first is trained on this machine."""
+    if desk.release(MODEL) is None:
+        desk.promote(MODEL, desk.train(MODEL), servers.server())
 
 
 @pytest.fixture
-def traffic(kubectl: Kubectl) -> Iterator[Traffic]:
-    """About 100 requests a second to the flights model, through the gateway's port on loopback."""
-    with Traffic("flights.models.internal", GATEWAY_NODE_PORT, json.dumps({"features": example()})) as running:
+def stable(kubectl: Kubectl, desk: Workstation, served: None) -> Iterator[str]:
+    """The image that serves everything; whatever the test does, git, cluster and registry agree when it has ended."""
+    release = desk.release(MODEL)
+    assert release is not None
+    rollouts.healthy(kubectl, release.spec.image)
+    wait_until("git, cluster and registry to agree", lambda: desk.agree(MODEL), seconds=120)
+    yield release.spec.image
+    # `promotion reconcile` comes once a minute.
+    wait_until("git, cluster and registry to agree", lambda: desk.agree(MODEL), seconds=120)
+    print(desk.said)
+
+
+@pytest.fixture(scope="session")
+def bodies(desk: Workstation, served: None, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Requests from the holdout rows of the model: by equal rows two versions could not be compared."""
+    release = desk.release(MODEL)
+    assert release is not None
+    folder = tmp_path_factory.mktemp("holdout")
+    return requests_of(desk.mlflow, release.spec.lineage.run, folder)
+
+
+@pytest.fixture
+def open_gateway(bodies: list[str]) -> Callable[..., Traffic]:
+    """Load for the model, through the gateway's port on loopback: about 100 requests a second if nothing is said."""
+    return lambda **how: Traffic(f"{MODEL}.models.internal", GATEWAY_NODE_PORT, bodies, **how)
+
+
+@pytest.fixture
+def traffic(open_gateway: Callable[..., Traffic], stable: str) -> Iterator[Traffic]:
+    """Load while the test runs: without it no canary would be judged."""
+    with open_gateway() as running:
         yield running
+
+
+@pytest.fixture
+def ask(open_gateway: Callable[..., Traffic], bodies: list[str]) -> Callable[[dict[str, str]], str]:
+    """One request with more headers: the version that answered."""
+    return lambda headers: json.loads(open_gateway().ask(bodies[0], headers)[1])["version"]

@@ -3,32 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.repositories import OURS, git
-from servers import Server
-
-_RELEASE = """\
-apiVersion: plumbline.dev/v1
-kind: Release
-metadata:
-  name: {model}
-  annotations:
-    config.kubernetes.io/local-config: "true"
-spec:
-  version: {version}
-  image: {server.image}
-  artifact:
-    uri: {server.uri}
-    digest: {server.digest}
-    schemaDigest: {server.schema_digest}
-  threshold: 0.4
-  lineage:
-    registryVersion: "1"
-    run: "{run}"
-    code: "{code}"
-    data: sha256:{hex}
-  evidence:
-    gate: sha256:{hex}
-"""
+from harness.repositories import git
+from harness.settings import OUR_GIT
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,24 +16,16 @@ class Person:
     @classmethod
     def clone(cls, folder: Path) -> "Person":
         """Clone main."""
-        git(folder.parent, "clone", "--quiet", str(OURS), str(folder))
+        git(folder.parent, "clone", "--quiet", OUR_GIT, str(folder))
         git(folder, "config", "user.name", "A Person")
         git(folder, "config", "user.email", "person@plumbline.dev")
         return cls(folder)
 
-    def release(self, model: str, version: str, server: Server) -> str:
-        """Commit a release.yaml as promotion would: the commit."""
-        path = self.folder / "clusters/local/models" / model / "release.yaml"
-        filled = _RELEASE.format(model=model, version=version, server=server, hex="0" * 64, run="0" * 32, code="0" * 40)
-        path.write_text(filled)
-        git(self.folder, "add", "--all")
-        return self._push("commit", "--quiet", "--message", f"{model}(local): {version}")
-
-    def revert(self) -> str:
-        """Take the last commit back: the commit."""
-        return self._push("revert", "--no-edit", "HEAD")
-
-    def _push(self, *commit: str) -> str:
-        git(self.folder, *commit)
+    def edit(self, path: str, before: str, after: str) -> None:
+        """Commit a changed line of a file on today's main."""
+        git(self.folder, "pull", "--quiet", "--rebase")
+        text = (self.folder / path).read_text()
+        assert text.count(before) == 1, f"{path}: {before!r} is there {text.count(before)} times"
+        (self.folder / path).write_text(text.replace(before, after))
+        git(self.folder, "commit", "--quiet", "--all", "--message", f"{path}: {after.strip()}")
         git(self.folder, "push", "--quiet", "origin", "main")
-        return git(self.folder, "rev-parse", "HEAD").strip()

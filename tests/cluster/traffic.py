@@ -2,13 +2,17 @@
 
 import http.client
 import json
+import random
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 
-_THREADS = 4
-_PAUSE = 0.04  # seconds between the requests of one thread: about 100 a second in all
+import pandas as pd
+from features import ModelSchema
+from mlflow import MlflowClient
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,13 +25,13 @@ class Answer:
 
 
 class Traffic:
-    """A context manager that sends while it is open."""
+    """A context manager that sends while it is open: `threads` callers, each with `pause` seconds between its calls."""
 
-    def __init__(self, host: str, port: int, body: str) -> None:
-        self._port, self._body = port, body
+    def __init__(self, host: str, port: int, bodies: Sequence[str], threads: int = 4, pause: float = 0.04) -> None:
+        self._port, self._bodies, self._pause = port, bodies, pause
         self._headers = {"Host": host, "Content-Type": "application/json"}
         self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._send) for _ in range(_THREADS)]
+        self._threads = [threading.Thread(target=self._send) for _ in range(threads)]
         self.answers: list[Answer] = []
 
     def __enter__(self) -> "Traffic":
@@ -46,11 +50,21 @@ class Traffic:
         """The answers of a window."""
         return [answer for answer in list(self.answers) if start <= answer.at < end]
 
+    def ask(self, body: str, headers: Mapping[str, str] = {}) -> tuple[int, bytes]:
+        """One request on a connection of its own: status and answer."""
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=10)
+        try:
+            connection.request("POST", "/v1/predict", body, {**self._headers, **headers})
+            response = connection.getresponse()
+            return response.status, response.read()
+        finally:
+            connection.close()
+
     def _send(self) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=10)
         while not self._stop.is_set():
             try:
-                connection.request("POST", "/v1/predict", self._body, self._headers)
+                connection.request("POST", "/v1/predict", random.choice(self._bodies), self._headers)
                 response = connection.getresponse()
                 body = response.read()
                 version = json.loads(body).get("version", "")
@@ -58,4 +72,21 @@ class Traffic:
             except (OSError, ValueError, http.client.HTTPException):
                 self.answers.append(Answer(time.monotonic(), 0, ""))
                 connection.close()
-            time.sleep(_PAUSE)
+            time.sleep(self._pause)
+
+
+def requests_of(mlflow: MlflowClient, run: str, folder: Path) -> list[str]:
+    """Bodies for /v1/predict from the rows that a run's model was judged on."""
+    schema = Path(mlflow.download_artifacts(run, "bundle/schema.json", str(folder))).read_text()
+    names = [field.name for field in ModelSchema.model_validate_json(schema).fields]
+    table = pd.read_parquet(mlflow.download_artifacts(run, "evaluation/holdout.parquet", str(folder)))[names]
+    rows = json.loads(table.to_json(orient="records"))
+    return [
+        json.dumps({"features": {name: _whole(value) for name, value in row.items() if value is not None}})
+        for row in rows
+    ]
+
+
+def _whole(value: object) -> object:
+    """A column with gaps holds whole numbers as 5.0."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -4,19 +4,24 @@ Each folder of tests/cluster/tools is a Go module: its `tool` lines name the pro
 are apart because Kubernetes, Istio and Argo CD ask for different versions of the same libraries.
 """
 
+import fcntl
 import hashlib
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.progress import Progress
+from harness.settings import ROOT
 
-TOOLS = Path(__file__).parent.parent / "tools"
+TOOLS = ROOT / "tests/cluster/tools"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "plumbline"
-_GO = {"CGO_ENABLED": "0", "GOTOOLCHAIN": "auto", "GOFLAGS": "-p=2 -trimpath -buildvcs=false"}
+_FLAGS = "-p=2 -trimpath -buildvcs=false"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +33,13 @@ class Module:
     names: tuple[tuple[str, str], ...] = ()
     ldflags: str = "-s -w"
     tags: str = ""
+    # Files that are symbolic links in git, which a module's zip leaves out: (link, what it points to).
+    links: tuple[tuple[str, str], ...] = ()
 
 
 _K8S_VERSION = "-s -w -X k8s.io/component-base/version.gitVersion=v1.34.4 -X k8s.io/component-base/version.gitMajor=1"
 _ARGO_VERSION = "-s -w -X github.com/argoproj/argo-cd/v3/common.version=3.6.1"
+_SIGNALS = "github.com/argoproj/argo-workflows/v4/workflow/executor/osspecific"
 # Seconds as measured from nothing on two cores.
 MODULES = (
     Module("etcd", 45, (("server", "etcd"),)),
@@ -42,8 +50,15 @@ MODULES = (
     Module("istio", 250),
     # Its service discovery for fifteen clouds is more code than all the rest.
     Module("prometheus", 215, tags="remove_all_sd,enable_kubernetes_sd"),
-    # tests/tools: what the other tests use as well.
-    Module("../../tools", 60),
+    Module(
+        "argo-workflows",
+        480,
+        links=((f"{_SIGNALS}/signal_linux.go", f"{_SIGNALS}/signal_darwin.go"),),
+        ldflags="-s -w -X github.com/argoproj/argo-workflows/v4.version=v4.0.7",
+    ),
+    Module("metrics-server", 125),
+    Module("prometheus-operator", 80, (("operator", "prometheus-operator"),)),
+    Module("keda", 325, (("operator", "keda"), ("adapter", "keda-adapter"), ("webhooks", "keda-admission-webhooks"))),
 )
 
 
@@ -51,25 +66,35 @@ class BuildError(RuntimeError):
     """A program could not be built; the message holds the end of what Go said."""
 
 
-def binaries() -> dict[str, Path]:
-    """Build what is not in the cache yet: {program: its path}. Raises BuildError."""
-    missing = [module for module in MODULES if not _folder(module).exists()]
+def binaries(*folders: str) -> dict[str, Path]:
+    """Build what is not in the cache yet, of these modules or of all: {program: its path}. Raises BuildError."""
+    modules = [module for module in MODULES if not folders or module.folder in folders]
+    missing = [module for module in modules if not _folder(module).exists()]
     progress = Progress(total=sum(module.seconds for module in missing))
     for module in missing:
         progress.say(f"building {module.folder}, about {module.seconds} s")
         _build(module)
         progress.done(module.seconds)
-    return {path.name: path for module in MODULES for path in _folder(module).iterdir()}
+    return {path.name: path for module in modules for path in _folder(module).iterdir()}
 
 
 def module_dir(folder: str, module: str) -> Path:
-    """Where Go unpacked a module, whose install manifests and CRDs are then of the very version that runs."""
-    return Path(_go(folder, "list", "-m", "-f", "{{.Dir}}", module).strip())
+    """Where Go unpacks a module, whose install manifests and CRDs are then of the very version that runs."""
+    return Path(json.loads(_go(folder, "mod", "download", "-json", module))["Dir"])
+
+
+def module_version(folder: str, module: str) -> str:
+    """The version that a go.mod of tools/ pins: v1.2.3."""
+    found = re.search(rf"^\s*{re.escape(module)} (v\S+)", (TOOLS / folder / "go.mod").read_text(), re.MULTILINE)
+    if found is None:
+        raise BuildError(f"tools/{folder}/go.mod requires no {module}")
+    return found[1]
 
 
 def _folder(module: Module) -> Path:
     source = TOOLS / module.folder
     parts = [(source / name).read_bytes() for name in ("go.mod", "go.sum")]
+    parts += [repr(link).encode() for link in module.links]
     parts += [repr(module.names).encode(), module.ldflags.encode(), module.tags.encode()]
     key = hashlib.sha256(b"\0".join(parts)).hexdigest()
     return CACHE / "bin" / f"{Path(module.folder).name}-{key[:16]}"
@@ -78,18 +103,38 @@ def _folder(module: Module) -> Path:
 def _build(module: Module) -> None:
     target = _folder(module)
     partial = target.with_name(f"{target.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    _go(module.folder, "build", f"-ldflags={module.ldflags}", f"-tags={module.tags}", "-o", f"{partial}/", "tool")
-    for built, name in module.names:
-        (partial / built).rename(partial / name)
-    partial.rename(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # A second process that wants the same waits here, and then finds it done.
+    with target.with_name(f"{target.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if target.exists():
+            return
+        partial.mkdir(exist_ok=True)
+        flags = [f"-ldflags={module.ldflags}", f"-tags={module.tags}", "-o", f"{partial}/", "tool"]
+        if module.links:
+            with tempfile.TemporaryDirectory() as folder:
+                _vendor(module, Path(folder))
+                _go(folder, "build", "-mod=vendor", *flags)
+        else:
+            _go(module.folder, "build", *flags)
+        for built, name in module.names:
+            (partial / built).rename(partial / name)
+        partial.rename(target)
+
+
+def _vendor(module: Module, folder: Path) -> None:
+    """The module with its dependencies' sources in `folder`, where what is missing can be added."""
+    for name in ("go.mod", "go.sum"):
+        shutil.copyfile(TOOLS / module.folder / name, folder / name)
+    _go(str(folder), "mod", "vendor")
+    for link, source in module.links:
+        shutil.copyfile(folder / "vendor" / source, folder / "vendor" / link)
 
 
 def _go(folder: str, *arguments: str) -> str:
     run = subprocess.run(
-        ["nice", "-n", "19", "go", "-C", str(TOOLS / folder), *arguments],
-        env=os.environ | _GO,
+        ["nice", "-n", "19", ROOT / "scripts/go", "-C", TOOLS / folder, *arguments],
+        env=os.environ | {"GOFLAGS": _FLAGS},
         capture_output=True,
         text=True,
         check=False,
@@ -100,5 +145,8 @@ def _go(folder: str, *arguments: str) -> str:
 
 
 if __name__ == "__main__":
-    for program, path in sorted(binaries().items()):
-        sys.stdout.write(f"{program:28} {path}\n")
+    try:
+        for program, path in sorted(binaries(*sys.argv[1:]).items()):
+            sys.stdout.write(f"{program:28} {path}\n")
+    except BuildError as error:
+        raise SystemExit(str(error)) from None

@@ -1,8 +1,11 @@
 """Serves bare repositories over HTTPS as a public host would, by git's own http-backend.
 
-Run as `python -m harness.git_server FOLDER ADDRESS PORT CERTIFICATE KEY`; FOLDER holds <owner>/<name>.git.
+Run as `python -m harness.git_server FOLDER ADDRESS PORT CERTIFICATE KEY`; FOLDER holds <owner>/<name>.git. Whoever has
+the token of $GIT_TOKEN as password may push.
 """
 
+import base64
+import hmac
 import os
 import ssl
 import subprocess
@@ -16,14 +19,15 @@ class Handler(BaseHTTPRequestHandler):
     """Hands each request to `git http-backend` as a CGI program."""
 
     root: Path
+    token: str
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        """A fetch's first half."""
+        """The first half of a fetch or push."""
         self._serve(b"")
 
     def do_POST(self) -> None:
-        """A fetch's second half; pushes are refused, as http.receivepack is off."""
+        """The second half."""
         if self.headers.get("Transfer-Encoding") == "chunked":
             body = b"".join(iter(self._chunk, b""))
         else:
@@ -35,9 +39,21 @@ class Handler(BaseHTTPRequestHandler):
         self.rfile.readline()
         return chunk
 
+    def _may_push(self) -> bool:
+        kind, _, given = self.headers.get("Authorization", "").partition(" ")
+        password = base64.b64decode(given).partition(b":")[2] if kind == "Basic" else b""
+        return hmac.compare_digest(password, self.token.encode())
+
     def _serve(self, body: bytes) -> None:
         url = urlsplit(self.path)
         owner, name, *rest = url.path.lstrip("/").split("/")
+        pushes = "git-receive-pack" in self.path
+        if pushes and not self._may_push():
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", 'Basic realm="git"')
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         environment = os.environ | {
             "GIT_PROJECT_ROOT": str(self.root),
             "GIT_HTTP_EXPORT_ALL": "1",
@@ -50,6 +66,8 @@ class Handler(BaseHTTPRequestHandler):
             "GIT_PROTOCOL": self.headers.get("Git-Protocol", ""),
             "REMOTE_ADDR": self.client_address[0],
         }
+        if pushes:
+            environment["REMOTE_USER"] = "token"  # without a user git refuses a push
         done = subprocess.run(["git", "http-backend"], input=body, env=environment, capture_output=True, check=False)
         head, _, content = done.stdout.partition(b"\r\n\r\n")
         headers = dict(line.split(": ", 1) for line in head.decode().splitlines())
@@ -63,7 +81,7 @@ class Handler(BaseHTTPRequestHandler):
 def main() -> None:
     """Serve until killed."""
     root, address, port, certificate, key = sys.argv[1:]
-    Handler.root = Path(root)
+    Handler.root, Handler.token = Path(root), os.environ["GIT_TOKEN"]
     server = ThreadingHTTPServer((address, int(port)), Handler)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -9,15 +10,22 @@ from pathlib import Path
 
 import yaml
 
+from harness import pki
 from harness.binaries import CACHE
 from harness.processes import start, wait_until
-from harness.settings import REGISTRY, STATE
+from harness.settings import REGISTRY, ROOT, STATE
 
 IMAGES = Path(__file__).parent.parent / "images"
-ROOT = Path(__file__).parents[3]
+SERVER = "ghcr.io/plumbline/model-server"
 _BASE = "docker.io/library/python:3.11-slim-bookworm"
 _PACKAGES = ["ca-certificates", "git", "gpg", "gpg-agent", "openssh-client", "python-is-python3", "python3"]
-_PACKAGES += ["python3-pip", "python3-venv", "redis-server", "tini", "tzdata"]
+_PACKAGES += ["python3-pip", "python3-venv", "tini", "tzdata"]
+# Servers that stand for the images of their projects.
+_PACKAGES += ["postgresql-15", "prometheus-alertmanager", "redis-server"]
+# Every image has this base and every start unpacks it: what nobody reads there is left out, PostgreSQL's compiler too.
+_LEFT_OUT = ["/usr/share/doc/*", "/usr/share/info/*", "/usr/share/locale/*", "/usr/share/man/*"]
+_LEFT_OUT += ["/usr/lib/*/libLLVM*", "/usr/lib/*/libz3*", "/usr/lib/postgresql/*/bitcode/*"]
+_BASE_KEY = hashlib.sha256(" ".join([*_PACKAGES, *_LEFT_OUT]).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +36,19 @@ class Image:
     folder: str
     files: tuple[Path, ...] = ()
     build_arguments: tuple[str, ...] = ()
+
+
+def program(name: str, path: Path, at: str, user: int = 65534) -> Image:
+    """An image of one program, placed where the manifests of its project expect it."""
+    return Image(name, "program", (path,), (f"PROGRAM={path.name}", f"AT={at}", f"USER={user}"))
+
+
+def named(manifest: Path, part: str = "") -> str:
+    """The first image that a manifest names, of those that have `part` in their name."""
+    found = re.search(rf"(?:image|value): (?:&\w+ )?([^\s}}]*{part}[^\s}}]*)", manifest.read_text())
+    if found is None:
+        raise RuntimeError(f"{manifest} names no image {part}".rstrip())
+    return found[1]
 
 
 def start_registry() -> None:
@@ -56,25 +77,45 @@ def push(image: Image) -> str:
             (shutil.copytree if path.is_dir() else shutil.copy2)(path, context / path.name)
         _build(context, image.name, image.build_arguments)
         done.parent.mkdir(parents=True, exist_ok=True)
-        digest = STATE / "digest"
-        target = f"docker://{REGISTRY}/{image.name.split('/', 1)[1]}"
-        _buildah("push", "--tls-verify=false", "--digestfile", str(digest), image.name, target)
-        digest.replace(done)
+        done.write_text(_push(image.name))
         shutil.rmtree(context)
-    return done.read_text().strip()
+    return done.read_text()
 
 
-def build_project_image(dockerfile: Path, name: str) -> None:
-    """Build one of the project's own Dockerfiles, unchanged, with the repository as its context; layers are cached."""
+def push_project_images() -> dict[str, str]:
+    """Build and push those that clusters/local/images lists: {name: digest}."""
+    digests = {}
+    for name, folder in (("ghcr.io/plumbline/mlflow", "mlflow-server"), ("ghcr.io/plumbline/platform", "platform")):
+        built = build_project_image(ROOT / "app-src" / folder / "Dockerfile", f"{name}:built")
+        trusting = Image(f"{name}:{built[:12]}", "trusting", (pki.CA,), (f"IMAGE={name}:built",))
+        digests[name] = push(trusting)
+    return digests
+
+
+def push_server() -> str:
+    """Build and push the model server, which releases name by digest: sha256:…"""
+    build_project_image(ROOT / "app-src/serving/Dockerfile", f"{SERVER}:built")
+    return _push(f"{SERVER}:built")
+
+
+def build_project_image(dockerfile: Path, name: str) -> str:
+    """Build one of the project's own Dockerfiles, unchanged, from the repository: its id. Layers are cached."""
     _base()
     # pip inside trusts the certificates of the machine, which may stand behind a proxy.
     certificates = "--volume=/etc/ssl/certs:/etc/ssl/certs:ro"
     arguments = ("--pull-never", "--layers", certificates, f"--build-arg=BASE={_BASE}", f"--file={dockerfile}")
-    _buildah("build", *arguments, "--tag", name, str(ROOT))
+    return _buildah("build", *arguments, "--tag", name, str(ROOT)).splitlines()[-1]
+
+
+def _push(name: str) -> str:
+    digest = STATE / "digest"
+    options = ("--tls-verify=false", "--disable-compression", "--digestfile", str(digest))
+    _buildah("push", *options, name, f"docker://{REGISTRY}/{name.split('/', 1)[1]}")
+    return digest.read_text().strip()
 
 
 def _key(image: Image) -> str:
-    hashed = hashlib.sha256(" ".join([image.name, *image.build_arguments, *_PACKAGES]).encode())
+    hashed = hashlib.sha256(" ".join([image.name, *image.build_arguments, _BASE_KEY]).encode())
     for path in sorted((IMAGES / image.folder).rglob("*")):
         if path.is_file():
             hashed.update(path.read_bytes())
@@ -86,19 +127,22 @@ def _key(image: Image) -> str:
 
 def _base() -> None:
     """A Debian with Python under the name that Dockerfiles ask for; 30 s the first time."""
-    archive = CACHE / f"base-{hashlib.sha256(' '.join(_PACKAGES).encode()).hexdigest()[:16]}.tar"
+    archive, name = CACHE / f"base-{_BASE_KEY}.tar", f"localhost/base:{_BASE_KEY}"
     if not archive.exists():
         partial = archive.with_suffix(".partial.tar")
-        include = f"--include={','.join(_PACKAGES)}"
-        subprocess.run(["mmdebstrap", "--quiet", "--variant=minbase", include, "bookworm", partial], check=True)
+        options = [f"--include={','.join(_PACKAGES)}", *(f"--dpkgopt=path-exclude={path}" for path in _LEFT_OUT)]
+        # Nothing is lost where it does not wait for the disk; and Debian makes a database when it installs the server.
+        options += ["--dpkgopt=force-unsafe-io", '--customize-hook=rm -rf "$1"/var/lib/postgresql/*']
+        subprocess.run(["mmdebstrap", "--quiet", "--variant=minbase", *options, "bookworm", partial], check=True)
         partial.rename(archive)
-    if subprocess.run([*_BUILDAH, "inspect", _BASE], env=_environment(), capture_output=True).returncode:
+    if subprocess.run([*_BUILDAH, "inspect", name], env=_environment(), capture_output=True).returncode:
         context = STATE / "contexts" / "base"
         context.mkdir(parents=True)
         shutil.copyfile(archive, context / "base.tar")
         (context / "Containerfile").write_text("FROM scratch\nADD base.tar /\n")
-        _build(context, _BASE)
+        _build(context, name)
         shutil.rmtree(context)
+    _buildah("tag", name, _BASE)
 
 
 def _build(context: Path, name: str, arguments: tuple[str, ...] = ()) -> None:
@@ -113,7 +157,8 @@ def _environment() -> dict[str, str]:
     return os.environ | {"BUILDAH_ISOLATION": "chroot", "TMPDIR": str(STATE)}
 
 
-def _buildah(*arguments: str) -> None:
+def _buildah(*arguments: str) -> str:
     done = subprocess.run([*_BUILDAH, *arguments], env=_environment(), capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"buildah {' '.join(arguments)}:\n{(done.stdout + done.stderr)[-3000:]}")
+    return done.stdout

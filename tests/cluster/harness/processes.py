@@ -45,17 +45,20 @@ def wait_until(what: str, ready: Callable[[], bool], seconds: float = 60, log: s
 
 
 def stop_all() -> None:
-    """Stop in the reverse order of starting: SIGTERM, after ten seconds SIGKILL."""
-    names = sorted(_PIDS.iterdir(), key=lambda path: path.stat().st_mtime_ns, reverse=True) if _PIDS.exists() else []
-    for path in names:
-        pid = _pid(path.name)
-        if pid is not None:
-            stop(pid)
+    """Stop all that were started, at the same time: none of them is needed for another to end."""
+    paths = list(_PIDS.iterdir()) if _PIDS.exists() else []
+    pids = [pid for path in paths if (pid := _pid(path.name)) is not None]
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+    for pid in pids:
+        stop(pid)
+    for path in paths:
         path.unlink()
 
 
-def stop(pid: int, seconds: float = 10) -> None:
-    """End one process and wait for it."""
+def stop(pid: int, seconds: float = 5) -> None:
+    """End one process and wait for it: SIGTERM, after some seconds SIGKILL."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.kill(pid, number)

@@ -3,9 +3,13 @@
 import os
 from pathlib import Path
 
+ROOT = Path(__file__).parents[3]
 STATE = Path(os.environ.get("PLUMBLINE_CLUSTER_STATE", "/var/lib/plumbline-cluster"))
 LOGS = STATE / "logs"
-KUBECONFIG = STATE / "admin.kubeconfig"
+_OWN = STATE / "admin.kubeconfig"
+KUBECONFIG = Path(os.environ.get("KUBECONFIG") or _OWN)
+GIVEN = KUBECONFIG != _OWN
+"""Whether the cluster is somebody's own: it is used as it is, never started or stopped."""
 
 BRIDGE = "plumb0"
 NETWORK = "plumbline"  # what the CNI calls it, in files and firewall comments
@@ -17,9 +21,11 @@ API_PORT = 16443
 API_URL = f"https://{NODE_IP}:{API_PORT}"
 ETCD_URL = "http://127.0.0.1:23790"
 ETCD_PEER_URL = "http://127.0.0.1:23800"
-REGISTRY = "127.0.0.1:5055"
+REGISTRY = os.environ.get("PLUMBLINE_CLUSTER_REGISTRY", "127.0.0.1:5055")
 CONTAINERD = STATE / "containerd.sock"
 
 # What pods and Argo CD find under the public names, so that apps/ is synced as it stands.
 GIT_HOSTS = ("github.com",)
+# What the tests commit to, as this machine reaches it.
+OUR_GIT = os.environ.get("PLUMBLINE_CLUSTER_GIT", str(STATE / "git/plumbline-dev/plumbline.git"))
 GATEWAY_NODE_PORT = 30080

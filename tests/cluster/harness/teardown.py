@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from harness import node, processes
+from harness.binaries import CACHE
 from harness.settings import BRIDGE, NETWORK, STATE
 
 
@@ -28,14 +29,24 @@ def down() -> None:
 
 
 def _stop_containers() -> None:
-    """End the shims of our containerd (their command line names its socket) and what runs below them."""
+    """End the shims of our containerd and what runs below them; looked for again until none is found."""
+    while shims := _shims():
+        for shim in shims:
+            # A thread may end while its children are listed: then this shim's turn is the next round.
+            with suppress(FileNotFoundError, ProcessLookupError):
+                for child in [*_descendants(shim), shim]:
+                    processes.stop(child, seconds=0.5)
+
+
+def _shims() -> list[int]:
+    """Their command line names the socket of our containerd."""
+    found = []
     for command in Path("/proc").glob("[0-9]*/cmdline"):
         with suppress(FileNotFoundError, ProcessLookupError):
             text = command.read_bytes()
             if b"containerd-shim" in text and str(STATE).encode() in text:
-                shim = int(command.parent.name)
-                for child in [*_descendants(shim), shim]:
-                    processes.stop(child, seconds=0.5)
+                found.append(int(command.parent.name))
+    return found
 
 
 def _descendants(pid: int) -> list[int]:
@@ -49,7 +60,9 @@ def _descendants(pid: int) -> list[int]:
 
 def _unmount() -> None:
     mounted = [line.split()[1].replace("\\040", " ") for line in Path("/proc/mounts").read_text().splitlines()]
-    for path in sorted((path for path in mounted if path.startswith(f"{STATE}/")), reverse=True):
+    # buildah's as well: one that was interrupted leaves the layers that it had mounted.
+    ours = (f"{STATE}/", f"{CACHE}/containers/")
+    for path in sorted((path for path in mounted if path.startswith(ours)), reverse=True):
         subprocess.run(["umount", "--lazy", path], check=False)
 
 

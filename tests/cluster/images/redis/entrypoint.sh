@@ -1,0 +1,4 @@
+case "$1" in
+  -*) exec redis-server "$@" ;;
+  *) exec "$@" ;;
+esac

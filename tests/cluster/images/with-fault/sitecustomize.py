@@ -1,0 +1,42 @@
+"""Bugs of a bad build. Everything else is the real server: what tells the bug is its own metrics."""
+
+import asyncio
+import random
+from pathlib import Path
+from typing import Any
+
+from serving.batching import Runner
+from serving.engine import Engine
+
+run, predict = Runner.now, Engine.predict_one
+
+
+def fail(self: Runner, matrix: Any) -> Any:
+    """One request in five is a 500."""
+    if random.random() < 0.2:
+        raise RuntimeError("a bug")
+    return run(self, matrix)
+
+
+def swap(self: Runner, matrix: Any) -> Any:
+    """Every caller gets the answer to the request before its own, with status 200."""
+    answer = run(self, matrix)
+    before = self.__dict__.get("before", answer)
+    self.__dict__["before"] = answer
+    return before
+
+
+async def dawdle(self: Engine, row: Any) -> Any:
+    """Half a second more."""
+    await asyncio.sleep(0.5)
+    return await predict(self, row)
+
+
+# Its second word makes the image another one.
+match Path(__file__).with_name("fault").read_text().split()[0]:
+    case "errors":
+        Runner.now = fail
+    case "permuted":
+        Runner.now = swap
+    case "slow":
+        Engine.predict_one = dawdle

@@ -1,0 +1,68 @@
+"""What the Rollout of the model does, as it is seen from outside."""
+
+import time
+from collections.abc import Callable
+from itertools import groupby
+
+from harness.kubectl import Kubectl
+from harness.processes import wait_until
+
+NAMESPACE = ("--namespace=models",)
+MODEL = "flights"
+
+
+def phase(kubectl: Kubectl) -> tuple[str, str]:
+    """(image, phase) of the Rollout; the phase counts only once the controller saw the newest specification."""
+    try:
+        rollout = kubectl.get("rollout", f"{MODEL}-server", *NAMESPACE)
+    except RuntimeError:
+        return "", "Missing"
+    status = rollout.get("status", {})
+    seen = status.get("observedGeneration") == str(rollout["metadata"]["generation"])
+    containers = rollout["spec"]["template"]["spec"]["containers"]
+    image = next(item["image"] for item in containers if item["name"] == "server")
+    return str(image), status.get("phase", "") if seen else "Unseen"
+
+
+def healthy(kubectl: Kubectl, image: str) -> None:
+    """Wait until a release with this image serves everything."""
+    wait_until(f"{image} to be Healthy", lambda: phase(kubectl) == (image, "Healthy"), seconds=300)
+
+
+def weight(kubectl: Kubectl) -> int:
+    """Percent of the traffic that the gateway is told to send to the canary."""
+    routes = kubectl.get("virtualservice", f"{MODEL}-weights", *NAMESPACE)["spec"]["http"][0]["route"]
+    return int(next(r.get("weight", 0) for r in routes if r["destination"]["host"] == f"{MODEL}-canary"))
+
+
+def canary(kubectl: Kubectl) -> tuple[str, int]:
+    """(image, percent of the traffic) of the canary, as the controller says; ("", 0) where there is none."""
+    rollout = kubectl.get("rollout", f"{MODEL}-server", *NAMESPACE)
+    canary = rollout.get("status", {}).get("canary", {}).get("weights", {}).get("canary", {})
+    image, found = phase(kubectl)
+    return (image, int(canary.get("weight", 0))) if found in ("Progressing", "Paused") else ("", 0)
+
+
+def watch(kubectl: Kubectl, until: Callable[[], bool], seconds: float) -> list[tuple[int, tuple[float, float]]]:
+    """Canary weights in order until `until`, each with the (monotonic) times between which it stood."""
+    seen = [(time.monotonic(), weight(kubectl))]
+    deadline = time.monotonic() + seconds
+    while not until():
+        assert time.monotonic() < deadline, f"not after {seconds} s; weights: {[w for w, _ in _runs(seen)]}"
+        time.sleep(0.25)
+        seen.append((time.monotonic(), weight(kubectl)))
+    return _runs(seen)
+
+
+def _runs(seen: list[tuple[float, int]]) -> list[tuple[int, tuple[float, float]]]:
+    found = []
+    for value, group in groupby(seen, key=lambda item: item[1]):
+        times = [at for at, _ in group]
+        found.append((value, (times[0], times[-1])))
+    return found
+
+
+def failed_metrics(kubectl: Kubectl) -> set[str]:
+    """Metrics that the newest analysis calls failed."""
+    runs = kubectl.get("analysisruns", *NAMESPACE, "--sort-by=.metadata.creationTimestamp")["items"]
+    return {item["name"] for item in runs[-1]["status"]["metricResults"] if item["phase"] == "Failed"}

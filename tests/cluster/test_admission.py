@@ -1,0 +1,32 @@
+"""The rules of policies/admission, on the cluster that runs them."""
+
+import httpx
+import pytest
+from gitops.cluster import Cluster
+from gitops.environment import Environment
+from gitops.examples import NAMESPACE, check_examples, read_examples, witness
+from harness.kubectl import Kubectl
+from harness.settings import ROOT
+from workstation import forwarded
+
+pytestmark = pytest.mark.timeout(300)
+
+
+def test_each_example_is_accepted_or_refused_by_its_rule(kubectl: Kubectl) -> None:
+    tree = Environment.load(ROOT, "local")
+    namespace = {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {"name": NAMESPACE, "labels": {"app.kubernetes.io/part-of": "plumbline"}},
+    }
+    witnesses = [witness(binding) for binding in tree.of_kind("ValidatingAdmissionPolicyBinding")]
+    with forwarded(kubectl, "proxy", "--port=0") as port, httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
+        cluster = Cluster(client)
+        for item in (namespace, *witnesses):
+            cluster.apply(item)
+        try:
+            policies = {item["metadata"]["name"] for item in tree.of_kind("ValidatingAdmissionPolicy")}
+            assert not check_examples(cluster, read_examples(ROOT), policies)
+        finally:
+            for item in (*witnesses, namespace):
+                cluster.delete(item)

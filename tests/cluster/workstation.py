@@ -1,0 +1,130 @@
+"""What an engineer has at hand: a clone, MLflow and the command `promotion`, all with the cluster's own addresses."""
+
+import base64
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from harness.kubectl import Kubectl
+from harness.repositories import git
+from harness.settings import OUR_GIT
+from mlflow import MlflowClient
+from release import Release, parse_release
+
+_SETTINGS = ("mlflow-workflows", "object-store")
+_KEYS = {"signing-key": "signing-key.pem", "public-key": "signing-key.pub"}
+
+
+class Workstation:
+    """Settings of the platform's command lines as its pods have them, and shortcuts to what git says."""
+
+    def __init__(self, environment: dict[str, str], clone: Path) -> None:
+        self._environment, self._clone = os.environ | environment, clone
+        os.environ |= environment  # MLflow's client looks there, and only there
+        self.said = ""
+        """What `agree` was told last."""
+
+    @property
+    def mlflow(self) -> MlflowClient:
+        """The registry's own client."""
+        return MlflowClient()
+
+    def run(self, *command: str) -> str:
+        """Run one of the platform's commands; AssertionError with what it said if it fails."""
+        done = self._run(*command)
+        assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}{done.stderr}"
+        return done.stdout
+
+    def _run(self, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [Path(sys.executable).with_name(name), *arguments]
+        return subprocess.run(command, env=self._environment, capture_output=True, text=True, check=False)
+
+    def train(self, model: str) -> str:
+        """Train on another sample than any version before, and register: the new version."""
+        seed = self.unused_seed(model)
+        said = self.run("training", "run", f"--model={model}", "--sample=0.05", "--trials=2", f"--seed={seed}")
+        said = self.run("promotion", "register", f"--run={said.split()[-1]}")
+        return said.split()[-1]
+
+    def unused_seed(self, model: str) -> int:
+        """Of another sample: the gate compares two versions on rows that neither has seen."""
+        return len(self.mlflow.search_model_versions(f"name = '{model}'"))
+
+    def promote(self, model: str, version: str, image: str) -> None:
+        """Commit a release, if the gate lets it."""
+        self.run("promotion", "promote", f"--model={model}", f"--version={version}", "--env=local", f"--image={image}")
+
+    def agree(self, model: str) -> bool:
+        """Whether git, cluster and registry say the same of a model."""
+        done = self._run("promotion", "status", "--env=local", f"--model={model}")
+        self.said = done.stdout + done.stderr
+        return done.returncode == 0
+
+    def release(self, model: str) -> Release | None:
+        """What git says that the environment serves."""
+        path = f"clusters/local/models/{model}/release.yaml"
+        try:
+            return parse_release(self._git("show", f"main:{path}"), source=path)
+        except RuntimeError:
+            return None
+
+    def log(self) -> list[str]:
+        """Titles of main's commits, newest first."""
+        return self._git("log", "--format=%s", "main").splitlines()
+
+    def _git(self, *arguments: str) -> str:
+        git(self._clone, "fetch", "--quiet", "origin", "+main:main")
+        return git(self._clone, *arguments)
+
+
+@contextmanager
+def workstation(kubectl: Kubectl, folder: Path) -> Iterator[Workstation]:
+    """One with credentials of the workflows' own."""
+    for secret, name in _KEYS.items():
+        (folder / name).write_text(_secret(kubectl, secret)[name])
+    git(folder, "clone", "--quiet", "--bare", OUR_GIT, "plumbline.git")
+    with ExitStack() as stack:
+        mlflow, store = (
+            stack.enter_context(
+                forwarded(kubectl, "port-forward", f"--namespace={name}", f"service/{name}", f":{port}")
+            )
+            for name, port in (("mlflow", 5000), ("object-store", 7070))
+        )
+        environment = {name: value for secret in _SETTINGS for name, value in _secret(kubectl, secret).items()}
+        environment |= {
+            "MLFLOW_TRACKING_URI": f"http://localhost:{mlflow}",
+            "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+            # By default it sends clients on to the store, at a name that only pods know.
+            "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false",
+            "AWS_ENDPOINT_URL_S3": f"http://localhost:{store}",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "PROMOTION_REPO": OUR_GIT,
+            "PROMOTION_SIGNING_KEY": str(folder / _KEYS["signing-key"]),
+            "PROMOTION_PUBLIC_KEY": str(folder / _KEYS["public-key"]),
+            "PROMOTION_FOLLOWS": "cluster",
+            "KUBECONFIG": str(kubectl.kubeconfig),
+        }
+        yield Workstation(environment, folder / "plumbline.git")
+
+
+@contextmanager
+def forwarded(kubectl: Kubectl, *arguments: str) -> Iterator[int]:
+    """A port on loopback that kubectl (`proxy`, `port-forward`) leads into the cluster while it is open."""
+    with subprocess.Popen([*kubectl.command, *arguments], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            said = process.stdout.readline()
+            found = re.search(r"127\.0\.0\.1:(\d+)", said)
+            assert found, f"kubectl {' '.join(arguments)}: {said}"
+            yield int(found[1])
+        finally:
+            process.terminate()
+
+
+def _secret(kubectl: Kubectl, name: str) -> dict[str, str]:
+    data = kubectl.get("secret", name, "--namespace=workflows")["data"]
+    return {key: base64.b64decode(value).decode() for key, value in data.items()}
