@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import yaml
@@ -120,6 +120,12 @@ def sign(folder: Path, keys: Keys) -> None:
     sign(folder, keys.private)
 
 
+def logged_rows(event: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows of an event of the prediction log, by name and without what is missing."""
+    named = (zip(event["columns"], row, strict=True) for row in event["data"])
+    return [{name: value for name, value in row if value is not None} for row in named]
+
+
 def schema_of(kind: Kind, *, views: bool = False) -> ModelSchema:
     """The schema of one of the models; with `views`, the wind comes from the online store where a caller has none."""
     name = "delays" if kind == "binary" else f"delays-{kind}"
@@ -160,24 +166,27 @@ def _data(seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _trees(matrix: np.ndarray, signal: np.ndarray, kind: Kind) -> bytes:
-    """Gradient boosting, converted to the contract: one float32 matrix in, one output."""
+    """Gradient boosting of 20 trees."""
+    from sklearn.ensemble import GradientBoostingClassifier, GradientBoostingRegressor
+
+    if kind == "regression":
+        return to_onnx(GradientBoostingRegressor(n_estimators=20, random_state=0).fit(matrix, signal))
+    edges = np.quantile(signal, [0.5] if kind == "binary" else [0.4, 0.8])
+    return to_onnx(GradientBoostingClassifier(n_estimators=20, random_state=0).fit(matrix, np.digitize(signal, edges)))
+
+
+def to_onnx(model: Any) -> bytes:
+    """A fitted scikit-learn model, converted to the contract: one float32 matrix in, one output."""
     import onnx
     from skl2onnx import convert_sklearn
     from skl2onnx.common.data_types import FloatTensorType
-    from sklearn.ensemble import GradientBoostingClassifier, GradientBoostingRegressor
+    from sklearn.base import is_classifier
 
-    inputs = [("features", FloatTensorType([None, matrix.shape[1]]))]
-    if kind == "regression":
-        model = GradientBoostingRegressor(n_estimators=20, random_state=0).fit(matrix, signal)
-        converted = convert_sklearn(model, initial_types=inputs, target_opset=17)
-        kept, name = converted.graph.output[0].name, "value"
-    else:
-        edges = np.quantile(signal, [0.5] if kind == "binary" else [0.4, 0.8])
-        model = GradientBoostingClassifier(n_estimators=20, random_state=0).fit(matrix, np.digitize(signal, edges))
-        converted = convert_sklearn(
-            model, initial_types=inputs, target_opset=17, options={id(model): {"zipmap": False}}
-        )
-        kept, name = converted.graph.output[1].name, "probabilities"
+    classifier = is_classifier(model)
+    inputs = [("features", FloatTensorType([None, model.n_features_in_]))]
+    options = {id(model): {"zipmap": False}} if classifier else None
+    converted = convert_sklearn(model, initial_types=inputs, target_opset=17, options=options)
+    kept, name = converted.graph.output[int(classifier)].name, "probabilities" if classifier else "value"
     outputs = [item for item in converted.graph.output if item.name == kept]
     del converted.graph.output[:]
     converted.graph.output.extend(outputs)

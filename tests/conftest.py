@@ -1,7 +1,46 @@
 """What holds for every test."""
 
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+
+import pytest
 from hypothesis import settings
 
 # How long an example takes says more of what else the machine does than of the code.
 settings.register_profile("plumbline", deadline=None)
 settings.load_profile("plumbline")
+
+
+@dataclass
+class Alertmanager:
+    """What a receiver of alerts was sent, over HTTP as Alertmanager takes it."""
+
+    url: str
+    alerts: list[dict[str, Any]] = field(default_factory=list)
+    status: int = 200
+
+
+@pytest.fixture
+def alertmanager() -> Iterator[Alertmanager]:
+    """A receiver of alerts at /api/v2/alerts that answers with its `status`."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            assert self.path == "/api/v2/alerts"
+            received.alerts += json.loads(self.rfile.read(int(self.headers["content-length"])))
+            self.send_response(received.status)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    received = Alertmanager(f"http://127.0.0.1:{server.server_port}")
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield received
+    server.shutdown()
+    server.server_close()

@@ -15,6 +15,7 @@ import redis
 from monitoring import uuid7
 from monitoring.consumer import Consumer
 from monitoring.metrics import Metrics
+from monitoring.quality import Quality
 from monitoring.settings import Settings
 from monitoring.store import Store
 from prometheus_client import CollectorRegistry
@@ -76,6 +77,15 @@ class Log:
 
     def count(self, table: str) -> int:
         return int(self.query(f"SELECT count(*) FROM monitoring.{table}")[0][0])  # noqa: S608
+
+    def quality(self) -> Callable[..., float | None]:
+        """What a consumer shows of answers and drift: a function of a series' name and labels."""
+        store = Store(self.dsn)
+        self.stores.append(store)
+        registry = CollectorRegistry()
+        registry.register(quality := Quality(store))
+        quality.refresh()
+        return lambda name, **labels: registry.get_sample_value(name, labels)
 
     def metric(self, name: str, **labels: str) -> float:
         return self.registry.get_sample_value(name, labels) or 0.0

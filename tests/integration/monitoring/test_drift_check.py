@@ -13,7 +13,6 @@ from monitoring.cli import app
 from monitoring.drift_data import from_log
 from monitoring.policy import Drift
 from monitoring.store import Store
-from prometheus_client.parser import text_string_to_metric_families
 from typer.testing import CliRunner
 
 POLICY = "apiVersion: plumbline.dev/v1\nkind: Drift\nmodel: flights\nsample: 400\n"
@@ -78,14 +77,16 @@ def test_no_shift_then_a_planted_one(log: Any, holdout: Path) -> None:
     page = (holdout.parent / "out/index.html").read_text()
     assert "<tr class=drift><td>distance</td>" in page
     assert "plotly" in (holdout.parent / "out/evidently.html").read_text().lower()
-    families = {
-        family.name: family
-        for family in text_string_to_metric_families((holdout.parent / "out/drift.prom").read_text())
-    }
-    marks = {sample.labels["kind"]: sample.value for sample in families["monitoring_drift_found"].samples}
+    shown = log.quality()
+    marks = {kind: shown("monitoring_drift_found", model="flights", kind=kind) for kind in found["kinds"]}
     assert marks == {"covariate": 1, "prediction": 0, "concept": 0}
-    effects = {sample.labels["column"]: sample.value for sample in families["monitoring_drift_effect"].samples}
-    assert effects["distance"] > 0.8 > effects["wind"]
+    for item in found["columns"]:
+        labels = {"model": "flights", "column": item["column"], "method": item["method"]}
+        assert shown("monitoring_drift_effect", **labels) == item["value"]
+        assert shown("monitoring_drift_limit", **labels) == item["threshold"]
+    until = datetime.fromisoformat(found["until"]).timestamp()
+    assert shown("monitoring_drift_checked_timestamp_seconds", model="flights") == until
+    assert shown("monitoring_loss_mean", model="flights", data="current") == found["concept"]["current_loss"]
 
 
 def test_inputs_look_the_same_and_the_world_has_changed(log: Any, holdout: Path) -> None:
@@ -99,6 +100,7 @@ def test_little_traffic_and_missing_labels_are_inconclusive(log: Any, holdout: P
     answer(log, rows(4, 399), labelled=False)
     found = check(log, holdout.parent, "--reference", str(holdout), "--exit-code", code=11)
     assert found["reason"] == "the log has 399 rows, the policy compares 400"
+    assert log.quality()("monitoring_drift_found", model="flights", kind="covariate") is None
     assert set(found["kinds"].values()) == {"inconclusive"}
     answer(log, rows(5, 1), labelled=False)
     found = check(log, holdout.parent, "--reference", str(holdout))

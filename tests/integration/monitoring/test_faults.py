@@ -95,16 +95,19 @@ def test_nothing_is_lost_or_doubled(fault: str, open_log: Callable[[str, str], A
             name: stack.enter_context(getattr(services, name)(folders[name], port=ports[name])) for name in ports
         }
         log = open_log(servers["redis"], servers["postgres"])
+        port = services.free_port()
+        run = partial(consuming, log, MONITORING_METRICS_PORT=str(port))
         written: list[str] = []
         writer = threading.Thread(target=write, args=(log, written, 400))
-        consumer = stack.enter_context(consuming(log))
+        consumer = stack.enter_context(run())
         writer.start()
         eventually(lambda: _stored(log) > 50, within=30)
         if fault == "consumer":
             for _ in range(2):
                 time.sleep(random.Random(len(written)).random() / 4)
                 consumer.kill()
-                consumer = stack.enter_context(consuming(log))
+                consumer.wait()  # the port is free again
+                consumer = stack.enter_context(run())
                 before = _stored(log)
                 eventually(lambda before=before: _stored(log) > before or not writer.is_alive(), within=30)
         else:
@@ -117,6 +120,8 @@ def test_nothing_is_lost_or_doubled(fault: str, open_log: Callable[[str, str], A
         if fault != "redis":  # a label may be written twice when Redis dies before it answers: then it is kept twice
             assert log.count("feedback") == len(written)
         assert log.count("dead_letters") == 0
+        # The one that was started last may have had nothing left to do: a signal before it runs would just end Python.
+        eventually(lambda: services.answers_http(f"http://127.0.0.1:{port}/metrics"), within=30)
         consumer.send_signal(signal.SIGTERM)
         assert consumer.wait(10) == 0
         assert log.redis.xpending("predictions", "monitoring")["pending"] == 0

@@ -76,7 +76,7 @@ def test_a_models_whole_life(
     assert type_in("promote", *two, "--env", "staging", "--image", IMAGE)[0] == 0
     code, said = type_in("reject", *two, "--metric", "latency", "--reason", "p95 of 900 ms")
     assert code == 0
-    assert "staging serves v1.0.0 again" in said
+    assert "staging: v1.0.1 → v1.0.0" in said
     assert "v1.0.1 rejected: latency" in said
     assert "is barred already" in type_in("reject", *two, "--metric", "latency", "--reason", "p95 of 900 ms")[1]
     assert type_in("sync", "--model", model) == (0, "")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from promotion.documents import Barred, Override, barred_path, dump, parse
+from promotion.documents import BY_MERGE, Barred, Override, barred_path, dump, parse
 from promotion.errors import Inconclusive, Refused
 from promotion.follow import move_by_hand, sync
 from promotion.gate import Request, candidate, examine
@@ -135,7 +135,8 @@ def test_production_by_pull_request(
         bump("v1.0.0", "production", "pull request", image=OTHER_IMAGE)
     remote.git("merge", "--quiet", "--ff-only", f"origin/{outcome.branch}")
     remote.git("push", "--quiet", "origin", "main")
-    assert remote.release("production", model).spec.version == "v1.0.0"
+    spec = remote.release("production", model).spec
+    assert (spec.version, spec.evidence.approvedBy) == ("v1.0.0", BY_MERGE)
 
 
 def test_a_rollback_by_hand_stays(
@@ -180,7 +181,7 @@ def test_a_rejected_version_is_taken_back_and_stays_out(
     remote.pull()
     remote.commit({path: (remote.work / path).read_text().replace("version:", "version:  ") + "# kept\n"})
     done = reject(registry, settings, model, "v1.0.1", "error-rate", "20 % of answers were 5xx")
-    assert (done.reverted, done.stranded) == ({"staging": "v1.0.0"}, ())
+    assert (done.reverted, done.stranded) == ({"staging": "v1.0.1 → v1.0.0"}, ())
     assert remote.log()[0] == f"{model}(staging): v1.0.1 → v1.0.0, rejected by error-rate"
     assert remote.release("staging", model).spec.version == "v1.0.0"
     assert (remote.work / path).read_text().endswith("# kept\n")
@@ -222,7 +223,8 @@ def test_a_rejection_needs_no_registry_and_skips_what_is_barred(
         }
     )
     remote.commit({barred_path(model, barred.digest): dump(barred)})
-    assert reject(down, settings, model, "v1.0.2", "latency", "p95 of 900 ms").reverted == {"staging": "v1.0.0"}
+    done = reject(down, settings, model, "v1.0.2", "latency", "p95 of 900 ms")
+    assert done.reverted == {"staging": "v1.0.2 → v1.0.0"}
     done = reject(down, settings, model, "v1.0.0", "latency", "p95 of 900 ms")
     assert (done.reverted, done.stranded) == ({}, ("staging",)), "nothing is left to go back to"
     with pytest.raises(Refused, match="metric: "):

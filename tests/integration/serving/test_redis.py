@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import redis
 import services
+from bundles import logged_rows
 from features.online import Entry, OnlineReader, write
 from serving.app import create_app
 from serving.cache import ResponseCache
@@ -143,7 +144,7 @@ def test_the_view_fills_in_what_a_caller_leaves_out(serve, bundle_of, redis_url)
         assert server.metric("serving_online_features_total", result="hit") == 2
         assert server.metric("serving_online_features_total", result="miss") == 1
         server.until(lambda: server.metric("serving_prediction_log_written_total") == 4)
-        rows = [json.loads(fields[b"event"])["rows"][0] for _, fields in store.xrange("predictions")]
+        rows = [row for _, fields in store.xrange("predictions") for row in logged_rows(json.loads(fields[b"event"]))]
     assert rows[2]["wind"] == 1.0, "the log holds what the model saw"
 
 
@@ -268,6 +269,51 @@ def test_a_shared_answer_is_another_pods_and_is_the_models_bit_by_bit(redis_url)
     assert shared == local == [np.float32(value).item() for value in row]
 
 
+def test_redis_is_asked_little_while_it_saves_less_than_it_takes(monkeypatch):
+    """Inputs that never repeat, then some that another pod answered, then none again; 1 ms for 20 ms of the model."""
+    now, stored = 0.0, {}
+
+    class Client:
+        async def get(self, key):
+            nonlocal now
+            now += 0.001
+            return stored.get(key)
+
+    class Link:
+        round_trip = 0.001
+
+        async def call(self, _, command):
+            return await command(Client())
+
+    monkeypatch.setattr("serving.cache.time.perf_counter", lambda: now)
+    cache = ResponseCache("sha256:" + "a" * 64, 0.0201, b"k", 10, 60)
+    cache.bind(Metrics())
+    cache.use_redis(Link())
+
+    async def asked(keys):
+        before = now
+        for key in keys:
+            if cache.asks_redis(key):
+                await cache.find_shared(key)
+        return round((now - before) * 1000)
+
+    async def main():
+        keys = [str(number).encode() for number in range(4000)]
+        untrusted = await asked(keys[:1000])
+        sampled, share = await asked(keys[1000:2000]), cache.share_asked
+        stored.update((cache._shared_key(key), bytes(8)) for key in keys[2000:3000])
+        earned, restored = await asked(keys[2000:3000]), cache.share_asked
+        return untrusted, sampled, share, earned, restored, await asked(keys[3000:])
+
+    untrusted, sampled, share, earned, restored, again = asyncio.run(main())
+    assert share == 1 / 16
+    assert 30 < sampled < 100
+    assert 50 <= untrusted < 51 + 100
+    assert earned > 900
+    assert restored == 1
+    assert again < 51 + 100, "what was saved once does not pay for ever"
+
+
 def test_a_model_faster_than_the_round_trip_is_not_shared(redis_url):
     async def main():
         metrics = Metrics()
@@ -287,13 +333,13 @@ def test_a_model_faster_than_the_round_trip_is_not_shared(redis_url):
 
 
 def test_the_log_is_written_in_order_in_pieces_and_drained(redis_url):
-    events = [Event(str(n), n, "r", "", "", [{"n": n}] * 30, ['{"value":1.0}'], 0.001) for n in range(25)]
+    events = [Event(str(n), n, "r", "", "", [(n,)] * 30, b'{"value":1.0}', 0.001) for n in range(25)]
 
     async def main():
         metrics = Metrics()
         metrics.bind("m", "v1.0.0", "stable")
         async with connected(redis_url, metrics) as link:
-            log = PredictionLog(link, capacity=600, maxlen=1000, metrics=metrics)
+            log = PredictionLog(link, ["n"], capacity=600, maxlen=1000, metrics=metrics)
             for event in events:
                 log.put(event)
             await log.drain(5)
@@ -310,9 +356,29 @@ def test_the_log_is_written_in_order_in_pieces_and_drained(redis_url):
         logged = [json.loads(fields[b"event"]) for _, fields in store.xrange("predictions")]
         assert store.xlen("feedback") == 1
     assert [event["id"] for event in logged] == [str(n) for n in range(20)]
-    assert logged[3]["rows"] == [{"n": 3}] * 30
+    assert (logged[3]["columns"], logged[3]["data"]) == (["n"], [[3]] * 30)
     assert logged[3]["at"] == "1970-01-01T00:00:03.000Z"
     assert dropped == 5 + 1
+
+
+def test_a_queue_that_fills_up_is_written_before_its_time(redis_url, monkeypatch):
+    monkeypatch.setattr("serving.events._IDLE_SECONDS", 60)
+
+    async def main():
+        metrics = Metrics()
+        async with connected(redis_url, metrics) as link:
+            log = PredictionLog(link, ["n"], capacity=40, maxlen=1000, metrics=metrics)
+            writing = asyncio.create_task(log.run())
+            for number in range(40):
+                log.put(Event(str(number), number, "r", "", "", [(number,)] * 5, b'{"value":1.0}', 0.001))
+                while log._rows >= 10:
+                    await asyncio.sleep(0.001)
+            writing.cancel()
+            await log.drain(5)
+
+    asyncio.run(asyncio.wait_for(main(), 20))
+    with redis.Redis.from_url(redis_url) as store:
+        assert store.xlen("predictions") == 40
 
 
 def test_an_application_fills_in_logs_and_stores_feedback(bundle_of, redis_url, tmp_path):
@@ -343,13 +409,38 @@ def test_an_application_fills_in_logs_and_stores_feedback(bundle_of, redis_url, 
             bypassed = (await client.post("/v1/predict", json={"features": ROW | {"distance": 7.0}})).status_code
             refused = (await client.post("/v1/feedback", json=truth)).status_code
             server.link.state = State.CLOSED
+            mirrored = {"host": "delays.models.internal-shadow"}
+            await client.post("/v1/predict", json={"features": ROW | {"distance": 8.0}}, headers=mirrored)
         await server.stop()
         return status, bypassed, refused
 
     assert asyncio.run(main()) == (202, 200, 503)
     with redis.Redis.from_url(redis_url) as store:
-        rows = [json.loads(fields[b"event"])["rows"][0] for _, fields in store.xrange("predictions")]
+        rows = [row for _, fields in store.xrange("predictions") for row in logged_rows(json.loads(fields[b"event"]))]
     assert [row.get("wind") for row in rows] == [1.0, 1.0, None]
+
+
+def test_a_promoted_pod_logs_its_new_role(redis_url, tmp_path):
+    """Its label changes while it runs, which the file follows; a file that is not there yet changes nothing."""
+
+    async def main():
+        metrics = Metrics()
+        metrics.bind("m", "v1.0.0", "set")
+        async with connected(redis_url, metrics) as link:
+            log = PredictionLog(link, ["n"], 100, 100, metrics, tmp_path / "role")
+            writing = asyncio.create_task(log.run())
+            for number, role in enumerate((None, "canary", "stable")):
+                if role is not None:
+                    (tmp_path / "role").write_text(role)
+                await asyncio.sleep(0.2)
+                log.put(Event(str(number), number, "r", "", "", [(number,)], b'{"value":1.0}', 0.001))
+            writing.cancel()
+            await log.drain(5)
+
+    asyncio.run(main())
+    with redis.Redis.from_url(redis_url) as store:
+        roles = [json.loads(fields[b"event"])["role"] for _, fields in store.xrange("predictions")]
+    assert roles == ["set", "canary", "stable"]
 
 
 def test_a_writer_that_is_stopped_in_the_middle_of_a_call_stops(redis_url):
@@ -359,9 +450,9 @@ def test_a_writer_that_is_stopped_in_the_middle_of_a_call_stops(redis_url):
         metrics, unstopped = Metrics(), 0
         async with connected(redis_url, metrics) as link:
             for attempt in range(20):
-                log = PredictionLog(link, capacity=100_000, maxlen=1000, metrics=metrics)
+                log = PredictionLog(link, ["n"], capacity=100_000, maxlen=1000, metrics=metrics)
                 for number in range(2000):
-                    log.put(Event(str(number), number, "r", "", "", [{"n": number}], ['{"value":1.0}'], 0.001))
+                    log.put(Event(str(number), number, "r", "", "", [(number,)], b'{"value":1.0}', 0.001))
                 task = asyncio.create_task(log.run())
                 await asyncio.sleep(0.052 + attempt / 2000)
                 task.cancel()

@@ -66,7 +66,7 @@ def test_from_mlflow_with_sign_in_alone(serve, bundle_of, mlflow_server):
         assert server.predict(**ROW)
         assert mlflow_server.password not in server.log()
     with serve(bundle, artifact=artifact, wait=False, **environment | {"MLFLOW_TRACKING_PASSWORD": "wrong"}) as server:
-        unready(server, "401")
+        unready(server, "error '401 Unauthorized'")
         assert server.metric("serving_model_load_failed_total", reason="fetch") >= 1
 
 

@@ -48,6 +48,13 @@ def test_a_regression_answer_scores_its_value() -> None:
     assert event.outputs[0].score == -3.5
 
 
+def test_an_integer_that_no_float_holds_is_the_number_that_the_model_saw() -> None:
+    values = [2**53, 10**30, 3, 3.0]
+    event = read("predictions", PREDICTION | {"columns": list("abcd"), "data": [values]})
+    assert isinstance(event, Prediction)
+    assert repr(event.rows) == repr(({"a": 2**53, "b": 1e30, "c": 3, "d": 3.0},))
+
+
 @pytest.mark.parametrize(("suffix", "row"), [("", WHOLE_ANSWER), (":0", 0), (":17", 17)])
 @pytest.mark.parametrize("truth", ["late", 3, 2.5])
 def test_feedback(suffix: str, row: int, truth: str | float) -> None:

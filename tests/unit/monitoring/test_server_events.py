@@ -4,6 +4,7 @@ import time
 from datetime import UTC, datetime
 from typing import Any, cast
 
+import numpy as np
 import pytest
 from features.schema import Output
 from monitoring.events import Prediction, Window, parse
@@ -12,6 +13,7 @@ from serving.answers import Answers
 from serving.events import Event, PredictionLog
 from serving.metrics import Metrics
 
+AS_WRITTEN = b'"data": [ [1.50, "U\\u0022A", null], [2, "DL", 3] ], "columns": ["distance", "carrier", "wind"]'
 LABELS = {"binary": ("on time", "late"), "multiclass": ("a", "b", "c"), "regression": ()}
 
 
@@ -24,20 +26,23 @@ LABELS = {"binary": ("on time", "late"), "multiclass": ("a", "b", "c"), "regress
         ("regression", [-12.5], None, -12.5),
     ],
 )
-def test_an_event_of_the_server(task: str, row: list[float], label: str | None, score: float) -> None:
+@pytest.mark.parametrize("text", [None, AS_WRITTEN])
+def test_an_event_of_the_server(
+    task: str, row: list[float], label: str | None, score: float, text: bytes | None
+) -> None:
     output = Output.model_validate({"task": task, "name": "y", "description": "", "labels": LABELS[task]})
-    text = Answers(output, None).render(row)
+    outputs = Answers(output, None).render_all(np.array([row, row], np.float32))
     metrics = Metrics()
     metrics.bind("flights", "v1.2.3", "canary")
-    rows: list[dict[str, Any]] = [{"distance": 1.5, "carrier": 'U"A', "wind": None}] * 2
-    event = Event(ids.prediction_id(), time.time(), "r-1", "b", "me", rows, [text, text], 0.0008)
-    body = PredictionLog(cast(Any, None), 10, 10, metrics).encode(event)
+    rows = [(1.5, 'U"A', None), (2, "DL", 3.0)]
+    event = Event(ids.prediction_id(), time.time(), "r-1", "b", "me", rows, outputs, 0.0008, text)
+    body = PredictionLog(cast(Any, None), ("distance", "carrier", "wind"), 10, 10, metrics).encode(event)
 
     read = parse("predictions", "1-0", {"event": body}, Window.around(datetime.now(UTC), days=1))
     assert isinstance(read, Prediction)
     assert str(read.id) == event.id
     assert (read.model, read.version, read.role, read.arm, read.subject) == ("flights", "v1.2.3", "canary", "b", "me")
-    assert list(read.rows) == rows
+    assert list(read.rows) == [{"distance": 1.5, "carrier": 'U"A'}, {"distance": 2, "carrier": "DL", "wind": 3.0}]
     assert [(item.label, item.score) for item in read.outputs] == [(label, score)] * 2
     assert read.ms == 0.8
     assert abs(read.at.timestamp() - event.at) < 0.01

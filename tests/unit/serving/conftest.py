@@ -77,7 +77,7 @@ async def started(settings: Settings, keyring: Keyring | None = None) -> Any:
     server = Server(settings, Metrics(), LogBuffer())
     app = create_app(server, keyring)
     server.start()
-    for _ in range(400):
+    for _ in range(3000):
         if server.engine is not None or server.reason != "the model is being loaded":
             break
         await asyncio.sleep(0.01)

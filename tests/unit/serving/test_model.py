@@ -1,11 +1,14 @@
 """Loading, checks against the schema, measured decisions, and batching that keeps every bit."""
 
 import asyncio
+import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import onnx
 import pytest
+from features import Output
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from release import read_release
@@ -20,9 +23,27 @@ def load(bundle, schema=None):
     return load_model(bundle.folder / "model.onnx", schema or bundle.schema, 2, lambda _: None)
 
 
+def priced(bundle, **cost):
+    """The model as if it had measured this: what a busy machine measures is no test's business."""
+    model = load(bundle)
+    model.cost = replace(model.cost, **cost)
+    return model
+
+
+def test_a_model_is_timed_and_a_slower_one_takes_longer(bundles):
+    fast, slow = (load(bundles[kind]).cost for kind in ("binary", "slow"))
+    assert 0 < fast.one_row < slow.one_row
+    assert 0 < fast.per_row < slow.per_row
+    assert slow.batch_rows >= 4
+
+
 def test_decisions_follow_the_measured_cost(bundles):
-    fast, slow = (Runner(load(bundles[kind]), Metrics()) for kind in ("binary", "slow"))
-    assert fast.mode == "inline"
+    def runner(**cost):
+        return Runner(priced(bundles["slow"], **cost), Metrics())
+
+    assert runner(one_row=0.0005, batch_rows=32).mode == "inline"
+    assert runner(one_row=0.02, batch_rows=1).mode == "one by one"
+    slow = runner(one_row=0.02, batch_rows=32)
     assert slow.mode == "together"
     assert slow.now(probe_rows(bundles["slow"].schema)[:1]) is None
 
@@ -60,7 +81,7 @@ async def _together(model: Model, matrix):
 
 
 def test_callers_are_put_together_in_order_and_counted(bundles):
-    model, metrics = load(bundles["slow"]), Metrics()
+    model, metrics = priced(bundles["slow"], one_row=0.02, batch_rows=32), Metrics()
 
     async def main():
         runner = Runner(model, metrics)
@@ -156,8 +177,6 @@ def test_a_pickle_in_place_of_the_model_is_not_executed(bundles, tmp_path):
 
 
 def test_numbers_read_back_as_the_models_own(bundles):
-    import json
-
     bundle = bundles["binary"]
     output = load(bundle).run(probe_rows(bundle.schema))
     answers = Answers(bundle.schema.output, None)
@@ -169,13 +188,21 @@ def test_numbers_read_back_as_the_models_own(bundles):
         answers.render([math.nan, 1.0])
 
 
-def test_scores_are_what_drifts(bundles):
-    def score(kind, row):
-        return Answers(bundles[kind].schema.output, None).score(row)
-
-    assert score("binary", [0.9, 0.1]) == 0.1
-    assert score("multiclass", [0.2, 0.5, 0.3]) == 0.5
-    assert score("regression", [12.0]) == 12.0
+@pytest.mark.parametrize("labels", [(), ("no", 'a "yes"'), ("a", "b,c", "d")])
+def test_a_batch_is_rendered_as_its_rows_are(labels):
+    """The threshold too, which lies between two float32 and must not be rounded to one of them."""
+    task = {0: "regression", 2: "binary", 3: "multiclass"}[len(labels)]
+    answers = Answers(Output(task=task, name="y", description="", labels=labels), 0.7)
+    below = float(np.float32(0.7))
+    assert below < 0.7
+    rows = [[0.2, below, 0.1], [1e-30, 0.70000005, 3e38], [0.5, 0.5, 0.5], [-0.0, 1.0, 123456.7]]
+    outputs = np.array(rows, np.float32)[:, : max(1, len(labels))]
+    for count in range(1, len(rows) + 1):
+        together = json.loads(b"[%b]" % answers.render_all(outputs[:count]))
+        assert repr(together) == repr([json.loads(answers.render(row)) for row in outputs[:count].tolist()])
+    outputs[2, 0] = math.inf
+    with pytest.raises(Problem, match="no finite answer"):
+        answers.render_all(outputs)
 
 
 def test_the_release_of_a_bundle_reads_back(bundles, tmp_path):

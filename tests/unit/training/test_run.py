@@ -87,6 +87,61 @@ def test_steps_in_parts_give_the_same_bytes_and_metrics_as_a_run_in_one(iris, tm
         assert (parts / name).read_bytes() == (whole / name).read_bytes(), name
 
 
+def test_trials_in_a_pod_each_give_the_same_choice_as_a_search_in_one_process(iris, tmp_path):
+    whole, first = tmp_path / "whole", tmp_path / "pods" / "first"
+    begin = ("--model", "iris", "--trials", 3, "--seed", 5)
+    for work in (whole, first):
+        for step in ("data", "validate", "features"):
+            call(step, "--work", work, *(begin if step == "data" else ()))
+    call("search", "--work", whole)
+    gathered = []
+    for part in range(3):
+        pod = shutil.copytree(first, tmp_path / "pods" / str(part))
+        call("search", "--work", pod, "--part", part, "--parts", 3)
+        (trial,) = (pod / "trials").iterdir()
+        assert trial.name == f"{part}.json", "one trial a pod, under a name that the graph can know"
+        gathered.append(json.loads(trial.read_text()))
+    file = tmp_path / "trials.json"
+    file.write_text(json.dumps(gathered))
+    call("train", "--work", whole)
+    call("train", "--work", first, "--trials", file)
+    chosen = [json.loads((work / "best.json").read_text()) | {"run": ""} for work in (whole, first)]
+    assert chosen[0] == chosen[1]
+    file.write_text('[{"number": 0}]')
+    assert "expected a list of trials" in call("train", "--work", first, "--trials", file, fails=True)
+
+
+def test_prepared_rows_are_shared_by_runs_of_equal_data_code_and_sample_alone(iris, tmp_path, monkeypatch):
+    def key(name, *begin):
+        call("data", "--model", "iris", "--work", tmp_path / name, *begin)
+        return (tmp_path / name / "parameters" / "prepared").read_text()
+
+    monkeypatch.setenv("TRAINING_CODE_COMMIT", "a" * 40)
+    first = key("first", "--trials", 1)
+    assert len(first) == 64
+    assert key("other-trials", "--trials", 2, "--experiment", "iris/other") == first
+    assert len({first, key("sample", "--sample", 0.5), key("seed", "--seed", 1)}) == 3
+    monkeypatch.setenv("TRAINING_CODE_COMMIT", "b" * 40)
+    assert key("code") != first
+    monkeypatch.setattr("training.provenance.code_version", lambda: ("c" * 40, True))
+    assert key("dirty") != key("dirty-again")
+
+
+def test_a_run_is_unfinished_until_the_last_step_and_told_how_its_workflow_ended(iris, tmp_path, monkeypatch):
+    import mlflow
+
+    monkeypatch.setenv("TRAINING_WORKFLOW", "workflows/train-model-1")
+    call("data", "--model", "iris", "--trials", 1, "--work", tmp_path / "lost")
+    done = steps(tmp_path / "done", "--model", "iris", "--trials", 1)
+    lost = (tmp_path / "lost" / "parameters" / "run").read_text()
+    assert [mlflow.get_run(run).info.status for run in (lost, done)] == ["RUNNING", "FINISHED"]
+    call("report", "--model", "iris", "--workflow", "workflows/train-model-1", "--status", "Error")
+    runs = [mlflow.get_run(run) for run in (lost, done)]
+    assert [run.info.status for run in runs] == ["FAILED", "FINISHED"]
+    assert {run.data.tags["workflow.status"] for run in runs} == {"Error"}
+    assert call("report", "--model", "iris", "--workflow", "workflows/another", "--status", "Failed") == ""
+
+
 def test_a_broken_run_is_taken_up_where_it_broke(iris, tmp_path):
     work = tmp_path / "work"
     begin = ("--model", "iris", "--trials", 2, "--work", work)

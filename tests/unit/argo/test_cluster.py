@@ -1,0 +1,131 @@
+"""What Argo CD makes of the Workflows in each environment: images, settings, rights, and pods that are let in."""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gitops.render import build
+
+ROOT = Path(__file__).parents[3]
+ENVIRONMENTS = ("local", "staging", "production")
+
+
+@cache
+def objects(environment: str) -> dict[tuple[str, str], dict[str, Any]]:
+    """{(kind, name): object}."""
+    built = build(ROOT, f"clusters/{environment}/workloads/workflows")
+    return {(item["kind"], item["metadata"]["name"]): item for item in built}
+
+
+def specs(environment: str = "local") -> dict[str, dict[str, Any]]:
+    """{Workflow: its specification}."""
+    return {
+        name: item["spec"].get("workflowSpec", item["spec"])
+        for (kind, name), item in objects(environment).items()
+        if kind in ("WorkflowTemplate", "CronWorkflow")
+    }
+
+
+def templates(environment: str = "local") -> dict[tuple[str, str], dict[str, Any]]:
+    return {(name, item["name"]): item for name, spec in specs(environment).items() for item in spec["templates"]}
+
+
+def pods(environment: str = "local") -> dict[tuple[str, str], dict[str, Any]]:
+    return {key: item for key, item in templates(environment).items() if "container" in item}
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_every_image_of_ours_has_a_digest_and_every_name_exists(environment: str) -> None:
+    found = objects(environment)
+    for key, pod in pods(environment).items():
+        image = pod["container"]["image"]
+        assert image.startswith("ghcr.io/plumbline/platform@sha256:") or image == "docker.io/library/postgres:17.6", key
+        for source in pod["container"]["envFrom"]:
+            if "configMapRef" in source:
+                assert ("ConfigMap", source["configMapRef"]["name"]) in found, key
+    server = build(ROOT, "kustomize/postgresql")
+    (image,) = [
+        item["spec"]["template"]["spec"]["containers"][0]["image"] for item in server if item["kind"] == "StatefulSet"
+    ]
+    assert image == "docker.io/library/postgres:17.6", "dumps are made by tools of the server's version"
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_an_environment_is_called_like_its_folder_and_all_is_in_its_namespace(environment: str) -> None:
+    found = objects(environment)
+    assert found["ConfigMap", "settings"]["data"]["environment"] == environment
+    for (kind, name), item in found.items():
+        assert item["metadata"]["namespace"] == (
+            "models" if name == "reconcile" and kind.startswith("Role") else "workflows"
+        )
+
+
+def test_pods_are_restricted_bounded_and_tried_again() -> None:
+    for spec in specs().values():
+        context = spec["securityContext"]
+        assert context["runAsNonRoot"]
+        assert context["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert spec["automountServiceAccountToken"] is False
+        assert spec["activeDeadlineSeconds"] > 0
+        assert {"podGC", "ttlStrategy"} <= spec.keys()
+    for key, pod in pods().items():
+        container = pod["container"]
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }, key
+        assert {"cpu", "memory"} == container["resources"]["requests"].keys() == container["resources"]["limits"].keys()
+        assert pod["activeDeadlineSeconds"] > 0, key
+        assert pod["retryStrategy"]["retryPolicy"] == "Always", key
+        mounts = {item["mountPath"] for item in container["volumeMounts"]}
+        for item in (*pod.get("inputs", {}).get("artifacts", []), *pod.get("outputs", {}).get("artifacts", [])):
+            assert any(item["path"].startswith(f"{mount}/") for mount in mounts), f"{key}: {item['path']} is read-only"
+
+
+def test_only_registration_sees_the_signing_key_and_only_reconcile_a_token() -> None:
+    named = {
+        key
+        for key, pod in pods().items()
+        if any(volume.get("secret", {}).get("secretName") == "signing-key" for volume in pod["volumes"])
+    }
+    assert named == {("train-model", "register")}
+    assert {key for key, pod in pods().items() if pod.get("automountServiceAccountToken")} == {
+        ("reconcile", "reconcile")
+    }
+
+
+def test_rights_are_these_and_no_more() -> None:
+    found = objects("local")
+    rules = {name: item["rules"] for (kind, name), item in found.items() if kind == "Role"}
+    written = {name: {verb for rule in each for verb in rule["verbs"]} for name, each in rules.items()}
+    assert written == {
+        "executor": {"create", "patch"},
+        "reconcile": {"get", "list", "watch"},
+    }
+    assert rules["executor"][0]["resources"] == ["workflowtaskresults"]
+    bound = {name: item["subjects"] for (kind, name), item in found.items() if kind == "RoleBinding"}
+    assert {(name, subject["namespace"], subject["name"]) for name, each in bound.items() for subject in each} == {
+        ("executor", "workflows", "executor"),
+        ("reconcile", "workflows", "reconcile"),
+    }
+
+
+def test_what_a_task_calls_exists_and_takes_what_it_is_given() -> None:
+    every = templates()
+    for (workflow, name), template in every.items():
+        for task in template.get("dag", {}).get("tasks", []):
+            target = task.get("templateRef", {"name": workflow, "template": task.get("template")})
+            called = every[target["name"], target["template"]].get("inputs", {})
+            for kind in ("parameters", "artifacts"):
+                given = {item["name"] for item in task.get("arguments", {}).get(kind, [])}
+                taken = {item["name"] for item in called.get(kind, []) if "default" not in item}
+                assert given == taken, f"{workflow}.{name}.{task['name']}"
+
+
+def test_promotions_of_one_model_into_one_environment_wait_for_each_other() -> None:
+    promote = templates()["promote-model", "promote"]
+    (mutex,) = promote["synchronization"]["mutexes"]
+    assert mutex["name"] == "promote-{{inputs.parameters.environment}}-{{inputs.parameters.model}}"
+    assert "synchronization" not in specs()["promote-model"], "an approval that is waited for blocks nobody"

@@ -1,0 +1,117 @@
+"""Every graph is walked from end to end, and each command line that it would run is one that its package takes."""
+
+import importlib
+import json
+from pathlib import Path
+
+import pytest
+import typer.main
+from workflow_runner import Outputs, Runner, resolve
+
+ROOT = Path(__file__).resolve().parents[3]
+MADE = {
+    "models": json.dumps([{"model": name, "version": "v1.0.0", "run": "r"} for name in ("diabetes", "flights")]),
+    "trial": '{"number": 0}',
+    "verdict": "drift",
+    "version": "v1.0.1",
+}
+TRAINING = [
+    "data",
+    "validate",
+    "features",
+    "search(0)",
+    "search(1)",
+    "train",
+    "evaluate",
+    "convert",
+    "finish",
+    "register",
+]
+
+
+class Walk(Runner):
+    """Runs nothing: a pod hands on made-up texts, after its command line was understood."""
+
+    def _pod(self, node, template, artifacts, scope):  # noqa: ARG002
+        quoted = {key: json.dumps(value)[1:-1] for key, value in scope.items()}
+        filled = json.loads(resolve(json.dumps(template), quoted))
+        self.pods.append(node)
+        container = filled["container"]
+        if container["command"][0] == "python":
+            understood(container["command"][2], container["args"])
+        made = filled.get("outputs", {})
+        return Outputs(
+            parameters={item["name"]: MADE.get(item["name"], "x") for item in made.get("parameters", [])},
+            artifacts={item["name"]: Path(item["path"]) for item in made.get("artifacts", [])},
+        )
+
+
+def understood(package, arguments):
+    """Parse as the command would; raises its error for an unknown option, a missing one, or a wrong type."""
+    command = typer.main.get_command(importlib.import_module(f"{package}.cli").app)
+    if hasattr(command, "commands"):
+        command, arguments = command.commands[arguments[0]], arguments[1:]
+    with command.make_context(package, list(arguments)):
+        pass
+
+
+@pytest.fixture
+def walk(tmp_path, monkeypatch):
+    """Walk a Workflow; the pods that it would start, in order."""
+    monkeypatch.setenv("MONITORING_ALERTMANAGER_URL", "http://alertmanager")
+    for name in ("BACKUP_STORE", "MLFLOW_ARTIFACTS", "PROMOTION_PUBLIC_KEY"):
+        monkeypatch.setenv(name, str(tmp_path))
+
+    def run(name, answers=None, **arguments):
+        walked = Walk(ROOT / "argo", tmp_path, {}, answers=answers or {})
+        walked.run(name, **arguments)
+        return [pod.removeprefix(f"{name}.") for pod in walked.pods]
+
+    return run
+
+
+def test_training_ends_in_a_promotion_and_a_report(walk):
+    pods = walk("train-model", model="flights", trials="2", environment="staging")
+    assert pods == [*TRAINING, "promote.check", "promote.promote", "exit.report"]
+
+
+def test_production_asks_a_person_and_elsewhere_nobody_is_asked(walk):
+    subject = {"model": "flights", "version": "v1.0.0"}
+    assert walk("promote-model", **subject, environment="staging") == ["check", "promote"]
+    production = {**subject, "environment": "production"}
+    yes = {"answer": "YES", "by": "ada", "reason": "it is better"}
+    assert walk("promote-model", {"ask": yes}, **production) == ["check", "approval.record", "promote"]
+    # Without a YES nothing is recorded, and the gate of `promote` finds no approval.
+    assert walk("promote-model", {"ask": {}}, **production) == ["check", "promote"]
+
+
+def test_drift_is_told_and_trains_where_the_environment_wants_it(walk):
+    told = walk("drift-check", environment="local", retrain="false")
+    assert told == ["served", "model(0).drift", "model(0).tell", "model(1).drift", "model(1).tell"]
+    trained = walk("drift-check", environment="local", retrain="true")
+    assert {"model(0).retrain.search(9)", "model(0).retrain.promote.promote"} <= set(trained)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "pods"),
+    [
+        ("reconcile", {"environment": "local"}, ["reconcile"]),
+        ("housekeeping", {}, ["prune", "archive"]),
+        ("backup", {}, ["dump-mlflow", "dump-mlflow-auth", "dump-predictions", "keep"]),
+        ("restore", {}, ["fetch", "load-mlflow", "load-mlflow-auth", "load-predictions"]),
+        (
+            "batch-scoring",
+            {"environment": "local", "scoring_store": "s3://x", "parts": "2"},
+            ["served", "model(0).score(0)", "model(0).score(1)", "model(1).score(0)", "model(1).score(1)"],
+        ),
+    ],
+)
+def test_scheduled_work_runs_these_steps(walk, name, arguments, pods):
+    assert [pod.removeprefix(f"{name}.") for pod in walk(name, **arguments)] == pods
+
+
+def test_a_command_line_that_a_package_does_not_take_is_found():
+    with pytest.raises(Exception, match=r"No such option.*--colour"):
+        understood("promotion", ["check", "--colour=red"])
+    with pytest.raises(Exception, match=r"Missing option|Missing parameter"):
+        understood("monitoring", ["drift", "--model=flights"])

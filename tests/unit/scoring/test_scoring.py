@@ -1,0 +1,110 @@
+"""Files of rows answered by a released model: the server's numbers, one file for each, in any number of parts."""
+
+import bundles
+import numpy as np
+import pandas as pd
+import pytest
+from scoring.cli import app
+from serving.cpus import available_cpus
+from serving.model import load_model
+from typer.testing import CliRunner
+
+ROWS = pd.DataFrame(
+    {
+        "flight": [f"F{number}" for number in range(40)],
+        "distance": np.linspace(100, 5000, 40),
+        "hour": [number % 24 for number in range(40)],
+        "carrier": ["AA", "DL", "UA", "ZZ"] * 10,
+        "origin": ["EWR", None] * 20,
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory):
+    return bundles.make_keys(tmp_path_factory.mktemp("keys"))
+
+
+@pytest.fixture
+def store(tmp_path):
+    """Four files of ten rows."""
+    (tmp_path / "rows").mkdir()
+    for number in range(4):
+        ROWS[number * 10 : number * 10 + 10].to_parquet(tmp_path / "rows" / f"{number}.parquet", index=False)
+    return tmp_path
+
+
+def call(store, bundle, *more):
+    return ask(store, bundle.release(store / "release.yaml"), bundle.keys, *more)
+
+
+def ask(store, release, keys, *more):
+    options = ["--release", release, "--rows", store / "rows", "--out", store / "scores", "--public-key", keys.public]
+    return CliRunner().invoke(app, [str(option) for option in (*options, *more)])
+
+
+def answers(store, bundle):
+    folder = store / "scores" / bundle.digest.removeprefix("sha256:")[:12]
+    return pd.concat([pd.read_parquet(path) for path in sorted(folder.iterdir())], ignore_index=True)
+
+
+@pytest.mark.parametrize("kind", ["binary", "multiclass", "regression", "mixing"])
+def test_answers_are_the_servers_bit_by_bit(store, keys, kind):
+    bundle = bundles.make_bundle(store / "bundle", keys, kind)
+    result = call(store, bundle)
+    assert result.exit_code == 0, result.output
+    found = answers(store, bundle)
+    assert list(found["flight"]) == list(ROWS["flight"])
+    assert set(found["version"]) == {"v1.0.0"}
+    model = load_model(bundle.folder / "model.onnx", bundle.schema, available_cpus(), lambda _: None)
+    rows = ROWS.astype(object).where(ROWS.notna(), None).to_dict("records")
+    expected = np.concatenate([model.run(bundle.schema.encode([row])) for row in rows])
+    labels = bundle.schema.output.labels
+    columns = [f"probability_{label}" for label in labels] if labels else ["value"]
+    np.testing.assert_array_equal(found[columns].to_numpy(), expected)
+    if kind == "binary":
+        late = expected[:, 1] >= bundle.threshold
+        assert list(found["label"]) == [labels[int(answer)] for answer in late]
+
+
+def test_parts_share_the_files_and_a_file_is_answered_once(store, keys):
+    bundle = bundles.make_bundle(store / "bundle", keys)
+    assert call(store, bundle, "--part", 1, "--parts", 3).output.splitlines() == [
+        "1.parquet: 10 rows",
+        "1 files answered",
+    ]
+    assert call(store, bundle, "--part", 0, "--parts", 3).output.splitlines()[-1] == "2 files answered"
+    assert call(store, bundle).output == "2.parquet: 10 rows\n1 files answered\n"
+    assert call(store, bundle).output == "0 files answered\n"
+    assert len(answers(store, bundle)) == 40
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda rows: rows.drop(columns="hour"), "3.parquet: the columns hour are missing; found flight, distance"),
+        (lambda rows: rows.assign(hour=[None] * 10), "3.parquet: column hour: 10 rows have no value"),
+    ],
+)
+def test_rows_that_can_not_be_answered_are_named(store, keys, spoil, said):
+    bundle = bundles.make_bundle(store / "bundle", keys)
+    spoil(ROWS[:10]).to_parquet(store / "rows" / "3.parquet", index=False)
+    result = call(store, bundle)
+    assert result.exit_code == 2
+    assert said in result.output
+
+
+def test_a_tampered_model_answers_nothing(store, keys):
+    bundle = bundles.make_bundle(store / "bundle", keys)
+    digest = bundle.digest
+    (bundle.folder / "model.onnx").write_bytes((bundle.folder / "model.onnx").read_bytes() + b"x")
+    release = bundle.release(store / "release.yaml", digest=digest)
+    result = ask(store, release, keys)
+    assert result.exit_code == 2
+    assert "the release names" in result.output
+    assert not (store / "scores").exists()
+
+
+def test_a_part_that_does_not_exist_is_refused(store, keys):
+    bundle = bundles.make_bundle(store / "bundle", keys)
+    assert "expected 0 to 1" in call(store, bundle, "--part", 2, "--parts", 2).output

@@ -1,0 +1,105 @@
+"""An answer leaves in one write, and nothing of it stays behind."""
+
+import asyncio
+from typing import Any
+
+import pytest
+import uvicorn
+from serving.wire import Protocol
+from uvicorn.server import ServerState
+
+POST = b"POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 2\r\n\r\nhi"
+
+
+class Connection(asyncio.Transport):
+    """Keeps what is written to it."""
+
+    def __init__(self) -> None:
+        super().__init__({"peername": ("127.0.0.1", 1), "sockname": ("127.0.0.1", 2)})
+        self.written: list[bytes] = []
+        self.closed = False
+
+    def write(self, data: Any) -> None:
+        self.written.append(bytes(data))
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def close(self) -> None:
+        self.closed = True
+
+    def pause_reading(self) -> None:
+        pass
+
+    def resume_reading(self) -> None:
+        pass
+
+
+def talk(app: Any, request: bytes) -> Connection:
+    """What an application's answer to a request writes."""
+
+    async def main() -> Connection:
+        config = uvicorn.Config(app, http=Protocol, lifespan="off", log_config=None)
+        config.load()
+        connection = Connection()
+        protocol = Protocol(config, ServerState(), {})
+        protocol.connection_made(connection)
+        protocol.data_received(request)
+        await asyncio.gather(*protocol.tasks, return_exceptions=True)
+        if protocol.timeout_keep_alive_task is not None:
+            protocol.timeout_keep_alive_task.cancel()
+        return connection
+
+    return asyncio.run(main())
+
+
+def answering(status: int, *bodies: bytes, fail: bool = False) -> Any:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        headers = [(b"content-length", b"%d" % sum(map(len, bodies)))]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        if fail:
+            raise RuntimeError("after the head")
+        for index, body in enumerate(bodies, 1):
+            await send({"type": "http.response.body", "body": body, "more_body": index < len(bodies)})
+
+    return app
+
+
+@pytest.mark.parametrize("status", [200, 202])
+def test_head_and_body_are_one_write(status: int) -> None:
+    (written,) = talk(answering(status, b"body"), POST).written
+    assert written.startswith(b"HTTP/1.1 %d " % status)
+    assert written.endswith(b"\r\n\r\nbody")
+
+
+def test_of_a_body_in_parts_the_first_goes_with_the_head() -> None:
+    first, second = talk(answering(200, b"one", b"two"), POST).written
+    assert first.endswith(b"\r\n\r\none")
+    assert second == b"two"
+
+
+def test_a_head_without_a_body_leaves_too() -> None:
+    head = talk(answering(200, b"body"), b"HEAD / HTTP/1.1\r\nhost: h\r\n\r\n").written
+    assert b"".join(head).endswith(b"content-length: 4\r\n\r\n")
+    empty = talk(answering(204, b""), POST).written
+    assert b"".join(empty).startswith(b"HTTP/1.1 204 ")
+
+
+def test_a_head_whose_body_fails_leaves_before_the_connection_closes() -> None:
+    connection = talk(answering(200, b"body", fail=True), POST)
+    assert b"".join(connection.written).endswith(b"\r\n\r\n")
+    assert connection.closed
+
+
+def test_a_caller_that_waits_is_told_to_go_on_at_once() -> None:
+    waiting = POST.replace(b"\r\n\r\n", b"\r\nexpect: 100-continue\r\n\r\n", 1)
+    first, answer = talk(answering(200, b"body"), waiting).written
+    assert first == b"HTTP/1.1 100 Continue\r\n\r\n"
+    assert answer.endswith(b"body")
+
+
+def test_two_requests_of_one_connection_are_answered_in_turn() -> None:
+    first, second = talk(answering(200, b"body"), POST + POST).written[:2]
+    assert first.endswith(b"body")
+    assert second.endswith(b"body")
