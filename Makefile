@@ -33,13 +33,36 @@ $(UV):
 	@$(UV) pip install -q --no-deps --python .venv-serving -e .
 	@touch $@
 
+.venv-checkov/.installed: locks/checkov.txt | $(UV)
+	@echo "» .venv-checkov: a security linter, whose pins don't agree with ours"
+	@$(UV) venv -q --allow-existing --python "$$(command -v $(PYTHON))" .venv-checkov
+	@$(UV) pip sync -q --require-hashes --python .venv-checkov locks/checkov.txt
+	@touch $@
+
 install: .venv/.installed .venv-serving/.installed ## Install both Python environments from the locks
 
 services: ## Install PostgreSQL, Redis and git where they are missing (apt, as root)
 	@scripts/install-services
 
-tools: ## Build the Go programs that the tests use into .cache/bin
+tools: install ## Build the Go programs that the tests use: some into .cache/bin, those the cluster has too into its cache
 	@scripts/build-tools
+	@cd tests/cluster && ../../.venv/bin/python -m harness.binaries prometheus
+
+api-server: install ## Build etcd and the Kubernetes API server, for `make validate`
+	@scripts/build-api-server
+
+render: install tools ## Write what Argo CD would apply to build/render, one folder an environment
+	@rm -rf build/render
+	@.venv/bin/gitops render --out build/render
+
+validate: install tools api-server .venv-checkov/.installed ## Ask a real API server about every object of every environment (BASE=origin/main)
+	@.venv/bin/gitops validate $(if $(BASE),--base $(BASE))
+
+diff: install tools ## What this branch changes in each environment, as Markdown (BASE=origin/main)
+	@.venv/bin/gitops diff $(if $(BASE),--base $(BASE))
+
+versions: install tools ## Write docs/versions.md from what pins them
+	@.venv/bin/gitops versions > docs/versions.md
 
 demo: install services ## From data to a served, promoted, measured model on this machine (FULL=1: all the data)
 	@.venv/bin/python scripts/demo.py $(if $(FULL),--full) $(if $(KEEP),--keep)
@@ -49,15 +72,23 @@ lint: install ## Format, lint and strict types
 	@.venv/bin/ruff check .
 	@.venv/bin/mypy
 
-test: install services tools lint ## Everything that needs no cluster: lint, unit and integration tests, coverage
+test: install services tools api-server .venv-checkov/.installed lint ## Everything that needs no cluster: lint, unit and integration tests, coverage
 	@scripts/run-tests $(PYTEST)
 
-# Not part of `make test` or CI yet: see docs/testing.md for what was seen to work.
-cluster-up: install ## Start a single-node Kubernetes with Argo CD, as root (docs/testing.md)
+bench: install services ## Measure the model server and its peers, write docs/benchmarks.md (12 minutes)
+	@PYTHONPATH=tests:scripts .venv/bin/python -m bench $(if $(ROUNDS),--rounds $(ROUNDS))
+
+bench-lock: $(UV) ## Resolve the peers of the benchmark into tests/bench/locks again
+	@for peer in tests/bench/locks/*.in; do \
+	  echo "» $${peer%.in}.txt"; \
+	  $(UV) pip compile -q --generate-hashes --no-header --python-version 3.11 $$peer -o $${peer%.in}.txt; \
+	done
+
+cluster-up: install tools ## Start a single-node Kubernetes that runs clusters/local, as root (docs/testing.md)
 	@cd tests/cluster && ../../.venv/bin/python -m harness up
 
 cluster-test: install ## Run the tests of tests/cluster against it
-	@.venv/bin/pytest tests/cluster $(PYTEST)
+	@.venv/bin/pytest tests/cluster -v -s --durations=0 --durations-min=5 $(PYTEST)
 
 cluster-down: install ## Stop it; nothing of it stays
 	@cd tests/cluster && ../../.venv/bin/python -m harness down
@@ -66,14 +97,17 @@ format: install ## Rewrite the code in the project's format
 	@.venv/bin/ruff check --fix .
 	@.venv/bin/ruff format .
 
+workflows: install ## Render the graphs of argo/ to the YAML beside them
+	@.venv/bin/python -m argo.render
+
 lock: $(UV) ## Resolve pyproject.toml into locks/ again
-	@for extra in dev serving; do \
+	@for extra in dev serving mlflow-server platform checkov; do \
 	  echo "» locks/$$extra.txt"; \
 	  $(UV) pip compile -q --universal --generate-hashes --no-header --python-version 3.11 --extra $$extra \
-	    $$([ $$extra = dev ] || echo "-c locks/dev.txt") pyproject.toml -o locks/$$extra.txt; \
+	    $$([[ $$extra =~ ^(dev|checkov)$$ ]] || echo "-c locks/dev.txt") pyproject.toml -o locks/$$extra.txt; \
 	done
 
 clean: ## Remove what make installed and built here
-	@rm -rf .venv .venv-serving .cache build dist .coverage*
+	@rm -rf .venv .venv-serving .venv-checkov .cache build dist .coverage*
 
-.PHONY: help install services tools demo lint test cluster-up cluster-test cluster-down format lock clean
+.PHONY: help install services tools api-server render validate diff versions demo lint test bench bench-lock cluster-up cluster-test cluster-down format workflows lock clean
