@@ -15,7 +15,6 @@ import rollouts
 import servers
 from harness.binaries import binaries
 from harness.kubectl import Kubectl
-from harness.processes import wait_until
 from harness.settings import GATEWAY_NODE_PORT, GIVEN, KUBECONFIG, STATE
 from person import Person
 from rollouts import MODEL
@@ -55,13 +54,8 @@ def served(desk: Workstation) -> None:
 @pytest.fixture
 def stable(kubectl: Kubectl, desk: Workstation, served: None) -> Iterator[str]:
     """The image that serves everything; whatever the test does, git, cluster and registry agree when it has ended."""
-    release = desk.release(MODEL)
-    assert release is not None
-    rollouts.healthy(kubectl, release.spec.image)
-    wait_until("git, cluster and registry to agree", lambda: desk.agree(MODEL), seconds=120)
-    yield release.spec.image
-    # `promotion reconcile` comes once a minute.
-    wait_until("git, cluster and registry to agree", lambda: desk.agree(MODEL), seconds=120)
+    yield rollouts.settled(kubectl, desk)
+    rollouts.settled(kubectl, desk)
     print(desk.said)
 
 

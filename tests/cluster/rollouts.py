@@ -4,8 +4,10 @@ import time
 from collections.abc import Callable
 from itertools import groupby
 
+import workflows
 from harness.kubectl import Kubectl
 from harness.processes import wait_until
+from workstation import Workstation
 
 NAMESPACE = ("--namespace=models",)
 MODEL = "flights"
@@ -27,6 +29,17 @@ def phase(kubectl: Kubectl) -> tuple[str, str]:
 def healthy(kubectl: Kubectl, image: str) -> None:
     """Wait until a release with this image serves everything."""
     wait_until(f"{image} to be Healthy", lambda: phase(kubectl) == (image, "Healthy"), seconds=300)
+
+
+def settled(kubectl: Kubectl, desk: Workstation) -> str:
+    """Wait until git, cluster and registry agree: the image that serves everything."""
+    release = desk.release(MODEL)
+    assert release is not None
+    healthy(kubectl, release.spec.image)
+    if not desk.agree(MODEL):
+        workflows.run_now(kubectl, "reconcile")  # by itself it comes once a minute
+        wait_until("git, cluster and registry to agree", lambda: desk.agree(MODEL), seconds=120)
+    return release.spec.image
 
 
 def weight(kubectl: Kubectl) -> int:

@@ -101,7 +101,7 @@ def test_an_approved_release_is_tried_by_a_fifth_of_the_callers(
     assert abs(shares[version] / 300 - 0.2) < 4 * (0.2 * 0.8 / 300) ** 0.5
     assert set.union(*after.values()) == {version}
     assert {answer.status for answer in traffic.answers} == {200}
-    wait_until("the registry to follow", lambda: desk.agree(MODEL), seconds=120)
+    rollouts.settled(kubectl, desk)
     assert desk.mlflow.get_model_version_by_alias(MODEL, "local").tags["semver"] == version
 
 
