@@ -21,7 +21,8 @@ from harness.settings import ROOT
 
 TOOLS = ROOT / "tests/cluster/tools"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "plumbline"
-_FLAGS = "-p=2 -trimpath -buildvcs=false"
+# Debugging information, which the linker would leave out again, is a tenth of the compiler's work.
+_FLAGS = "-p=2 -trimpath -buildvcs=false -gcflags=all=-dwarf=false"
 
 
 @dataclass(frozen=True, slots=True)
