@@ -150,6 +150,15 @@ def test_deleting_one_line_removes_a_component(component: str, tree: Path) -> No
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_the_rules_for_our_pods_hold_where_models_run_and_not_for_argo_cd(environment: str, rendered: Rendered) -> None:
+    """Namespaces are chosen by their labels; a transformer that renamed this one moved the rules to Argo CD."""
+    own = rendered[environment][f"clusters/{environment}"]
+    namespaces = {item["metadata"]["name"]: item["metadata"]["labels"] for item in own if item["kind"] == "Namespace"}
+    labels = {"app.kubernetes.io/part-of": "plumbline", "pod-security.kubernetes.io/enforce": "restricted"}
+    assert namespaces == {"models": labels}
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_what_the_bootstrap_needs_is_declared(environment: str, rendered: Rendered) -> None:
     applications = of_kind(rendered[environment][f"clusters/{environment}"], "Application")
     argo_cd = applications["argo-cd"]
