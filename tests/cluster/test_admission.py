@@ -20,7 +20,10 @@ def test_each_example_is_accepted_or_refused_by_its_rule(kubectl: Kubectl) -> No
         "metadata": {"name": NAMESPACE, "labels": {"app.kubernetes.io/part-of": "plumbline"}},
     }
     witnesses = [witness(binding) for binding in tree.of_kind("ValidatingAdmissionPolicyBinding")]
-    with forwarded(kubectl, "proxy", "--port=0") as port, httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
+    with (
+        forwarded(kubectl, "proxy", "--port=PORT") as port,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}") as client,
+    ):
         cluster = Cluster(client)
         for item in (namespace, *witnesses):
             cluster.apply(item)

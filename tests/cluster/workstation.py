@@ -2,18 +2,21 @@
 
 import base64
 import os
-import re
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from threading import Event, Thread
 
 from harness.kubectl import Kubectl
+from harness.processes import wait_until
 from harness.repositories import git
 from harness.settings import OUR_GIT
 from mlflow import MlflowClient
 from release import Release, parse_release
+from services import free_port
 
 _SETTINGS = ("mlflow-workflows", "object-store")
 _KEYS = {"signing-key": "signing-key.pem", "public-key": "signing-key.pub"}
@@ -90,7 +93,7 @@ def workstation(kubectl: Kubectl, folder: Path) -> Iterator[Workstation]:
     with ExitStack() as stack:
         mlflow, store = (
             stack.enter_context(
-                forwarded(kubectl, "port-forward", f"--namespace={name}", f"service/{name}", f":{port}")
+                forwarded(kubectl, "port-forward", f"--namespace={name}", f"service/{name}", f"PORT:{port}")
             )
             for name, port in (("mlflow", 5000), ("object-store", 7070))
         )
@@ -113,16 +116,35 @@ def workstation(kubectl: Kubectl, folder: Path) -> Iterator[Workstation]:
 
 @contextmanager
 def forwarded(kubectl: Kubectl, *arguments: str) -> Iterator[int]:
-    """A port on loopback that kubectl (`proxy`, `port-forward`) leads into the cluster while it is open."""
-    with subprocess.Popen([*kubectl.command, *arguments], stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            said = process.stdout.readline()
-            found = re.search(r"127\.0\.0\.1:(\d+)", said)
-            assert found, f"kubectl {' '.join(arguments)}: {said}"
-            yield int(found[1])
-        finally:
-            process.terminate()
+    """A port on loopback that kubectl (`proxy`, `port-forward`) leads into the cluster; `PORT` in its arguments is it.
+
+    Started again whenever it ends: kubectl gives up a tunnel at the first connection in it that breaks.
+    """
+    port, stop = free_port(), Event()
+    command = [*kubectl.command, *(argument.replace("PORT", str(port)) for argument in arguments)]
+    running: list[subprocess.Popen[bytes]] = []
+
+    def keep() -> None:
+        while not stop.is_set():
+            with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+                running[:] = [process]
+            stop.wait(0.2)
+
+    def open_() -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", port)) == 0
+
+    thread = Thread(target=keep)
+    thread.start()
+    try:
+        wait_until(f"kubectl {' '.join(arguments)}", open_, seconds=30)
+        yield port
+    finally:
+        stop.set()
+        while thread.is_alive():
+            for process in running:
+                process.terminate()
+            thread.join(0.2)
 
 
 def _secret(kubectl: Kubectl, name: str) -> dict[str, str]:
