@@ -93,13 +93,16 @@ def test_an_approved_release_is_tried_by_a_fifth_of_the_callers(
         rollout = ("rollout", f"{MODEL}-server", *NAMESPACE)
         kubectl.run("patch", *rollout, "--subresource=status", "--type=merge", f"--patch={full}")
         rollouts.healthy(kubectl, image)
-        after = arms_of(traffic, bodies, callers=50, calls=1)
+
+        def everywhere() -> bool:
+            return set.union(*arms_of(traffic, bodies, callers=50, calls=1).values()) == {version}
+
+        wait_until("the gateway to send every caller to the new version", everywhere, seconds=30)
     assert all(len(versions) == 1 for versions in arms.values()), "a caller was in both arms"
     shares = Counter(next(iter(versions)) for versions in arms.values())
     print(f"callers by version: {dict(shares)}")
     assert shares.keys() == {before.spec.version, version}
     assert abs(shares[version] / 300 - 0.2) < 4 * (0.2 * 0.8 / 300) ** 0.5
-    assert set.union(*after.values()) == {version}
     assert {answer.status for answer in traffic.answers} == {200}
     rollouts.settled(kubectl, desk)
     assert desk.mlflow.get_model_version_by_alias(MODEL, "local").tags["semver"] == version
