@@ -3,7 +3,7 @@
 from hera.workflows import DAG, Artifact, CronWorkflow, Parameter, Task
 from hera.workflows.models import Sequence
 
-from argo.pods import LARGE, WORK, file, served, setting, step, workflow
+from argo.pods import LARGE, WORK, each_served, file, served, setting, step, workflow
 
 GIT = Artifact(name="git", from_="{{inputs.artifacts.git}}")
 PART = {"part": "{{item}}", "parts": "{{workflow.parameters.parts}}"}
@@ -19,18 +19,7 @@ with CronWorkflow(
     schedules=["0 3 * * *"],
     concurrency_policy="Forbid",
 ) as WORKFLOW:
-    with DAG(name="batch-scoring"):
-        Task(name="served", template="served")
-        Task(
-            name="model",
-            template="model",
-            arguments=[
-                {"model": "{{item.model}}"},
-                Artifact(name="git", from_="{{tasks.served.outputs.artifacts.git}}"),
-            ],
-            with_param="{{tasks.served.outputs.parameters.models}}",
-            dependencies=["served"],
-        )
+    each_served("batch-scoring", "model")
     with DAG(name="model", inputs=[Parameter(name="model"), Artifact(name="git")]):
         Task(
             name="score",

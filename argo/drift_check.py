@@ -2,7 +2,7 @@
 
 from hera.workflows import DAG, Artifact, CronWorkflow, Parameter, Task
 
-from argo.pods import WORK, file, hook, ref, served, setting, step, value, workflow
+from argo.pods import WORK, each_served, file, hook, ref, served, setting, step, value, workflow
 
 SERVED = ("model", "version", "run")
 SAME = [Parameter(name=name, value=f"{{{{inputs.parameters.{name}}}}}") for name in SERVED]
@@ -42,18 +42,7 @@ with CronWorkflow(
     schedules=["0 5 * * *"],
     concurrency_policy="Forbid",
 ) as WORKFLOW:
-    with DAG(name="drift-check"):
-        Task(name="served", template="served")
-        Task(
-            name="model",
-            template="model",
-            arguments=[
-                *(Parameter(name=name, value=f"{{{{item.{name}}}}}") for name in SERVED),
-                Artifact(name="git", from_="{{tasks.served.outputs.artifacts.git}}"),
-            ],
-            with_param="{{tasks.served.outputs.parameters.models}}",
-            dependencies=["served"],
-        )
+    each_served("drift-check", *SERVED)
     of_model()
     served()
     step(

@@ -1,8 +1,9 @@
-"""What the pods of all Workflows have in common; the graphs stand in the files beside this one."""
+"""What the Workflows have in common: their pods, and the round of what is served. Each has a file beside this one."""
 
 from typing import Any
 
 from hera.workflows import (
+    DAG,
     Artifact,
     Container,
     EmptyDirVolume,
@@ -12,6 +13,7 @@ from hera.workflows import (
     RetryStrategy,
     SecretEnvFrom,
     SecretVolume,
+    Task,
 )
 from hera.workflows.env_from import ConfigMapEnvFrom
 from hera.workflows.models import (
@@ -169,6 +171,22 @@ def served() -> Container:
         f"--out={WORK}/git",
         outputs=[value("models", "git/models.json"), file("git", "git")],
     )
+
+
+def each_served(name: str, *fields: str) -> None:
+    """The graph `name`: the template `model` for everything served, with these of its fields and the artifact `git`."""
+    with DAG(name=name):
+        Task(name="served", template="served")
+        Task(
+            name="model",
+            template="model",
+            arguments=[
+                *(Parameter(name=field, value=f"{{{{item.{field}}}}}") for field in fields),
+                Artifact(name="git", from_="{{tasks.served.outputs.artifacts.git}}"),
+            ],
+            with_param="{{tasks.served.outputs.parameters.models}}",
+            dependencies=["served"],
+        )
 
 
 def file(name: str, path: str) -> Artifact:
