@@ -11,8 +11,12 @@ from training.data import read_tables
 from training.model import Model, load
 
 
-def entries(model: Model, histories: dict[str, pd.DataFrame], as_of: pd.Timestamp) -> dict[str, list[Entry]]:
-    """The newest values of each view's entities as of a moment; {view: entries}."""
+def entries(
+    model: Model, histories: dict[str, pd.DataFrame], as_of: pd.Timestamp, shown_as: pd.Timestamp
+) -> dict[str, list[Entry]]:
+    """The newest values of each view's entities as of a moment, dated as if it were `shown_as`; {view: entries}."""
+    # Shifted as whole nanoseconds: seconds as floats may round a value of this very moment into the future.
+    shift = shown_as - as_of
     found: dict[str, list[Entry]] = {}
     for view in model.schema.views:
         newest = latest(view, histories[view.name], as_of)
@@ -20,7 +24,7 @@ def entries(model: Model, histories: dict[str, pd.DataFrame], as_of: pd.Timestam
             Entry(
                 entity={name: row[name] for name in view.entity},
                 values={name: None if pd.isna(row[name]) else row[name] for name in view.fields},
-                at=row[TIME].timestamp(),
+                at=(row[TIME] + shift).timestamp(),
             )
             for row in newest.to_dict("records")
         ]
@@ -34,15 +38,9 @@ def materialise(name: str, data: Path, url: str, as_of: pd.Timestamp, shown_as: 
     """
     model = load(name)
     histories = dict(model.views(read_tables(model, data)))
-    shift = (shown_as - as_of).total_seconds()
+    found = entries(model, histories, as_of, shown_as)
     with Redis.from_url(url) as client:
         return {
-            view.name: write(
-                client,
-                model.schema,
-                view,
-                [Entry(item.entity, item.values, item.at + shift) for item in found],
-                now=shown_as.timestamp(),
-            )
-            for view, found in zip(model.schema.views, entries(model, histories, as_of).values(), strict=True)
+            view.name: write(client, model.schema, view, found[view.name], now=shown_as.timestamp())
+            for view in model.schema.views
         }

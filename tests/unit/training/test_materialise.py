@@ -1,0 +1,18 @@
+"""Values of another day are replayed at the same distance from now, to the nanosecond."""
+
+import pandas as pd
+from features.offline import TIME
+from training.materialise import entries
+from training.model import load
+
+
+def test_a_value_of_the_very_moment_is_never_replayed_as_one_of_the_future():
+    model = load("flights")
+    (view,) = model.schema.views
+    moment = pd.Timestamp("2013-07-10T21:00Z")
+    row = {TIME: moment, "origin": "JFK", **dict.fromkeys(view.fields, 1.0)}
+    histories = {view.name: pd.DataFrame([row])}
+    # Sums of seconds as floats fail for 6 % of such moments.
+    for now in pd.date_range("2026-11-25T13:00:00.000001Z", periods=200, freq="7919us"):
+        (entry,) = entries(model, histories, moment, now)[view.name]
+        assert entry.at == now.timestamp()
