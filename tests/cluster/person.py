@@ -21,11 +21,20 @@ class Person:
         git(folder, "config", "user.email", "person@plumbline.dev")
         return cls(folder)
 
-    def edit(self, path: str, before: str, after: str) -> None:
-        """Commit a changed line of a file on today's main."""
+    def edit(self, path: str, *changes: tuple[str, str]) -> str:
+        """Commit (before, after) of lines of a file on today's main: the commit."""
         git(self.folder, "pull", "--quiet", "--rebase")
         text = (self.folder / path).read_text()
-        assert text.count(before) == 1, f"{path}: {before!r} is there {text.count(before)} times"
-        (self.folder / path).write_text(text.replace(before, after))
-        git(self.folder, "commit", "--quiet", "--all", "--message", f"{path}: {after.strip()}")
+        for before, after in changes:
+            assert text.count(before) == 1, f"{path}: {before!r} is there {text.count(before)} times"
+            text = text.replace(before, after)
+        (self.folder / path).write_text(text)
+        git(self.folder, "commit", "--quiet", "--all", "--message", f"{path}: {changes[0][1].strip()}")
+        git(self.folder, "push", "--quiet", "origin", "main")
+        return git(self.folder, "rev-parse", "HEAD").strip()
+
+    def revert(self, *commits: str) -> None:
+        """Take commits back, the newest first, on today's main."""
+        git(self.folder, "pull", "--quiet", "--rebase")
+        git(self.folder, "revert", "--no-edit", *commits)
         git(self.folder, "push", "--quiet", "origin", "main")

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 import boto3
 import pytest
@@ -72,9 +72,10 @@ def test_a_tampered_model_leaves_its_pod_unready_and_the_old_one_serves(
     place = {"Bucket": "mlflow", "Key": f"{release.spec.artifact.uri.removeprefix('mlflow-artifacts:/')}/model.onnx"}
     right = store.get_object(**place)["Body"].read()
     path, image = f"clusters/local/models/{MODEL}/release.yaml", servers.another("none")
-    store.put_object(**place, Body=right[:-1] + bytes([right[-1] ^ 1]))
-    try:
-        person.edit(path, f"image: {stable}", f"image: {image}")
+    with ExitStack() as undo:
+        undo.callback(store.put_object, **place, Body=right)
+        store.put_object(**place, Body=right[:-1] + bytes([right[-1] ^ 1]))
+        undo.callback(person.revert, person.edit(path, (f"image: {stable}", f"image: {image}")))
 
         def told() -> bool:
             with suppress(KubectlError):  # the container is still being made
@@ -86,7 +87,4 @@ def test_a_tampered_model_leaves_its_pod_unready_and_the_old_one_serves(
         wait_until("the reason in the log", told, seconds=120)
         assert rollouts.phase(kubectl) == (image, "Progressing")
         assert [open_gateway().ask(body)[0] for body in bodies[:200]] == [200] * 200
-    finally:
-        store.put_object(**place, Body=right)
-        person.edit(path, f"image: {image}", f"image: {stable}")
     rollouts.healthy(kubectl, stable)

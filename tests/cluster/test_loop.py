@@ -76,7 +76,7 @@ def test_a_bad_release_is_aborted_and_reverted_in_git(
 ) -> None:
     """Aborted at its first step by the metric that sees the fault; `promotion reconcile` makes git say so."""
     if fault == "slow":  # a pull request that changes one line changes the ladder
-        person.edit(_LADDER, "- setWeight: 10\n", "- setWeight: 20\n")
+        ladder = person.edit(_LADDER, ("- setWeight: 10\n", "- setWeight: 20\n"))
     good = desk.release(MODEL)
     assert good is not None
     bad = servers.another(fault)
@@ -104,4 +104,4 @@ def test_a_bad_release_is_aborted_and_reverted_in_git(
     with pytest.raises(AssertionError, match="barred"):
         desk.promote(MODEL, good.spec.version, bad)
     if fault == "slow":
-        person.edit(_LADDER, "- setWeight: 20\n", "- setWeight: 10\n")
+        person.revert(ladder)
