@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from itertools import groupby
+from typing import Any
 
 import workflows
 from harness.kubectl import Kubectl
@@ -16,9 +17,16 @@ MODEL = "flights"
 def phase(kubectl: Kubectl) -> tuple[str, str]:
     """(image, phase) of the Rollout; the phase counts only once the controller saw the newest specification."""
     try:
-        rollout = kubectl.get("rollout", f"{MODEL}-server", *NAMESPACE)
+        return _phase(_rollout(kubectl))
     except RuntimeError:
         return "", "Missing"
+
+
+def _rollout(kubectl: Kubectl) -> dict[str, Any]:
+    return kubectl.get("rollout", f"{MODEL}-server", *NAMESPACE)
+
+
+def _phase(rollout: dict[str, Any]) -> tuple[str, str]:
     status = rollout.get("status", {})
     seen = status.get("observedGeneration") == str(rollout["metadata"]["generation"])
     containers = rollout["spec"]["template"]["spec"]["containers"]
@@ -50,9 +58,9 @@ def weight(kubectl: Kubectl) -> int:
 
 def canary(kubectl: Kubectl) -> tuple[str, int]:
     """(image, percent of the traffic) of the canary, as the controller says; ("", 0) where there is none."""
-    rollout = kubectl.get("rollout", f"{MODEL}-server", *NAMESPACE)
+    rollout = _rollout(kubectl)
     canary = rollout.get("status", {}).get("canary", {}).get("weights", {}).get("canary", {})
-    image, found = phase(kubectl)
+    image, found = _phase(rollout)
     return (image, int(canary.get("weight", 0))) if found in ("Progressing", "Paused") else ("", 0)
 
 

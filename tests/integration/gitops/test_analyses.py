@@ -85,7 +85,7 @@ def _serve(name: str, pods: Pods, generator: np.random.Generator, families: dict
     profile = Profile(schema_of(pods.kind), metrics)
     latency = metrics.of(metrics.latency, route=ROUTE)
     for second in range(SECONDS + 1):
-        if second % SCRAPE == 0:
+        if second % SCRAPE == SCRAPE - 1:  # what is seen first is not nothing
             for sample in (sample for family in metrics.registry.collect() for sample in family.samples):
                 labels = ",".join(f'{key}="{value}"' for key, value in sample.labels.items())
                 series = f'{sample.name}{{template_hash="{name}",{labels}}}'
@@ -116,13 +116,13 @@ def templates() -> dict[str, dict[str, Any]]:
 def judge(server: Prometheus, templates: dict[str, dict[str, Any]]) -> Callable[..., dict[str, str]]:
     """{metric: phase} of one measurement, as Argo Rollouts would make it."""
 
-    def run(canary: str, stable: str = "stable") -> dict[str, str]:
+    def run(canary: str, stable: str = "stable", at: float = NOW) -> dict[str, str]:
         verdict = templates["flights-verdict"]
         values = {arg["name"]: arg.get("value") for arg in verdict["args"]} | {"canary": canary, "stable": stable}
         phases = {}
         for reference in verdict["templates"]:
             for metric in templates[reference["templateName"]]["metrics"]:
-                result = server.query(_filled(metric["provider"]["prometheus"]["query"], values), NOW)
+                result = server.query(_filled(metric["provider"]["prometheus"]["query"], values), at)
                 passed, failed = (
                     eval(_filled(metric[name], values).replace("&&", "and"), {"result": result})  # noqa: S307 - ours
                     for name in ("successCondition", "failureCondition")
@@ -169,6 +169,16 @@ def test_a_bad_canary_is_caught_by_what_it_does_wrong(
     phases = judge(canary, stable)
     assert {name for name, phase in phases.items() if phase == "Failed"} == caught
     assert set(phases.values()) == {"Failed", "Successful"}
+
+
+def test_a_young_canary_is_not_judged_by_answers_that_are_only_guessed(judge: Callable[..., dict[str, str]]) -> None:
+    """90 answers are seen by the second scrape; increase() would make 100 of them, which is the minimum."""
+    for age in range(9, 14):
+        phases = judge("good", at=NOW - SECONDS + age)
+        assert {name for name, phase in phases.items() if phase != "Inconclusive"} <= {
+            "agreement"
+        }  # has its own minimum
+    assert set(judge("good", at=NOW - SECONDS + 16).values()) == {"Successful"}
 
 
 @pytest.mark.parametrize("canary", ["silent", "unknown"])
