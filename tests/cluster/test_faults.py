@@ -41,6 +41,9 @@ def test_unmeasured_waits_and_a_third_version_takes_its_place_under_dead_control
     assert rollouts.phase(kubectl) == (unmeasured, "Paused")
     assert rollouts.weight(kubectl) == 10
     assert not rollouts.failed_metrics(kubectl)
+    of_stable = ("pod", *NAMESPACE, "--selector=plumbline.dev/role=stable")
+    kubectl.run("delete", *of_stable)  # what they mount must still be there, though git names another release
+    kubectl.run("wait", *of_stable, "--for=condition=Ready", "--timeout=60s")
 
     with open_gateway() as traffic:
         begun = time.monotonic()

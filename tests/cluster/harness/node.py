@@ -162,7 +162,7 @@ def _kubelet_config() -> Path:
         "serializeImagePulls": False,
         "syncFrequency": "10s",
         # The Lease says that the node is alive; what it has is said once, and then corrected by _more_processors.
-        "nodeStatusUpdateFrequency": "1h",
+        "nodeStatusUpdateFrequency": "24h",
         # A changed ConfigMap is seen at once instead of a minute later.
         "configMapAndSecretChangeDetectionStrategy": "Watch",
     }

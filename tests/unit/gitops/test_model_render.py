@@ -66,6 +66,15 @@ def test_any_change_of_the_release_is_another_pod_template(model: Path) -> None:
     assert _render(model)["Rollout/flights-server"]["spec"]["template"] != before
 
 
+def test_what_stable_mounts_is_not_pruned_when_git_names_the_next_release(model: Path) -> None:
+    found = [item for key, item in _render(model).items() if key.startswith("ConfigMap/")]
+    assert len(found) == 3
+    for item in found:
+        annotations = item["metadata"]["annotations"]
+        assert annotations["argocd.argoproj.io/sync-options"] == "Prune=false"
+        assert annotations["argocd.argoproj.io/compare-options"] == "IgnoreExtraneous"
+
+
 def test_names_in_custom_resources_follow_the_prefix(model: Path) -> None:
     rendered = _render(model)
     canary = rendered["Rollout/flights-server"]["spec"]["strategy"]["canary"]
