@@ -16,6 +16,9 @@ from serving.server import Server
 from serving.settings import SettingsError, load_settings
 from serving.wire import Protocol
 
+KEEP_ALIVE_SECONDS = 75
+"""How long an idle connection is kept: longer than the gateway does (kustomize/model-server/destination-rules.yaml)."""
+
 
 class _Uvicorn(uvicorn.Server):
     """Keeps answering for a while after the first SIGTERM, until no gateway sends requests here any more."""
@@ -68,6 +71,7 @@ def main() -> None:
         log_config=None,
         server_header=False,
         timeout_graceful_shutdown=settings.shutdown_seconds,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
     )
     try:
         _Uvicorn(config, server, settings.drain_seconds).run()

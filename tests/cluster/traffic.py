@@ -67,7 +67,7 @@ class Traffic:
                 connection.request("POST", "/v1/predict", random.choice(self._bodies), self._headers)
                 response = connection.getresponse()
                 body = response.read()
-                version = json.loads(body).get("version", "")
+                version = json.loads(body).get("version", "") if response.status == 200 else ""
                 self.answers.append(Answer(time.monotonic(), response.status, version))
             except (OSError, ValueError, http.client.HTTPException):
                 self.answers.append(Answer(time.monotonic(), 0, ""))

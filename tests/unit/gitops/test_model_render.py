@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 from gitops.render import build, complete
+from serving.__main__ import KEEP_ALIVE_SECONDS
 
 ROOT = Path(__file__).parents[3]
 KUSTOMIZE = ROOT / ".cache" / "bin" / "kustomize"
@@ -113,6 +114,15 @@ def test_what_rollouts_writes_is_all_that_argo_cd_ignores(model: Path) -> None:
     assert managed["virtualService"] == {"name": ignored, "routes": ["shares"]}
     (route,) = rendered[f"VirtualService/{ignored}"]["spec"]["http"]
     assert route.keys() == {"name", "route"}
+
+
+def test_the_gateway_lets_go_of_an_idle_connection_before_the_server_does(model: Path) -> None:
+    """Else a request now and then is sent into a connection that the server is closing, and is answered 503."""
+    rules = [item for key, item in _render(model).items() if key.startswith("DestinationRule/")]
+    assert len(rules) == 2
+    for rule in rules:
+        idle = rule["spec"]["trafficPolicy"]["connectionPool"]["http"]["idleTimeout"]
+        assert 2 * int(idle.removesuffix("s")) < KEEP_ALIVE_SECONDS
 
 
 def test_a_retry_never_makes_a_second_prediction(model: Path) -> None:
