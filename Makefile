@@ -75,7 +75,7 @@ lint: install ## Format, lint and strict types
 test: install services tools api-server .venv-checkov/.installed lint ## Everything that needs no cluster: lint, unit and integration tests, coverage
 	@scripts/run-tests $(PYTEST)
 
-bench: install services ## Measure the model server and its peers, write docs/benchmarks.md (12 minutes)
+bench: install services ## Measure the model server and its peers, write docs/benchmarks.md (15 minutes)
 	@PYTHONPATH=tests:scripts .venv/bin/python -m bench $(if $(ROUNDS),--rounds $(ROUNDS))
 
 bench-lock: $(UV) ## Resolve the peers of the benchmark into tests/bench/locks again

@@ -15,9 +15,9 @@ ROOT = Path(__file__).parents[3]
 DOCS = ROOT / "docs"
 
 
-def document(mine: float, peer: float = 0.5) -> dict[str, Any]:
+def document(mine: float, peer: float = 0.5, processor: str = "A") -> dict[str, Any]:
     servers = {"plumbline": {"ratio": mine}, "slow peer": {"ratio": 0.1}, "peer": {"ratio": peer}}
-    return {"peers": ["slow peer", "peer"], "cases": {"1 row": servers}}
+    return {"machine": {"processor": processor}, "peers": ["slow peer", "peer"], "cases": {"1 row": servers}}
 
 
 def test_a_loss_of_more_than_a_tenth_is_named_and_less_is_noise():
@@ -34,6 +34,11 @@ def test_a_loss_of_more_than_a_tenth_is_named_and_less_is_noise():
 def test_a_peer_that_became_faster_is_a_loss_too():
     (line,) = compare.losses(json.dumps(document(2.0)), document(2.0, peer=0.6))
     assert line == "1 row: plumbline / best peer: 3.33, 4.00 landed"
+
+
+def test_another_processor_is_said_and_not_called_a_loss():
+    with pytest.raises(ValueError, match="measured on A, this on B"):
+        compare.losses(json.dumps(document(2.0)), document(1.0, processor="B"))
 
 
 def test_a_case_that_is_new_or_gone_is_none():
