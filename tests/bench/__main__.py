@@ -26,7 +26,7 @@ def main() -> int:
     landed = subprocess.run(["git", "show", f"HEAD:{LANDED}"], cwd=ROOT, capture_output=True, text=True)
     try:
         losses = compare.losses(landed.stdout, found) if landed.returncode == 0 else []
-    except ValueError as error:
+    except compare.OtherProcessorError as error:
         print(f"not compared: {error}", file=sys.stderr)
         return 0
     for line in losses:

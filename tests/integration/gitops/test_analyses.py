@@ -175,9 +175,8 @@ def test_a_young_canary_is_not_judged_by_answers_that_are_only_guessed(judge: Ca
     """90 answers are seen by the second scrape; increase() would make 100 of them, which is the minimum."""
     for age in range(9, 14):
         phases = judge("good", at=NOW - SECONDS + age)
-        assert {name for name, phase in phases.items() if phase != "Inconclusive"} <= {
-            "agreement"
-        }  # has its own minimum
+        # The agreement has a minimum of its own, which is sooner reached.
+        assert {name for name, phase in phases.items() if phase != "Inconclusive"} <= {"agreement"}
     assert set(judge("good", at=NOW - SECONDS + 16).values()) == {"Successful"}
 
 

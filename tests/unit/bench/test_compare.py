@@ -37,7 +37,7 @@ def test_a_peer_that_became_faster_is_a_loss_too():
 
 
 def test_another_processor_is_said_and_not_called_a_loss():
-    with pytest.raises(ValueError, match="measured on A, this on B"):
+    with pytest.raises(compare.OtherProcessorError, match="measured on A, this on B"):
         compare.losses(json.dumps(document(2.0)), document(1.0, processor="B"))
 
 
