@@ -191,9 +191,17 @@ class Registry:
 
     def tag(self, version: Version, tags: dict[str, str]) -> None:
         """Set tags, in their order."""
+        from mlflow.exceptions import MlflowException
+
         with _asking(f"tag {version.model}/{version.number}"):
             for key, value in tags.items():
-                self.client.set_model_version_tag(version.model, version.number, key, value)
+                try:
+                    self.client.set_model_version_tag(version.model, version.number, key, value)
+                except MlflowException as error:
+                    # MLflow looks, then inserts: where two register one run at once, the other's row is there by now.
+                    if not any(word in error.message for word in ("IntegrityError", "UniqueViolation")):
+                        raise
+                    self.client.set_model_version_tag(version.model, version.number, key, value)
 
     def move(self, version: Version, target: Lifecycle) -> None:
         """Move a version in its life cycle; raises Refused where that is no legal move."""
