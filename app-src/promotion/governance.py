@@ -122,11 +122,12 @@ def take_back(settings: Settings, environment: str, model: str, failed: Release,
 
     def change() -> Change | None:
         served = read_served(tree, environment, model)
-        earlier = _newest(tree, path, model, lambda release: release.spec != failed.spec)
-        if served is None or served.spec != failed.spec or earlier is None:
+        found = _newest(tree, path, model, lambda release: release.spec != failed.spec)
+        if served is None or served.spec != failed.spec or found is None:
             return None
+        earlier, before = found
         body = f"Reason: {reason}\nNot barred: no analysis judged it.\n"
-        text = edit(tree.read(path) or "", earlier, source=path)
+        text = edit(tree.read(path) or "", earlier, source=path, earlier=before)
         return Change({path: text}, f"{model}({environment}): {move(failed, earlier)}, given up\n\n{body}")
 
     with checkout(settings) as tree:
@@ -156,16 +157,17 @@ def _revert(
     stranded: list[str],
 ) -> None:
     path = release_path(environment, release.model)
-    earlier = _newest(tree, path, release.model, lambda found: digest not in digests_of(found))
-    if earlier is None:
+    found = _newest(tree, path, release.model, lambda other: digest not in digests_of(other))
+    if found is None:
         stranded.append(environment)
         return
-    files[path] = edit(tree.read(path) or "", earlier, source=path)
+    earlier, text = found
+    files[path] = edit(tree.read(path) or "", earlier, source=path, earlier=text)
     reverted[environment] = move(release, earlier)
 
 
-def _newest(tree: Checkout, path: str, model: str, wanted: Callable[[Release], bool]) -> Release | None:
-    """The newest wanted release in the file's history of which nothing is barred."""
+def _newest(tree: Checkout, path: str, model: str, wanted: Callable[[Release], bool]) -> tuple[Release, str] | None:
+    """The newest wanted release in the file's history of which nothing is barred, and the file as it held it."""
     for _, text in tree.history(path):
         try:
             release = parse_release(text, source=path)
@@ -173,7 +175,7 @@ def _newest(tree: Checkout, path: str, model: str, wanted: Callable[[Release], b
             continue  # somebody's mistake of the past is nothing to go back to
         records = [read_barred(tree, model, digest) for digest in digests_of(release)]
         if release.model == model and wanted(release) and all(barred is None or barred.override for barred in records):
-            return release
+            return release, text
     return None
 
 

@@ -50,8 +50,11 @@ def new_text(release: Release) -> str:
     return _checked(_TEMPLATE.format(name=token(release.model), **values), release)
 
 
-def edit(text: str, release: Release, *, source: str = "release.yaml") -> str:
+def edit(text: str, release: Release, *, source: str = "release.yaml", earlier: str = "") -> str:
     """Replace the values of `text` that differ from `release`'s, each in its place; everything else stays.
+
+    `earlier` is the file as it held this release before: values are then written as they stood there. One quote more
+    would be another file, so another ReplicaSet, and what serves already would climb its ladder again.
 
     Raises Refused for text that is no release, for a key that is missing or stands twice, and for anchors, aliases and
     values over several lines, where a token is not one value.
@@ -66,19 +69,21 @@ def edit(text: str, release: Release, *, source: str = "release.yaml") -> str:
         raise Refused(f"{source}: uses anchors, so that one token is several values; write the values out")
     tokens = dict(_tokens(yaml.compose(text, UniqueKeys), ()))
     before = dict(_leaves(old.spec.model_dump(), ("spec",)))
+    stood = dict(_tokens(yaml.compose(earlier, UniqueKeys), ())) if earlier else {}
     edits = []
     for path, value in _leaves(release.spec.model_dump(), ("spec",)):
-        if value == before[path]:
+        as_before = _span(stood[path], earlier) if path in stood else ""
+        if value == before[path] and not (as_before and path in tokens):
             continue
         if path not in tokens:
             raise Refused(f"{source}: the key {'.'.join(path)} is missing; add it, so that its value has a place")
-        edits.append((tokens[path], value))
+        edits.append((tokens[path], as_before or token(value, style=tokens[path].style)))
     for node, value in sorted(edits, key=lambda edit: edit[0].start_mark.index, reverse=True):
         start, end = node.start_mark, node.end_mark
         if start.line != end.line:
             raise Refused(f"{source}: the value at line {start.line + 1} spans lines; write it on one")
         gap = " " if start.index == end.index else ""  # `threshold:` with nothing behind it
-        text = text[: start.index] + gap + token(value, style=node.style) + text[end.index :]
+        text = text[: start.index] + gap + value + text[end.index :]
     return _checked(text, release)
 
 
@@ -101,6 +106,10 @@ def token(value: str | float | None, style: str | None = None) -> str:
     if style is None and _PLAIN.fullmatch(value) and yaml.safe_load(value) == value:
         return value
     return str(yaml.safe_dump(value, default_style='"', allow_unicode=True, width=10**9)).rstrip("\n")
+
+
+def _span(node: yaml.ScalarNode, text: str) -> str:
+    return text[node.start_mark.index : node.end_mark.index]
 
 
 def _checked(text: str, release: Release) -> str:

@@ -49,6 +49,7 @@ class Profile(Collector):
         cells = [_cells_of(field) for field in fields]
         self._cells = [(field.name, name) for field, names in zip(fields, cells, strict=True) for name in names]
         self._rows, self._levels = np.zeros(len(self._cells)), np.zeros(len(self._cells))
+        self._together = self._apart = 0.0
         self._end = np.cumsum([len(names) for names in cells])
         self._begin = self._end - [len(names) for names in cells]
         self._cell_of = (self._begin[:, None] + _number_cells()).ravel()
@@ -80,6 +81,10 @@ class Profile(Collector):
         if self._answered:
             variance.add_metric(self._labels, self._squares / self._answered - (self._level / self._answered) ** 2)
         yield variance
+        overlap = GaugeMetricFamily("serving_cell_overlap", "Variance of all fields' effects over theirs", labels=MODEL)
+        if self._apart:
+            overlap.add_metric(self._labels, self._together / self._apart)
+        yield overlap
         names = (*MODEL, "field", "cell")
         rows = CounterMetricFamily("serving_cell_rows", "Answered rows by a field's cell", labels=names)
         levels = CounterMetricFamily("serving_cell_levels", "Sum of their levels", labels=names)
@@ -108,6 +113,17 @@ class Profile(Collector):
         self._rows += np.bincount(cells.ravel(), minlength=len(self._cells))
         weights = np.repeat(levels, cells.shape[1])
         self._levels += np.bincount(cells.ravel(), weights, minlength=len(self._cells))
+        self._add_overlap(cells)
+
+    def _add_overlap(self, cells: npt.NDArray[np.int64]) -> None:
+        """How much fields say the same: 1 where each speaks of something else, their number where all are one.
+
+        A row's chance moves all of its cells at once, so that a sum over fields is by this less certain than its terms.
+        """
+        means = np.divide(self._levels, self._rows, out=np.zeros_like(self._rows), where=self._rows > 0)
+        effects = means[cells] - self._level / max(self._answered, 1)
+        self._together += float((effects.sum(axis=1) ** 2).sum())
+        self._apart += float((effects**2).sum())
 
     def _cells_in(self, matrix: Matrix) -> npt.NDArray[np.int64]:
         """The index of every value's cell; shape (rows, fields)."""

@@ -3,7 +3,8 @@
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,18 @@ def kubectl() -> Kubectl:
     return Kubectl(os.environ.get("KUBECTL", "kubectl") if GIVEN else binaries("kubernetes")["kubectl"])
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failure comes with what the controllers and the promotion did: minutes later the cluster is gone."""
+    report = yield
+    given = getattr(item, "funcargs", {})
+    if report.failed and "desk" in given:
+        with suppress(Exception):  # whatever is broken, the failure itself is shown
+            report.sections.append(("the Rollout", rollouts.story(given["kubectl"])))
+            report.sections.append(("git", "\n".join(given["desk"].log()[:10])))
+    return report
+
+
 @pytest.fixture
 def person(tmp_path: Path) -> Person:
     """Someone with a fresh clone."""
@@ -52,9 +65,13 @@ def served(desk: Workstation) -> None:
 
 
 @pytest.fixture
-def stable(kubectl: Kubectl, desk: Workstation, served: None) -> Iterator[str]:
-    """The image that serves everything; whatever the test does, git, cluster and registry agree when it has ended."""
+def stable(kubectl: Kubectl, desk: Workstation, person: Person, served: None) -> Iterator[str]:
+    """The image that serves everything.
+
+    Whatever the test does, the person's commits are taken back when it has ended, and git, cluster and registry agree.
+    """
     yield rollouts.settled(kubectl, desk)
+    person.revert()
     rollouts.settled(kubectl, desk)
     print(desk.said)
 

@@ -1,6 +1,6 @@
 """Changes the platform the only way there is: a commit that is pushed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.repositories import git
@@ -12,6 +12,8 @@ class Person:
     """A clone of the repository that Argo CD watches."""
 
     folder: Path
+    standing: list[str] = field(default_factory=list)
+    """Commits of theirs that they have not taken back, the oldest first."""
 
     @classmethod
     def clone(cls, folder: Path) -> "Person":
@@ -31,10 +33,14 @@ class Person:
         (self.folder / path).write_text(text)
         git(self.folder, "commit", "--quiet", "--all", "--message", f"{path}: {changes[0][1].strip()}")
         git(self.folder, "push", "--quiet", "origin", "main")
-        return git(self.folder, "rev-parse", "HEAD").strip()
+        self.standing.append(git(self.folder, "rev-parse", "HEAD").strip())
+        return self.standing[-1]
 
     def revert(self, *commits: str) -> None:
-        """Take commits back, the newest first, on today's main."""
-        git(self.folder, "pull", "--quiet", "--rebase")
-        git(self.folder, "revert", "--no-edit", *commits)
-        git(self.folder, "push", "--quiet", "origin", "main")
+        """Take these commits of theirs back, every one that still stands if none is named, on today's main."""
+        undone = [commit for commit in reversed(self.standing) if commit in commits or not commits]
+        if undone:
+            git(self.folder, "pull", "--quiet", "--rebase")
+            git(self.folder, "revert", "--no-edit", *undone)
+            git(self.folder, "push", "--quiet", "origin", "main")
+        self.standing[:] = [commit for commit in self.standing if commit not in undone]

@@ -17,12 +17,13 @@ MODEL = "flights"
 def phase(kubectl: Kubectl) -> tuple[str, str]:
     """(image, phase) of the Rollout; the phase counts only once the controller saw the newest specification."""
     try:
-        return _phase(_rollout(kubectl))
+        return _phase(rollout(kubectl))
     except RuntimeError:
         return "", "Missing"
 
 
-def _rollout(kubectl: Kubectl) -> dict[str, Any]:
+def rollout(kubectl: Kubectl) -> dict[str, Any]:
+    """The model's Rollout."""
     return kubectl.get("rollout", f"{MODEL}-server", *NAMESPACE)
 
 
@@ -58,10 +59,10 @@ def weight(kubectl: Kubectl) -> int:
 
 def canary(kubectl: Kubectl) -> tuple[str, int]:
     """(image, percent of the traffic) of the canary, as the controller says; ("", 0) where there is none."""
-    rollout = _rollout(kubectl)
-    canary = rollout.get("status", {}).get("canary", {}).get("weights", {}).get("canary", {})
-    image, found = _phase(rollout)
-    return (image, int(canary.get("weight", 0))) if found in ("Progressing", "Paused") else ("", 0)
+    found = rollout(kubectl)
+    canary = found.get("status", {}).get("canary", {}).get("weights", {}).get("canary", {})
+    image, state = _phase(found)
+    return (image, int(canary.get("weight", 0))) if state in ("Progressing", "Paused") else ("", 0)
 
 
 def watch(kubectl: Kubectl, until: Callable[[], bool], seconds: float) -> list[tuple[int, tuple[float, float]]]:
@@ -81,6 +82,19 @@ def _runs(seen: list[tuple[float, int]]) -> list[tuple[int, tuple[float, float]]
         times = [at for at, _ in group]
         found.append((value, (times[0], times[-1])))
     return found
+
+
+def story(kubectl: Kubectl) -> str:
+    """The Rollout as it is, what each kept analysis measured, and the namespace's last events: why a test failed."""
+    status = rollout(kubectl).get("status", {})
+    lines = [f"{status.get('phase')} {status.get('message', '')} at step {status.get('currentStepIndex')}"]
+    for run in kubectl.get("analysisruns", *NAMESPACE, "--sort-by=.metadata.creationTimestamp")["items"]:
+        lines.append(f"{run['metadata']['name']} {run.get('status', {}).get('phase')}")
+        for metric in run.get("status", {}).get("metricResults", []):
+            values = [item.get("value") or item.get("message", "") for item in metric.get("measurements", [])]
+            lines.append(f"  {metric['name']} {metric['phase']}: {', '.join(values)}")
+    events = kubectl.run("get", "events", *NAMESPACE, "--sort-by=.lastTimestamp").splitlines()
+    return "\n".join([*lines, *events[-40:]])
 
 
 def failed_metrics(kubectl: Kubectl) -> set[str]:

@@ -41,17 +41,18 @@ def as_production(kubectl: Kubectl, person: Person, stable: str) -> Iterator[Non
     """The environment asks for an approval and tries a release on a fifth of the callers first."""
 
     def waits() -> bool:
-        steps = kubectl.get("rollout", f"{MODEL}-server", *NAMESPACE)["spec"]["strategy"]["canary"]["steps"]
+        steps = rollouts.rollout(kubectl)["spec"]["strategy"]["canary"]["steps"]
         return any("pause" in step for step in steps)
 
-    commits = [person.edit(*_EXPERIMENT)]
+    person.edit(*_EXPERIMENT)
     # The release that is served now was never approved: once the rule stands, nothing about it can be changed.
     wait_until("the experiment's steps", waits, seconds=120)
-    commits += [person.edit(*change) for change in _PRODUCTION]
+    for change in _PRODUCTION:
+        person.edit(*change)
     rule = ("get", "validatingadmissionpolicybinding", "release.plumbline.dev")
     wait_until("production's rules", lambda: kubectl.try_run(*rule), seconds=120)
     yield
-    person.revert(*reversed(commits))
+    person.revert()
     wait_until("the rules to go", lambda: not kubectl.try_run(*rule), seconds=120)
     wait_until("the experiment to go", lambda: not waits(), seconds=120)
 

@@ -44,7 +44,17 @@ def _other_columns(rows: Matrix, _: Matrix, __: np.random.Generator) -> tuple[Ma
     return rows, MODELS["binary", 1].run(np.ascontiguousarray(rows[:, ::-1]))
 
 
-STABLE = {"stable": Pods(seed=0, per_second=90), "stable-value": Pods(seed=0, per_second=90, kind="regression")}
+def _two_callers(rows: Matrix, _: Matrix, __: np.random.Generator) -> tuple[Matrix, Matrix]:
+    """Two rows, again and again: each field says which of them it was, and nothing else."""
+    rows = np.where(rows[:, :1] > 3000, _rows(np.random.default_rng(0), 1), _rows(np.random.default_rng(1), 1))
+    return rows, MODELS["binary", 0].run(rows)
+
+
+STABLE = {
+    "stable": Pods(seed=0, per_second=90),
+    "stable-value": Pods(seed=0, per_second=90, kind="regression"),
+    "stable-two": Pods(seed=0, per_second=90, spoil=_two_callers),
+}
 CANARIES = {
     "good": Pods(),
     "good-value": Pods(kind="regression"),
@@ -57,6 +67,7 @@ CANARIES = {
     "constant": Pods(spoil=lambda rows, answers, _: (rows, np.full_like(answers, 0.5))),
     "turned-round": Pods(spoil=lambda rows, answers, _: (rows, np.ascontiguousarray(answers[:, ::-1]))),
     "moved": Pods(spoil=lambda rows, answers, _: (rows, answers / 2 + [[0.5, 0]])),
+    "two-callers": Pods(spoil=_two_callers),
     "one-row-only": Pods(spoil=lambda rows, answers, _: (np.repeat(rows[:1] * 0, len(rows), 0), answers)),
     "silent": Pods(per_second=0),
 }
@@ -196,6 +207,12 @@ def test_without_stable_nothing_is_compared(judge: Callable[..., dict[str, str]]
 
 def test_equal_rows_can_not_show_an_agreement(judge: Callable[..., dict[str, str]]) -> None:
     assert judge("one-row-only")["agreement"] == "Inconclusive"
+
+
+def test_what_five_fields_say_alike_counts_once(judge: Callable[..., dict[str, str]]) -> None:
+    """An eighth of standard error takes 64 rows, not a fifth of them: the first scrape has 50, the second 100."""
+    agreement = [judge("two-callers", "stable-two", NOW - SECONDS + age)["agreement"] for age in (5, 10)]
+    assert agreement == ["Inconclusive", "Successful"]
 
 
 def test_every_measurement_ends(templates: dict[str, dict[str, Any]]) -> None:

@@ -67,6 +67,21 @@ def test_every_field_counts_every_row_and_its_level():
     assert bucket == 2
 
 
+def _overlap(rows):
+    """Of a model whose level is a sum of what each field says."""
+    level = rows.mean(axis=1)
+    registry = _counted("binary", np.stack([1 - level, level], axis=1), rows)
+    return registry.get_sample_value("serving_cell_overlap", {"model": "delays", "version": "v1.0.0", "role": "stable"})
+
+
+def test_fields_that_say_the_same_overlap_wholly_and_others_not_at_all():
+    coins = np.random.default_rng(0).integers(0, 2, (20_000, 5)).astype(np.float32)
+    assert _overlap(coins) == pytest.approx(1, abs=0.05)
+    assert _overlap(np.repeat(coins[:, :1], 5, axis=1)) == pytest.approx(5)
+    # Two of one kind and three of another: 4 + 9 over 2 + 3.
+    assert _overlap(coins[:, [0, 0, 1, 1, 1]]) == pytest.approx((4 * 0.16 + 9 * 0.36) / (2 * 0.16 + 3 * 0.36), abs=0.1)
+
+
 def test_labels_that_were_swapped_move_the_level_of_a_multiclass_model():
     levels = [
         _cells(_counted("multiclass", [answer] * 4), "serving_cell_levels_total")["carrier", "UA"]
@@ -88,6 +103,7 @@ def test_answers_that_were_refused_are_not_counted():
     rows = _cells(_counted("binary", [[NAN, 0.1], [0.9, 0.1], [0.9, 0.1], [0.9, 0.1]]), "serving_cell_rows_total")
     assert ("carrier", "UA") not in rows
     assert rows["carrier", "AA"] == 1
+    assert _cells(_counted("binary", [[NAN, 0.1]] * 4), "serving_cell_rows_total") == {}
 
 
 def test_rows_are_counted_while_nobody_scrapes():
