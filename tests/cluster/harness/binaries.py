@@ -43,23 +43,23 @@ _ARGO_VERSION = "-s -w -X github.com/argoproj/argo-cd/v3/common.version=3.6.1"
 _SIGNALS = "github.com/argoproj/argo-workflows/v4/workflow/executor/osspecific"
 # Seconds as measured from nothing on two cores.
 MODULES = (
-    Module("etcd", 45, (("server", "etcd"),)),
-    Module("kubernetes", 320, ldflags=f"{_K8S_VERSION} -X k8s.io/component-base/version.gitMinor=34"),
-    Module("coredns", 80),
-    Module("rollouts", 150),
-    Module("argocd", 140, (("cmd", "argocd"),), _ARGO_VERSION),
-    Module("istio", 250),
+    Module("etcd", 50, (("server", "etcd"),)),
+    Module("kubernetes", 285, ldflags=f"{_K8S_VERSION} -X k8s.io/component-base/version.gitMinor=34"),
+    Module("coredns", 85),
+    Module("rollouts", 130),
+    Module("argocd", 220, (("cmd", "argocd"),), _ARGO_VERSION),
+    Module("istio", 180),
     # Its service discovery for fifteen clouds is more code than all the rest.
-    Module("prometheus", 215, tags="remove_all_sd,enable_kubernetes_sd"),
+    Module("prometheus", 90, tags="remove_all_sd,enable_kubernetes_sd"),
     Module(
         "argo-workflows",
-        480,
+        165,
         links=((f"{_SIGNALS}/signal_linux.go", f"{_SIGNALS}/signal_darwin.go"),),
         ldflags="-s -w -X github.com/argoproj/argo-workflows/v4.version=v4.0.7",
     ),
-    Module("metrics-server", 125),
-    Module("prometheus-operator", 80, (("operator", "prometheus-operator"),)),
-    Module("keda", 325, (("operator", "keda"), ("adapter", "keda-adapter"), ("webhooks", "keda-admission-webhooks"))),
+    Module("metrics-server", 85),
+    Module("prometheus-operator", 75, (("operator", "prometheus-operator"),)),
+    Module("keda", 295, (("operator", "keda"), ("adapter", "keda-adapter"), ("webhooks", "keda-admission-webhooks"))),
 )
 
 
