@@ -72,7 +72,8 @@ def edit(text: str, release: Release, *, source: str = "release.yaml", earlier: 
     stood = dict(_tokens(yaml.compose(earlier, UniqueKeys), ())) if earlier else {}
     edits = []
     for path, value in _leaves(release.spec.model_dump(), ("spec",)):
-        as_before = _span(stood[path], earlier) if path in stood else ""
+        was = stood.get(path)
+        as_before = earlier[was.start_mark.index : was.end_mark.index] if was else ""
         if value == before[path] and not (as_before and path in tokens):
             continue
         if path not in tokens:
@@ -106,10 +107,6 @@ def token(value: str | float | None, style: str | None = None) -> str:
     if style is None and _PLAIN.fullmatch(value) and yaml.safe_load(value) == value:
         return value
     return str(yaml.safe_dump(value, default_style='"', allow_unicode=True, width=10**9)).rstrip("\n")
-
-
-def _span(node: yaml.ScalarNode, text: str) -> str:
-    return text[node.start_mark.index : node.end_mark.index]
 
 
 def _checked(text: str, release: Release) -> str:

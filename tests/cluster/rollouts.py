@@ -88,7 +88,7 @@ def story(kubectl: Kubectl) -> str:
     """The Rollout as it is, what each kept analysis measured, and the namespace's last events: why a test failed."""
     status = rollout(kubectl).get("status", {})
     lines = [f"{status.get('phase')} {status.get('message', '')} at step {status.get('currentStepIndex')}"]
-    for run in kubectl.get("analysisruns", *NAMESPACE, "--sort-by=.metadata.creationTimestamp")["items"]:
+    for run in _analyses(kubectl):
         lines.append(f"{run['metadata']['name']} {run.get('status', {}).get('phase')}")
         for metric in run.get("status", {}).get("metricResults", []):
             values = [item.get("value") or item.get("message", "") for item in metric.get("measurements", [])]
@@ -99,5 +99,12 @@ def story(kubectl: Kubectl) -> str:
 
 def failed_metrics(kubectl: Kubectl) -> set[str]:
     """Metrics that the newest analysis calls failed."""
-    runs = kubectl.get("analysisruns", *NAMESPACE, "--sort-by=.metadata.creationTimestamp")["items"]
-    return {item["name"] for item in runs[-1]["status"]["metricResults"] if item["phase"] == "Failed"}
+    return {item["name"] for item in _analyses(kubectl)[-1]["status"]["metricResults"] if item["phase"] == "Failed"}
+
+
+def _analyses(kubectl: Kubectl) -> list[dict[str, Any]]:
+    """The kept AnalysisRuns, the newest last."""
+    runs: list[dict[str, Any]] = kubectl.get("analysisruns", *NAMESPACE, "--sort-by=.metadata.creationTimestamp")[
+        "items"
+    ]
+    return runs
