@@ -125,9 +125,9 @@ def take_back(settings: Settings, environment: str, model: str, failed: Release,
         found = _newest(tree, path, model, lambda release: release.spec != failed.spec)
         if served is None or served.spec != failed.spec or found is None:
             return None
-        earlier, before = found
+        earlier, earlier_text = found
         body = f"Reason: {reason}\nNot barred: no analysis judged it.\n"
-        text = edit(tree.read(path) or "", earlier, source=path, earlier=before)
+        text = edit(tree.read(path) or "", earlier, source=path, earlier_text=earlier_text)
         return Change({path: text}, f"{model}({environment}): {move(failed, earlier)}, given up\n\n{body}")
 
     with checkout(settings) as tree:
@@ -161,8 +161,8 @@ def _revert(
     if found is None:
         stranded.append(environment)
         return
-    earlier, text = found
-    files[path] = edit(tree.read(path) or "", earlier, source=path, earlier=text)
+    earlier, earlier_text = found
+    files[path] = edit(tree.read(path) or "", earlier, source=path, earlier_text=earlier_text)
     reverted[environment] = move(release, earlier)
 
 

@@ -50,11 +50,11 @@ def new_text(release: Release) -> str:
     return _checked(_TEMPLATE.format(name=token(release.model), **values), release)
 
 
-def edit(text: str, release: Release, *, source: str = "release.yaml", earlier: str = "") -> str:
+def edit(text: str, release: Release, *, source: str = "release.yaml", earlier_text: str = "") -> str:
     """Replace the values of `text` that differ from `release`'s, each in its place; everything else stays.
 
-    `earlier` is the file as it held this release before: values are then written as they stood there. One quote more
-    would be another file, so another ReplicaSet, and what serves already would climb its ladder again.
+    `earlier_text` is the file as it held this release before: values are then written as they stood there. One quote
+    more would be another file, so another ReplicaSet, and what serves already would climb its ladder again.
 
     Raises Refused for text that is no release, for a key that is missing or stands twice, and for anchors, aliases and
     values over several lines, where a token is not one value.
@@ -69,11 +69,11 @@ def edit(text: str, release: Release, *, source: str = "release.yaml", earlier: 
         raise Refused(f"{source}: uses anchors, so that one token is several values; write the values out")
     tokens = dict(_tokens(yaml.compose(text, UniqueKeys), ()))
     before = dict(_leaves(old.spec.model_dump(), ("spec",)))
-    stood = dict(_tokens(yaml.compose(earlier, UniqueKeys), ())) if earlier else {}
+    stood = dict(_tokens(yaml.compose(earlier_text, UniqueKeys), ())) if earlier_text else {}
     edits = []
     for path, value in _leaves(release.spec.model_dump(), ("spec",)):
         was = stood.get(path)
-        as_before = earlier[was.start_mark.index : was.end_mark.index] if was else ""
+        as_before = earlier_text[was.start_mark.index : was.end_mark.index] if was else ""
         if value == before[path] and not (as_before and path in tokens):
             continue
         if path not in tokens:

@@ -10,6 +10,7 @@ import importlib
 import statistics
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from enum import IntEnum
 from typing import TYPE_CHECKING, TypeVar
 
@@ -47,13 +48,22 @@ class RedisLink:
         self._patient: Redis | None = None
         self._failures = 0
         self._lost = asyncio.Event()
+        self._asked = asyncio.Event()
+        """Whether Redis answers is known, for the first time."""
         self.state = State.OPEN
         self.round_trip: float | None = None
         """The median seconds of a PING when the breaker last closed."""
         self.on_close: Callable[[], None] | None = None
 
     async def call(self, use: str, command: "Callable[[Redis], Awaitable[T]]", *, patient: bool = False) -> T:
-        """Run one command within the time limit; raises Bypass where Redis does not answer it."""
+        """Run one command within the time limit; raises Bypass where Redis does not answer it.
+
+        A patient one that comes before the first probe has ended waits for that: a server is ready sooner.
+        """
+        if patient:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(PATIENT_SECONDS):
+                    await self._asked.wait()
         client = self._patient if patient else self._quick
         if client is None or self.state is not State.CLOSED:
             self._count(use)
@@ -80,7 +90,9 @@ class RedisLink:
         self._patient = module.Redis.from_url(self._url, socket_timeout=PATIENT_SECONDS * 2, **options)
         attempt = 0
         while True:
-            if await self._probe():
+            answers = await self._probe()
+            self._asked.set()
+            if answers:
                 attempt = 0
                 self._lost.clear()
                 await self._lost.wait()

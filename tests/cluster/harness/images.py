@@ -13,6 +13,7 @@ import yaml
 from harness import pki
 from harness.binaries import CACHE
 from harness.processes import start, wait_until
+from harness.repositories import git
 from harness.settings import REGISTRY, ROOT, STATE
 
 IMAGES = Path(__file__).parent.parent / "images"
@@ -103,8 +104,18 @@ def build_project_image(dockerfile: Path, name: str) -> str:
     _base()
     # pip inside trusts the certificates of the machine, which may stand behind a proxy.
     certificates = "--volume=/etc/ssl/certs:/etc/ssl/certs:ro"
-    arguments = ("--pull-never", "--layers", certificates, f"--build-arg=BASE={_BASE}", f"--file={dockerfile}")
+    given = (f"--build-arg=BASE={_BASE}", f"--build-arg=COMMIT={_commit()}")
+    arguments = ("--pull-never", "--layers", certificates, *given, f"--file={dockerfile}")
     return _buildah("build", *arguments, "--tag", name, str(ROOT)).splitlines()[-1]
+
+
+def _commit() -> str:
+    """The commit that last changed what the images hold, empty where the work tree differs from every commit.
+
+    Not HEAD: by the same code's name the same image is found again.
+    """
+    inside = ("--", "app-src", "locks")
+    return "" if git(ROOT, "status", "--porcelain", *inside) else git(ROOT, "log", "-1", "--format=%H", *inside).strip()
 
 
 def _push(name: str) -> str:

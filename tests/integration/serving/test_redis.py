@@ -235,6 +235,23 @@ def test_the_breaker_opens_probes_and_closes(proxy):
     assert refused < 0.005
 
 
+def test_what_can_wait_waits_until_it_is_known_whether_redis_answers(redis_url):
+    """A server is ready before its first probe has ended; feedback that comes between is not refused."""
+
+    async def main(url):
+        link = RedisLink(url, 1000, Metrics())
+        task = asyncio.create_task(link.keep())
+        try:
+            await link.call("test", lambda client: client.ping(), patient=True)
+        finally:
+            task.cancel()
+            await link.close()
+
+    asyncio.run(main(redis_url))
+    with pytest.raises(Bypass):
+        asyncio.run(main(f"redis://127.0.0.1:{services.free_port()}"))
+
+
 @asynccontextmanager
 async def connected(url, metrics):
     link = RedisLink(url, 1000, metrics)

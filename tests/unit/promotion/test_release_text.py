@@ -77,10 +77,10 @@ def test_going_back_to_a_release_gives_the_file_that_held_it() -> None:
     # A commit of digits alone is a number without quotes.
     lineage = release().spec.lineage.model_dump() | {"code": "0" * 40, "workflow": "workflows/train-x"}
     after = edit(before, release("v2.0.0", lineage=lineage)).replace("# What this", "# Mine. What this")
-    assert edit(after, release(), earlier=before) == before.replace("# What this", "# Mine. What this")
-    assert edit(after, release()) != edit(after, release(), earlier=before)
+    assert edit(after, release(), earlier_text=before) == before.replace("# What this", "# Mine. What this")
+    assert edit(after, release()) != edit(after, release(), earlier_text=before)
     third = edit(after, release("v3.0.0"))  # the old commit again, in the quotes that are there now
-    assert edit(third, release(), earlier=before) == edit(after, release(), earlier=before)
+    assert edit(third, release(), earlier_text=before) == edit(after, release(), earlier_text=before)
 
 
 def test_a_threshold_comes_and_goes() -> None:
