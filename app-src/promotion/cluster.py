@@ -10,6 +10,8 @@ from release import Release
 from promotion.errors import Inconclusive
 
 _NAMESPACE = "models"
+_SUFFIX = "-server"
+"""Of a model's Rollout."""
 _ROLLOUTS = {"group": "argoproj.io", "version": "v1alpha1", "namespace": _NAMESPACE}
 
 
@@ -80,7 +82,7 @@ class Cluster:
 
     def running(self, model: str) -> Running | None:
         """The Rollout of a model, or None where there is none; raises Inconclusive where the API does not answer."""
-        rollout = self._get("rollouts", f"{model}-server")
+        rollout = self._get("rollouts", f"{model}{_SUFFIX}")
         if rollout is None:
             return None
         status = rollout.get("status", {})
@@ -96,6 +98,14 @@ class Cluster:
             message=status.get("message", ""),
             failure=self._failure(canary, status) if seen and status.get("abort") else None,
         )
+
+    def models(self) -> list[str]:
+        """Models that have a Rollout."""
+        found = self._ask(
+            "rollouts",
+            lambda: self._api.CustomObjectsApi().list_namespaced_custom_object(**_ROLLOUTS, plural="rollouts"),
+        )
+        return [item["metadata"]["name"].removesuffix(_SUFFIX) for item in (found or {}).get("items", [])]
 
     def _stable(self, model: str, pod_hash: str) -> Served | None:
         if not pod_hash:

@@ -6,9 +6,11 @@ Level-triggered: it compares and does what is missing, so running it twice, late
 from collections.abc import Iterator
 from pathlib import PurePath
 
+from promotion.documents import policy_path
 from promotion.errors import Refused
 from promotion.gate import read_barred, read_policy, read_served
 from promotion.git import Checkout
+from promotion.governance import served_by
 from promotion.lifecycle import Lifecycle, path_to
 from promotion.registry import Registry, Version
 
@@ -24,12 +26,12 @@ def sync(registry: Registry, tree: Checkout, model: str, only: str = "") -> list
 
 
 def _sync(registry: Registry, tree: Checkout, model: str, only: str) -> Iterator[str]:
-    policy = read_policy(tree, model)
+    environments = {}
+    if tree.read(policy_path(model)) is not None or any(served_by(tree, model)):
+        environments = read_policy(tree, model).spec.environments  # else the model was deleted, with its gate
     versions = [version for version in registry.versions(model) if version.semver is not None]
     wanted: dict[str, Lifecycle] = {}
-    for name, environment in policy.spec.environments.items():
-        if not tree.is_folder(f"clusters/{name}/models/{model}"):
-            continue
+    for name, environment in environments.items():
         if only not in ("", name):
             aliased = [item.number for item in versions if name in item.aliases]
             wanted |= {n: max(wanted.get(n, Lifecycle.NONE), environment.lifecycle, key=_ORDER.index) for n in aliased}
@@ -47,9 +49,20 @@ def _sync(registry: Registry, tree: Checkout, model: str, only: str) -> Iterator
             registry.alias(found[0], name)
             yield f"alias {name} → {served.spec.version}"
     for version in versions:
+        yield from _withdraw(registry, tree, version, only)
+    for version in versions:
         yield from _mark(registry, tree, version)
     for version in versions:
         yield from _move(registry, version, wanted.get(version.number))
+
+
+def _withdraw(registry: Registry, tree: Checkout, version: Version, only: str) -> Iterator[str]:
+    """An environment that serves no version of the model any more has its alias on none."""
+    for name in version.aliases:
+        concerned = name == only if only else tree.is_folder(f"clusters/{name}")
+        if concerned and read_served(tree, name, version.model) is None:
+            registry.remove_alias(version, name)
+            yield f"alias {name} taken from {version.semver}: {name} serves none"
 
 
 def _mark(registry: Registry, tree: Checkout, version: Version) -> Iterator[str]:
@@ -88,8 +101,6 @@ def move_by_hand(registry: Registry, tree: Checkout, model: str, semver: str, ta
     """Move a version that no environment serves; raises Refused for an illegal move or one that contradicts git."""
     version = registry.find(model, semver)
     for name in read_policy(tree, model).spec.environments:
-        if not tree.is_folder(f"clusters/{name}/models/{model}"):
-            continue
         served = read_served(tree, name, model)
         if served is not None and served.spec.artifact.digest == version.digest:
             raise Refused(f"{name} serves {model} {semver}: change what git says, and `promotion sync` follows")

@@ -215,14 +215,15 @@ def read_policy(tree: Checkout, model: str) -> Policy:
     return policy
 
 
+def require_environment(tree: Checkout, environment: str) -> None:
+    """Raise Refused for an environment that git does not have: misspelt, it would seem to serve nothing."""
+    if not tree.is_folder(f"clusters/{environment}"):
+        known = ", ".join(path.split("/")[1] for path in tree.names("clusters", "*"))
+        raise Refused(f"clusters/{environment}/ is not in git, only {known}")
+
+
 def read_served(tree: Checkout, environment: str, model: str) -> Release | None:
-    """What git says that an environment serves; raises Refused where its folders are not there."""
-    for folder, advice in (
-        (f"clusters/{environment}", "copy another environment's folder"),
-        (f"clusters/{environment}/models/{model}", "add canary.yaml and kustomization.yaml as other models have them"),
-    ):
-        if not tree.is_folder(folder):
-            raise Refused(f"{folder}/ is not in git: {advice}, commit, then promote")
+    """What git says that an environment serves."""
     path = release_path(environment, model)
     text = tree.read(path)
     if text is None:
@@ -254,7 +255,10 @@ def read_approval(tree: Checkout, model: str, version: str) -> Approval | None:
 
 
 def examine(tree: Checkout, request: Request, subject: Candidate) -> Judgement:
-    """Judge a candidate by the clone as it stands now."""
+    """Judge a candidate by the clone as it stands now; raises Refused where git has no place for it."""
+    require_environment(tree, request.environment)
+    if not tree.is_folder(folder := f"clusters/{request.environment}/models/{request.model}"):
+        raise Refused(f"{folder}/ is not in git: add canary.yaml and kustomization.yaml as other models have them")
     policy, version = read_policy(tree, request.model), subject.version
     if request.environment not in policy.spec.environments:
         known = sorted(policy.spec.environments)

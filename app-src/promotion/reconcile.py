@@ -7,6 +7,8 @@
 | aborted, an analysis failed | bar the digest and revert the bump, in one commit that names the metric |
 | aborted without a verdict (never ready, no metrics) | revert the bump; nothing is barred |
 | Healthy | the registry follows: alias and life cycle |
+
+Where git names none any more: wait until Argo CD has taken the Rollout away, then the registry follows.
 """
 
 from collections.abc import Iterator
@@ -18,7 +20,7 @@ from promotion.cluster import Cluster, Failure, Running, Served
 from promotion.documents import release_path
 from promotion.errors import PromotionError
 from promotion.follow import sync
-from promotion.gate import read_served
+from promotion.gate import read_served, require_environment
 from promotion.git import Checkout, checkout
 from promotion.governance import bar, digests_of, take_back
 from promotion.registry import Registry
@@ -29,14 +31,16 @@ from promotion.settings import Settings
 class Views:
     """What the three say about one model in one environment."""
 
-    git: Release
+    git: Release | None
     cluster: Running | None
     registry: str
     """The version that carries the environment's alias, or empty."""
 
     @property
     def agree(self) -> bool:
-        """Whether all three name one release, and it is up."""
+        """Whether all three name one release, and it is up; or all three none."""
+        if self.git is None:
+            return self.cluster is None and not self.registry
         cluster, served = self.cluster, Served.of(self.git)
         up = cluster is not None and cluster.phase == "Healthy" and served == cluster.wanted == cluster.stable
         return up and self.registry == self.git.spec.version
@@ -47,11 +51,9 @@ def models_of(tree: Checkout, environment: str) -> list[str]:
     return [path.split("/")[3] for path in tree.names(f"clusters/{environment}", "models/*/release.yaml")]
 
 
-def views(tree: Checkout, cluster: Cluster, registry: Registry, environment: str, model: str) -> Views | None:
-    """Ask git, cluster and registry; None where git serves nothing."""
+def views(tree: Checkout, cluster: Cluster, registry: Registry, environment: str, model: str) -> Views:
+    """Ask git, cluster and registry."""
     release = read_served(tree, environment, model)
-    if release is None:
-        return None
     named = [str(item.semver) for item in registry.versions(model) if item.semver and environment in item.aliases]
     return Views(release, cluster.running(model), ", ".join(named))
 
@@ -59,13 +61,14 @@ def views(tree: Checkout, cluster: Cluster, registry: Registry, environment: str
 def reconcile(
     registry: Registry, settings: Settings, cluster: Cluster, environment: str, models: list[str]
 ) -> Iterator[str]:
-    """Do the one next step for each model, every served one if none is named; yields a line for each thing done.
+    """Do the one next step for each model, every one that git or the registry names if none is given.
 
-    Raises the last error at the end, so that one model does not wait for another.
+    Yields a line for each thing done. Raises the last error at the end, so that one model does not wait for another.
     """
     failed: PromotionError | None = None
     with checkout(settings) as tree:
-        for model in models or models_of(tree, environment):
+        require_environment(tree, environment)
+        for model in models or _reconciled(registry, tree, environment):
             try:
                 for line in _step(registry, settings, cluster, tree, environment, model):
                     yield f"{model}({environment}): {line}"
@@ -76,12 +79,23 @@ def reconcile(
         raise failed
 
 
+def _reconciled(registry: Registry, tree: Checkout, environment: str) -> Iterator[str]:
+    """Git's models first: they do not wait for a registry that is down."""
+    in_git = models_of(tree, environment)
+    yield from in_git
+    yield from (model for model in registry.models_with(environment) if model not in in_git)
+
+
 def _step(
     registry: Registry, settings: Settings, cluster: Cluster, tree: Checkout, environment: str, model: str
 ) -> Iterator[str]:
     # Git and cluster come first: a rollback is committed even while the registry is down.
     release, running = read_served(tree, environment, model), cluster.running(model)
     if release is None:
+        if running is not None:
+            yield "git names none: waiting for Argo CD to take it out of the cluster"
+        else:
+            yield from sync(registry, tree, model, environment)
         return
     version = release.spec.version
     if running is None or running.wanted != Served.of(release) or running.phase == "Unseen":
@@ -130,17 +144,20 @@ def _culprit(tree: Checkout, environment: str, failed: Release) -> str:
 def status(
     registry: Registry, settings: Settings, cluster: Cluster, environment: str, models: list[str]
 ) -> tuple[list[str], bool]:
-    """A table of the three side by side, and whether they agree on every model."""
+    """A table of the three side by side, and whether they agree.
+
+    On every model that one of them names if none is given: what runs though git forgot it is told too.
+    """
     rows, agreed = [("model", "git", "cluster", "registry", "")], True
     with checkout(settings) as tree:
-        for model in models or models_of(tree, environment):
+        require_environment(tree, environment)
+        known = {*models_of(tree, environment), *cluster.models(), *registry.models_with(environment)}
+        for model in models or sorted(known):
             view = views(tree, cluster, registry, environment, model)
-            if view is None:
-                rows.append((model, "-", "", "", "no release.yaml"))
-                continue
             agreed = agreed and view.agree
             verdict = "agree" if view.agree else "differ"
-            rows.append((model, _short(Served.of(view.git)), _described(view.cluster), view.registry or "-", verdict))
+            in_git = _short(Served.of(view.git)) if view.git is not None else "-"
+            rows.append((model, in_git, _described(view.cluster), view.registry or "-", verdict))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows

@@ -136,7 +136,7 @@ class Registry:
         return (time.time() - made / 1000) / 86400
 
     def search(self, condition: str) -> list[Version]:
-        """Finished versions of every model, by MLflow's search language (`tags.lifecycle = 'Staging'`)."""
+        """Finished versions of every model, all or by MLflow's search language (`tags.lifecycle = 'Staging'`)."""
         with _asking(f"search {condition!r}"):
             found = self._pages(condition)
         return self._ours(found, _OURS | {"semver"})
@@ -212,6 +212,15 @@ class Registry:
         """Point an alias (an environment's name) at a version."""
         with _asking(f"alias {name} of {version.model}"):
             self.client.set_registered_model_alias(version.model, name, version.number)
+
+    def remove_alias(self, version: Version, name: str) -> None:
+        """Take an alias from a version."""
+        with _asking(f"remove alias {name} of {version.model}"):
+            self.client.delete_registered_model_alias(version.model, name)
+
+    def models_with(self, alias: str) -> list[str]:
+        """Models of which a finished version carries the alias, sorted."""
+        return sorted({version.model for version in self.search("") if alias in version.aliases})
 
     def names(self, run_id: str, folder: str) -> dict[str, int]:
         """{path below `folder`: bytes} of a run's artifacts, folders walked through; raises Refused for odd names."""

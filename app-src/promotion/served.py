@@ -4,7 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
-from promotion.gate import plain_name, read_served
+from promotion.gate import plain_name, read_served, require_environment
 from promotion.git import Checkout
 from promotion.reconcile import models_of
 
@@ -12,6 +12,7 @@ from promotion.reconcile import models_of
 def write(tree: Checkout, environment: str, folder: Path) -> list[dict[str, str]]:
     """Write models.json, releases/<model>.yaml and policies/ into `folder`; returns the list of models.json."""
     plain_name(environment, "environment", like="staging")
+    require_environment(tree, environment)
     (folder / "releases").mkdir(parents=True, exist_ok=True)
     found = []
     for model in models_of(tree, environment):

@@ -31,10 +31,19 @@ class Person:
             assert text.count(before) == 1, f"{path}: {before!r} is there {text.count(before)} times"
             text = text.replace(before, after)
         (self.folder / path).write_text(text)
-        git(self.folder, "commit", "--quiet", "--all", "--message", f"{path}: {changes[0][1].strip()}")
-        git(self.folder, "push", "--quiet", "origin", "main")
+        self._push(f"{path}: {changes[0][1].strip()}")
         self.standing.append(git(self.folder, "rev-parse", "HEAD").strip())
         return self.standing[-1]
+
+    def delete(self, path: str) -> None:
+        """Commit that a file is gone, for good."""
+        git(self.folder, "pull", "--quiet", "--rebase")
+        (self.folder / path).unlink()
+        self._push(f"{path}: deleted")
+
+    def _push(self, message: str) -> None:
+        git(self.folder, "commit", "--quiet", "--all", "--message", message)
+        git(self.folder, "push", "--quiet", "origin", "main")
 
     def revert(self, *commits: str) -> None:
         """Take these commits of theirs back, every one that still stands if none is named, on today's main."""

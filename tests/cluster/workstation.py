@@ -46,10 +46,10 @@ class Workstation:
         command = [Path(sys.executable).with_name(name), *arguments]
         return subprocess.run(command, env=self._environment, capture_output=True, text=True, check=False)
 
-    def train(self, model: str) -> str:
+    def train(self, model: str, sample: str = "0.05") -> str:
         """Train on another sample than any version before, and register: the new version."""
         seed = self.unused_seed(model)
-        said = self.run("training", "run", f"--model={model}", "--sample=0.05", "--trials=2", f"--seed={seed}")
+        said = self.run("training", "run", f"--model={model}", f"--sample={sample}", "--trials=2", f"--seed={seed}")
         said = self.run("promotion", "register", f"--run={said.split()[-1]}")
         return said.split()[-1]
 

@@ -10,6 +10,7 @@ from promotion.documents import barred_path
 from promotion.errors import Refused
 from promotion.follow import sync
 from promotion.git import checkout
+from promotion.lifecycle import Lifecycle
 from promotion.promote import Outcome
 from promotion.reconcile import models_of, reconcile, status
 from promotion.registry import Registry, Version
@@ -29,6 +30,9 @@ class Said(Cluster):
 
     def running(self, model: str) -> Running | None:  # noqa: ARG002 - it knows one model
         return self._running
+
+    def models(self) -> list[str]:
+        return [] if self._running is None else ["by-hand"]
 
 
 @pytest.fixture
@@ -187,6 +191,56 @@ def test_another_environments_alias_stays_where_its_cluster_put_it(
     with checkout(settings) as tree:
         sync(registry, tree, model, only="staging")
     assert registry.find(model, "v1.0.0").aliases == ("production",)
+
+
+@pytest.mark.parametrize("left", ["the folder", "nothing"])
+def test_a_model_that_git_names_no_more_is_taken_out_of_the_registry_too(
+    two_versions: Served,
+    served: Callable[[], Served],
+    step: Callable[[Running | None], list[str]],
+    registry: Registry,
+    settings: Settings,
+    remote: Remote,
+    model: str,
+    left: str,
+) -> None:
+    """Once the cluster has let it go; whoever deletes a model may delete its gate with it."""
+    running = canary(served(), served(), "Healthy")
+    step(running)
+    gone = ["clusters/staging/models/{}/release.yaml"]
+    if left == "nothing":
+        environments = ("staging", "production")
+        gone += [f"clusters/{name}/models/{{}}/kustomization.yaml" for name in environments]
+        gone += ["policies/promotion/{}.yaml"]
+    remote.commit({path.format(model): None for path in gone})
+
+    assert step(running) == [f"{model}(staging): git names none: waiting for Argo CD to take it out of the cluster"]
+    rows, agreed = status(registry, settings, Said(running), "staging", [model])
+    assert not agreed
+    assert rows[1].split()[:3] == [model, "-", "v1.0.1"]
+    assert f"{model}(staging): alias staging taken from v1.0.1: staging serves none" in list(
+        reconcile(registry, settings, Said(None), "staging", [])
+    )
+    found = registry.find(model, "v1.0.1")
+    assert (found.aliases, found.lifecycle) == ((), Lifecycle.ARCHIVED)
+    assert step(None) == []
+    assert status(registry, settings, Said(None), "staging", [model]) == (
+        ["model  git  cluster  registry", f"{model}  -    -        -         agree"],
+        True,
+    )
+
+
+def test_what_runs_though_git_never_named_it_is_told(
+    served: Callable[[], Served], two_versions: Served, registry: Registry, settings: Settings
+) -> None:
+    rows, agreed = status(registry, settings, Said(canary(served(), served(), "Healthy")), "staging", [])
+    assert not agreed
+    assert [row.split()[-1] for row in rows if row.startswith("by-hand")] == ["differ"]
+
+
+def test_a_misspelt_environment_serves_not_nothing(registry: Registry, settings: Settings) -> None:
+    with pytest.raises(Refused, match=r"clusters/stagign/ is not in git, only .*staging"):
+        status(registry, settings, Said(None), "stagign", [])
 
 
 def test_the_release_is_told_from_its_pod_template() -> None:
