@@ -1,6 +1,7 @@
 """A model comes with a file and goes with it; nothing of it stays behind."""
 
 import json
+from contextlib import ExitStack
 
 import pytest
 import servers
@@ -25,28 +26,34 @@ def objects(kubectl: Kubectl) -> list[str]:
     return [name for name in kubectl.run("get", lasting, *NAMESPACE, "--output=name").split() if f"/{_MODEL}" in name]
 
 
+def phase(kubectl: Kubectl) -> str:
+    """Of the model's Rollout."""
+    return str(kubectl.get(*_ROLLOUT).get("status", {}).get("phase"))
+
+
 def test_a_second_model_comes_and_goes_without_a_trace(
     kubectl: Kubectl, desk: Workstation, person: Person, served: None
 ) -> None:
     """It is taken out in the middle of a canary, when two releases' objects stand side by side."""
     assert objects(kubectl) == []
     version = desk.train(_MODEL, sample="1")
-    desk.promote(_MODEL, version, servers.server())
-    wait_until("it", lambda: kubectl.try_run("get", *_ROLLOUT), seconds=120)
-    wait_until("it to serve", lambda: kubectl.get(*_ROLLOUT).get("status", {}).get("phase") == "Healthy", seconds=120)
-    workflows.run_now(kubectl, "reconcile")
-    wait_until("git, cluster and registry to agree", lambda: desk.agree(_MODEL), seconds=120)
-    gateway, patient = Traffic(f"{_MODEL}.models.internal", GATEWAY_NODE_PORT, []), {"age": 59, "bmi": 32.1}
-    body = json.dumps({"features": patient})
-    status, answer = gateway.ask(body)
-    assert (status, json.loads(answer).get("version")) == (200, version)
+    gateway = Traffic(f"{_MODEL}.models.internal", GATEWAY_NODE_PORT, [])
+    body = json.dumps({"features": {"age": 59, "sex": "2", "bmi": 32.1}})
+    with ExitStack() as undo:
+        desk.promote(_MODEL, version, servers.server())
+        undo.callback(person.delete, f"clusters/local/models/{_MODEL}/release.yaml")
+        wait_until("its Rollout", lambda: kubectl.try_run("get", *_ROLLOUT), seconds=120)
+        wait_until("it to serve", lambda: phase(kubectl) == "Healthy", seconds=120)
+        workflows.run_now(kubectl, "reconcile")
+        wait_until("git, cluster and registry to agree", lambda: desk.agree(_MODEL), seconds=120)
+        status, answer = gateway.ask(body)
+        assert (status, json.loads(answer).get("version")) == (200, version), answer
 
-    desk.promote(_MODEL, version, servers.another("none"))
-    wait_until("the canary", lambda: kubectl.get(*_ROLLOUT)["status"].get("phase") == "Progressing", seconds=120)
-    releases = [name for name in objects(kubectl) if name.startswith(f"configmap/{_MODEL}-release-")]
-    assert len(releases) == 2, "stable's pods mount theirs until it is replaced"
+        desk.promote(_MODEL, version, servers.another("none"))
+        wait_until("the canary", lambda: phase(kubectl) == "Progressing", seconds=120)
+        releases = [name for name in objects(kubectl) if name.startswith(f"configmap/{_MODEL}-release-")]
+        assert len(releases) == 2, "stable's pods mount theirs until it is replaced"
 
-    person.delete(f"clusters/local/models/{_MODEL}/release.yaml")
     wait_until("everything to go", lambda: objects(kubectl) == [], seconds=180)
     workflows.run_now(kubectl, "reconcile")
     wait_until("git, cluster and registry to agree", lambda: desk.agree(_MODEL), seconds=120)
