@@ -87,35 +87,50 @@ def push_project_images() -> dict[str, str]:
     """Build and push those that clusters/local/images lists: {name: digest}."""
     digests = {}
     for name, folder in (("ghcr.io/plumbline/mlflow", "mlflow-server"), ("ghcr.io/plumbline/platform", "platform")):
-        built = build_project_image(ROOT / "app-src" / folder / "Dockerfile", f"{name}:built")
-        trusting = Image(f"{name}:{built[:12]}", "trusting", (pki.CA,), (f"IMAGE={name}:built",))
+        content = _build_project_image(folder, name)
+        trusting = Image(f"{name}:trusting-{content}", "trusting", (pki.CA,), (f"IMAGE={name}:built",))
         digests[name] = push(trusting)
     return digests
 
 
 def push_server() -> str:
     """Build and push the model server, which releases name by digest: sha256:…"""
-    build_project_image(ROOT / "app-src/serving/Dockerfile", f"{SERVER}:built")
+    _build_project_image("serving", SERVER)
     return _push(f"{SERVER}:built")
 
 
-def build_project_image(dockerfile: Path, name: str) -> str:
-    """Build one of the project's own Dockerfiles, unchanged, from the repository: its id. Layers are cached."""
+def _build_project_image(folder: str, name: str) -> str:
+    """Build one of the project's own Dockerfiles, unchanged, as `name:built`: a hash of all that it is made from.
+
+    What was built before is found by that hash: to find each layer in its cache takes buildah half a minute.
+    """
+    dockerfile = ROOT / "app-src" / folder / "Dockerfile"
+    allowed = dockerfile.with_name("Dockerfile.dockerignore").read_text().splitlines()
+    inputs = [line.removeprefix("!") for line in allowed if line.startswith("!")]
+    listed = git(ROOT, "ls-files", "--cached", "--others", "--exclude-standard", "--", *inputs).splitlines()
+    hashed = hashlib.sha256(f"{_BASE_KEY} {dockerfile.read_text()}".encode())
+    for path in sorted({path for path in listed if (ROOT / path).is_file()}):
+        hashed.update(f"{path}\0".encode() + (ROOT / path).read_bytes())
+    kept = f"{name}:{hashed.hexdigest()[:16]}"
+    if not _is_built(kept):
+        _build_from_repository(dockerfile, kept, _commit(inputs))
+    _buildah("tag", kept, f"{name}:built")
+    return kept.rpartition(":")[2]
+
+
+def _build_from_repository(dockerfile: Path, name: str, commit: str) -> None:
     _base()
     # pip inside trusts the certificates of the machine, which may stand behind a proxy.
     certificates = "--volume=/etc/ssl/certs:/etc/ssl/certs:ro"
-    given = (f"--build-arg=BASE={_BASE}", f"--build-arg=COMMIT={_commit()}")
+    given = (f"--build-arg=BASE={_BASE}", f"--build-arg=COMMIT={commit}")
     arguments = ("--pull-never", "--layers", certificates, *given, f"--file={dockerfile}")
-    return _buildah("build", *arguments, "--tag", name, str(ROOT)).splitlines()[-1]
+    _buildah("build", *arguments, "--tag", name, str(ROOT))
 
 
-def _commit() -> str:
-    """The commit that last changed what the images hold, empty where the work tree differs from every commit.
-
-    Not HEAD: by the same code's name the same image is found again.
-    """
-    inside = ("--", "app-src", "locks")
-    return "" if git(ROOT, "status", "--porcelain", *inside) else git(ROOT, "log", "-1", "--format=%H", *inside).strip()
+def _commit(inputs: list[str]) -> str:
+    """The commit that last changed these files, empty where the work tree differs from every commit."""
+    changed = git(ROOT, "status", "--porcelain", "--", *inputs)
+    return "" if changed else git(ROOT, "log", "-1", "--format=%H", "--", *inputs).strip()
 
 
 def _push(name: str) -> str:
@@ -146,7 +161,7 @@ def _base() -> None:
         options += ["--dpkgopt=force-unsafe-io", '--customize-hook=rm -rf "$1"/var/lib/postgresql/*']
         subprocess.run(["mmdebstrap", "--quiet", "--variant=minbase", *options, "bookworm", partial], check=True)
         partial.rename(archive)
-    if subprocess.run([*_BUILDAH, "inspect", name], env=_environment(), capture_output=True).returncode:
+    if not _is_built(name):
         context = STATE / "contexts" / "base"
         context.mkdir(parents=True)
         shutil.copyfile(archive, context / "base.tar")
@@ -154,6 +169,11 @@ def _base() -> None:
         _build(context, name)
         shutil.rmtree(context)
     _buildah("tag", name, _BASE)
+
+
+def _is_built(name: str) -> bool:
+    inspect = [*_BUILDAH, "inspect", "--type=image", name]
+    return subprocess.run(inspect, env=_environment(), capture_output=True).returncode == 0
 
 
 def _build(context: Path, name: str, arguments: tuple[str, ...] = ()) -> None:
