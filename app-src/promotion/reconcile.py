@@ -151,8 +151,8 @@ def status(
     rows, agreed = [("model", "git", "cluster", "registry", "")], True
     with checkout(settings) as tree:
         require_environment(tree, environment)
-        known = {*models_of(tree, environment), *cluster.models(), *registry.models_with(environment)}
-        for model in models or sorted(known):
+        asked = models or sorted({*models_of(tree, environment), *cluster.models(), *registry.models_with(environment)})
+        for model in asked:
             view = views(tree, cluster, registry, environment, model)
             agreed = agreed and view.agree
             verdict = "agree" if view.agree else "differ"
