@@ -53,16 +53,16 @@ api-server: install ## Build etcd and the Kubernetes API server, for `make valid
 
 render: install tools ## Write what Argo CD would apply to build/render, one folder an environment
 	@rm -rf build/render
-	@.venv/bin/gitops render --out build/render
+	@.venv/bin/plumbline tree render --out build/render
 
 validate: install tools api-server .venv-checkov/.installed ## Ask a real API server about every object of every environment (BASE=origin/main)
-	@.venv/bin/gitops validate $(if $(BASE),--base $(BASE))
+	@.venv/bin/plumbline tree validate $(if $(BASE),--base $(BASE))
 
 diff: install tools ## What this branch changes in each environment, as Markdown (BASE=origin/main)
-	@.venv/bin/gitops diff $(if $(BASE),--base $(BASE))
+	@.venv/bin/plumbline tree diff $(if $(BASE),--base $(BASE))
 
 versions: install tools ## Write docs/versions.md from what pins them
-	@.venv/bin/gitops versions > docs/versions.md
+	@.venv/bin/plumbline tree versions > docs/versions.md
 
 demo: install services ## From data to a served, promoted, measured model on this machine (FULL=1: all the data)
 	@.venv/bin/python scripts/demo.py $(if $(FULL),--full) $(if $(KEEP),--keep)

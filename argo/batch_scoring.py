@@ -30,7 +30,7 @@ with CronWorkflow(
     served()
     step(
         "score",
-        "scoring",
+        "score",
         f"--release={WORK}/git/releases/{{{{inputs.parameters.model}}}}.yaml",
         "--rows={{workflow.parameters.scoring-store}}/{{inputs.parameters.model}}/rows",
         "--out={{workflow.parameters.scoring-store}}/{{inputs.parameters.model}}/scores",

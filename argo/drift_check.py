@@ -47,7 +47,7 @@ with CronWorkflow(
     served()
     step(
         "drift",
-        "monitoring",
+        "monitor",
         "drift",
         "--model={{inputs.parameters.model}}",
         "--version={{inputs.parameters.version}}",

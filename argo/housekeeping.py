@@ -19,5 +19,5 @@ with CronWorkflow(
     with DAG(name="housekeeping"):
         Task(name="prune", template="prune")
         Task(name="archive", template="archive")
-    step("prune", "monitoring", "prune", "--older-than={{workflow.parameters.log-days}}", secrets=("postgresql",))
+    step("prune", "monitor", "prune", "--older-than={{workflow.parameters.log-days}}", secrets=("postgresql",))
     promotion("archive", "archive-unused", "--older-than={{workflow.parameters.version-days}}")

@@ -40,8 +40,8 @@ LARGE = Resources(cpu_request="500m", memory_request="1Gi", cpu_limit="2", memor
 DATABASES = {"mlflow": "mlflow", "mlflow-auth": "mlflow_auth", "predictions": "predictions"}
 """{name in a graph: database}."""
 
-FINAL = {"promotion": "[1, 2]"}
-"""Exit codes by which a command says that trying again is no use; [2], wrong input, where it is not listed."""
+FINAL = "[2, 10, 11]"
+"""Exit codes after which trying again is no use: used wrongly, refused, inconclusive (plumbline.core.errors)."""
 
 
 def workflow(name: str, *, minutes: int, ttl: int = 3 * 86400, **more: Any) -> dict[str, Any]:
@@ -86,10 +86,9 @@ def hook(template: TemplateRef, arguments: dict[str, str], expression: str | Non
     return LifecycleHook(template_ref=template, arguments={"parameters": parameters}, expression=expression)
 
 
-def step(name: str, package: str, *arguments: str, **more: Any) -> Container:
-    """One pod that runs a package's command line: `python -m <package> <arguments>`."""
-    command = ["python", "-m", package]
-    return pod(name, "plumbline/platform", command, *arguments, final=FINAL.get(package, "[2]"), **more)
+def step(name: str, *arguments: str, **more: Any) -> Container:
+    """One pod that runs the platform's command line: `python -m plumbline <arguments>`."""
+    return pod(name, "plumbline/platform", ["python", "-m", "plumbline"], *arguments, **more)
 
 
 def postgres(name: str, command: list[str], *arguments: str, **more: Any) -> Container:
@@ -104,7 +103,6 @@ def pod(
     image: str,
     command: list[str],
     *arguments: str,
-    final: str = "[2]",
     minutes: int = 10,
     resources: Resources = SMALL,
     secrets: tuple[str, ...] = (),
@@ -132,7 +130,7 @@ def pod(
             limit=3,
             retry_policy="Always",
             backoff=Backoff(duration="10s", factor=3),
-            expression=f"asInt(lastRetry.exitCode) not in {final}",
+            expression=f"asInt(lastRetry.exitCode) not in {FINAL}",
         ),
         security_context=SecurityContext(
             allow_privilege_escalation=False, read_only_root_filesystem=True, capabilities=Capabilities(drop=["ALL"])
@@ -152,7 +150,7 @@ def promotion(
     """A pod that reads the registry and reads or writes git."""
     return step(
         name,
-        "promotion",
+        "promote",
         command,
         *arguments,
         secrets=("mlflow-workflows", "git"),

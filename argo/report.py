@@ -17,7 +17,7 @@ with WorkflowTemplate(**workflow("report", minutes=15, hooks=None)) as WORKFLOW:
         )
     step(
         "alert",
-        "monitoring",
+        "monitor",
         "alert",
         "--name={{inputs.parameters.alert}}",
         "--subject={{inputs.parameters.subject}}",

@@ -8,7 +8,7 @@ from hera.workflows.models import Cache, LocalObjectReference, Memoize, PodDisru
 
 from argo.pods import FAILURE, LARGE, WORK, file, promotion, ref, setting, step, value, workflow
 
-# Where the steps leave their results below --work (app-src/training/work.py), by the names that they travel under.
+# Where the steps leave their results below --work (plumbline/training/work.py), by the names that they travel under.
 FILES = {
     "settings": "settings.json",
     "data": "data",
@@ -79,7 +79,7 @@ def pod(stage: Stage) -> Container:
         cache = Cache(config_map=LocalObjectReference(name="train-model-cache"))
         more["memoize"] = Memoize(key=f"{stage.name}-{{{{inputs.parameters.prepared}}}}", max_age="168h", cache=cache)
     return step(
-        stage.name, "training", stage.name, f"--work={WORK}", *arguments,
+        stage.name, "train", stage.name, f"--work={WORK}", *arguments,
         minutes=60, resources=LARGE, secrets=("mlflow-workflows",), inputs=inputs, outputs=outputs, **more,
     )  # fmt: skip
 
@@ -177,7 +177,7 @@ with WorkflowTemplate(
     )
     step(
         "report",
-        "training",
+        "train",
         "report",
         "--model={{inputs.parameters.model}}",
         "--workflow={{workflow.namespace}}/{{workflow.name}}",

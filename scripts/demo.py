@@ -28,7 +28,7 @@ from jinja2 import Environment, FileSystemLoader
 
 HERE = services.REPOSITORY
 HOME = HERE / ".cache" / "demo"
-BIN = HERE / ".venv" / "bin"
+PLUMBLINE = HERE / ".venv/bin/plumbline"
 MODEL, ENV = "flights", "local"
 RELEASE = f"clusters/{ENV}/models/{MODEL}/release.yaml"
 CANARY_SHARE = 0.2
@@ -116,7 +116,7 @@ def play(demo: Demo, stack: ExitStack, full: bool) -> Path:
     ask_once(demo, stable)
 
     weak = release(demo, "a weak candidate, from 400 rows", "--sample", "0.002", "--trials", "1")
-    demo.run(f"the gate refuses {weak}", BIN / "promotion", "check", *subject(weak), "--image", image, expect=1)
+    demo.run(f"the gate refuses {weak}", PLUMBLINE, "promote", "check", *subject(weak), "--image", image, expect=10)
 
     second = release(demo, "a model from more data", "--sample", large, "--trials", "2")
     promote(demo, second, image)
@@ -127,7 +127,7 @@ def play(demo: Demo, stack: ExitStack, full: bool) -> Path:
     send_traffic(demo, origin, stable, canary)
     measure(demo)
     demo.run("what changed in git", "git", "-C", origin, "log", "-p", "--format=%n%h %s%n%n%b", f"-{2}", "--", RELEASE)
-    demo.run("the card", BIN / "promotion", "card", *subject(second)[:4], "--html", HOME / "card.html", show=False)
+    demo.run("the card", PLUMBLINE, "promote", "card", *subject(second)[:4], "--html", HOME / "card.html", show=False)
     for name, link in links.items():
         print(f"         {name}: {link}")
     return write_page(demo, links)
@@ -149,7 +149,7 @@ def start_services(demo: Demo, stack: ExitStack) -> None:
         "PROMOTION_REPO": str(HOME / "origin.git"),
         "PYTHONWARNINGS": "ignore",
     }
-    said = demo.run("a key pair to sign models with", BIN / "promotion", "keygen", keys, show=False)
+    said = demo.run("a key pair to sign models with", PLUMBLINE, "promote", "keygen", keys, show=False)
     demo.environment |= dict(line.split("=", 1) for line in said.split() if line.startswith("PROMOTION_"))
 
 
@@ -176,13 +176,13 @@ def subject(version: str) -> list[str]:
 
 def release(demo: Demo, what: str, *options: str) -> str:
     """Train and register; returns the semantic version."""
-    run = demo.last(f"train {what}", BIN / "training", "run", "--model", MODEL, *options)
-    return demo.last(f"register {what}", BIN / "promotion", "register", "--run", run)
+    run = demo.last(f"train {what}", PLUMBLINE, "train", "run", "--model", MODEL, *options)
+    return demo.last(f"register {what}", PLUMBLINE, "promote", "register", "--run", run)
 
 
 def promote(demo: Demo, version: str, image: str) -> None:
     """One commit, if the gate says yes."""
-    demo.run(f"promote {version}", BIN / "promotion", "promote", *subject(version), "--image", image)
+    demo.run(f"promote {version}", PLUMBLINE, "promote", "run", *subject(version), "--image", image)
 
 
 @contextmanager
@@ -204,7 +204,7 @@ def serve(demo: Demo, origin: Path, role: str) -> Iterator[str]:
     python = HERE / ".venv-serving" / "bin" / "python"
     began = time.monotonic()
     with services.process(
-        [python, "-m", "serving"],
+        [python, "-m", "plumbline", "serve"],
         ready=lambda: _ready(url),
         log=HOME / f"{role}.log",
         environment=environment,
@@ -275,12 +275,12 @@ def plain(value: Any) -> Any:
 
 def measure(demo: Demo) -> None:
     """From the stream to answers: arms, the experiment's verdict, drift."""
-    monitoring = BIN / "monitoring"
-    demo.run("log predictions and feedback to PostgreSQL", monitoring, "consume", "--until-empty")
-    demo.run("how the releases do", monitoring, "readout", "--model", MODEL)
-    demo.run("what the experiment's policy says", monitoring, "experiment", "--model", MODEL)
+    monitoring = (PLUMBLINE, "monitor")
+    demo.run("log predictions and feedback to PostgreSQL", *monitoring, "consume", "--until-empty")
+    demo.run("how the releases do", *monitoring, "readout", "--model", MODEL)
+    demo.run("what the experiment's policy says", *monitoring, "experiment", "--model", MODEL)
     reference = ["--reference", HOME / "holdout.parquet", "--out", HOME / "drift"]
-    demo.run("drift against the test window", monitoring, "drift", "--model", MODEL, *reference)
+    demo.run("drift against the test window", *monitoring, "drift", "--model", MODEL, *reference)
 
 
 def write_page(demo: Demo, links: dict[str, str]) -> Path:

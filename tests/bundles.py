@@ -9,8 +9,9 @@ import numpy as np
 import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from features import ModelSchema, Output, SchemaField, View
-from release import digest_of
+
+from plumbline.core.artifact import digest_of
+from plumbline.core.schema import ModelSchema, Output, SchemaField, View
 
 Kind = Literal["binary", "multiclass", "regression", "slow", "mixing"]
 ROWS = 400
@@ -115,7 +116,7 @@ def make_keys(folder: Path) -> Keys:
 
 def sign(folder: Path, keys: Keys) -> None:
     """Sign a folder with the tool that registration signs with."""
-    from promotion.signing import sign
+    from plumbline.promotion.registry.signing import sign
 
     sign(folder, keys.private)
 

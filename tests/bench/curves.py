@@ -14,15 +14,15 @@ from typing import Any
 
 import numpy as np
 import onnxruntime as ort
-from bundles import make_keys
-from serving.app import create_app
-from serving.logs import LogBuffer
-from serving.metrics import Metrics
-from serving.server import Server
-from serving.settings import Settings
 
 from bench.servers import features, matrix
 from bench.subject import FEATURES, TREES, Rows, Subject, boosting
+from bundles import make_keys
+from plumbline.serving.http.app import create_app
+from plumbline.serving.logs import LogBuffer
+from plumbline.serving.metrics import Metrics
+from plumbline.serving.server import Server
+from plumbline.serving.settings import Settings
 
 ROWS = (1, 3, 10, 30, 100, 300, 1000)
 WIDTHS = (3, 10, 30, 100, 300)

@@ -36,7 +36,7 @@ def start(redis_url: str, changes: tuple[str, ...] = (), **settings: Any) -> Sta
             "MALLOC_ARENA_MAX": "2",  # as in the image
         } | {name: str(value) for name, value in settings.items()}
         if not changes:
-            return [SERVING, "-m", "serving"], environment
+            return [SERVING, "-m", "plumbline", "serve"], environment
         return [SERVING, HANDLERS / "changed.py", *changes], environment
 
     return command

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import redis
 import services
-from bundles import make_keys
 
 from bench import ours, studies
 from bench.environments import LOCKS, ROOT, TOOLS, version_of
@@ -24,6 +23,7 @@ from bench.load import LOAD_CORE, closed, opened, pinned
 from bench.rounds import Measure, measure
 from bench.servers import ECHO, MINIMAL, PEERS, Kind, Running, by_name
 from bench.subject import FEATURES, Subject, boosting, matrix_chain
+from bundles import make_keys
 
 RATE = 1000
 """Requests a second of the open loop."""

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
 from bundles import Bundle, Keys, sign, to_onnx
-from features import ModelSchema, Output, SchemaField
+from plumbline.core.schema import ModelSchema, Output, SchemaField
 
 FEATURES, TREES = 30, 100
 MANY = 100

@@ -14,13 +14,14 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import rollouts
 import servers
-from harness.binaries import binaries
-from harness.kubectl import Kubectl
-from harness.settings import GATEWAY_NODE_PORT, GIVEN, KUBECONFIG, STATE
 from person import Person
 from rollouts import MODEL
 from traffic import Traffic, requests_of
 from workstation import Workstation, workstation
+
+from harness.binaries import binaries
+from harness.kubectl import Kubectl
+from harness.settings import GATEWAY_NODE_PORT, GIVEN, KUBECONFIG, STATE
 
 
 @pytest.fixture(scope="session")

@@ -6,9 +6,10 @@ from itertools import groupby
 from typing import Any
 
 import workflows
+from workstation import Workstation
+
 from harness.kubectl import Kubectl
 from harness.processes import wait_until
-from workstation import Workstation
 
 NAMESPACE = ("--namespace=models",)
 MODEL = "flights"

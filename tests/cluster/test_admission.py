@@ -2,12 +2,13 @@
 
 import httpx
 import pytest
-from gitops.cluster import Cluster
-from gitops.environment import Environment
-from gitops.examples import NAMESPACE, check_examples, read_examples, witness
+from workstation import forwarded
+
 from harness.kubectl import Kubectl
 from harness.settings import ROOT
-from workstation import forwarded
+from plumbline.tree.render.environment import Environment
+from plumbline.tree.validate.cluster import Cluster
+from plumbline.tree.validate.examples import NAMESPACE, check_examples, read_examples, witness
 
 pytestmark = pytest.mark.timeout(300)
 

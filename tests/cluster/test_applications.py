@@ -1,11 +1,12 @@
 """What apps/ declares is what runs, and stays so."""
 
 import pytest
-from gitops.render import render
+
 from harness import applications
 from harness.kubectl import Kubectl
 from harness.processes import wait_until
 from harness.settings import ROOT
+from plumbline.tree.render.build import render
 
 pytestmark = pytest.mark.timeout(600)
 

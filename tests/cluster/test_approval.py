@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator
 import pytest
 import rollouts
 import servers
-from harness import applications
-from harness.kubectl import Kubectl
-from harness.processes import wait_until
 from person import Person
 from rollouts import MODEL, NAMESPACE
 from traffic import Traffic
 from workstation import Workstation
+
+from harness import applications
+from harness.kubectl import Kubectl
+from harness.processes import wait_until
 
 pytestmark = pytest.mark.timeout(900)
 _FOLDER = f"clusters/local/models/{MODEL}"
@@ -85,7 +86,7 @@ def test_an_approved_release_is_tried_by_a_fifth_of_the_callers(
     person.revert(past_the_gate)
     wait_until("the commit that mends it", lambda: not applications.complaints(kubectl), seconds=120)
 
-    desk.run("promotion", "approve", f"--model={MODEL}", f"--version={version}", "--by=Ada", "--reason=read the card")
+    desk.run("promote", "approve", f"--model={MODEL}", f"--version={version}", "--by=Ada", "--reason=read the card")
     desk.promote(MODEL, version, image)
     with open_gateway() as traffic:
         wait_until("the experiment", lambda: rollouts.phase(kubectl) == (image, "Paused"), seconds=240)

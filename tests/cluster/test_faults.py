@@ -8,13 +8,14 @@ import boto3
 import pytest
 import rollouts
 import servers
-from gitops.kubectl import KubectlError
-from harness.kubectl import Kubectl
-from harness.processes import wait_until
 from person import Person
 from rollouts import MODEL, NAMESPACE
 from traffic import Traffic
 from workstation import Workstation
+
+from harness.kubectl import Kubectl
+from harness.processes import wait_until
+from plumbline.tree.kubectl import KubectlError
 
 pytestmark = pytest.mark.timeout(900)
 _CONTROLLERS = {

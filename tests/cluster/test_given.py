@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from harness.kubectl import Kubectl
 from harness.settings import OUR_GIT, ROOT
 

@@ -7,13 +7,14 @@ import pytest
 import rollouts
 import servers
 import workflows
-from harness.kubectl import Kubectl
-from harness.processes import wait_until
 from person import Person
 from rollouts import MODEL
 from servers import Fault
 from traffic import Traffic
 from workstation import Workstation
+
+from harness.kubectl import Kubectl
+from harness.processes import wait_until
 
 pytestmark = pytest.mark.timeout(900)
 _SETTLE = 2.0  # seconds that the gateway may take to learn a new weight
@@ -74,7 +75,7 @@ def test_a_training_in_pods_ends_at_all_of_the_traffic(
 def test_a_bad_release_is_aborted_and_reverted_in_git(
     kubectl: Kubectl, desk: Workstation, person: Person, traffic: Traffic, stable: str, fault: Fault, metrics: set[str]
 ) -> None:
-    """Aborted at its first step by the metric that sees the fault; `promotion reconcile` makes git say so."""
+    """Aborted at its first step by the metric that sees the fault; `plumbline promote reconcile` makes git say so."""
     if fault == "slow":  # a pull request that changes one line changes the ladder
         person.edit(_LADDER, ("- setWeight: 10\n", "- setWeight: 20\n"))
     good = desk.release(MODEL)

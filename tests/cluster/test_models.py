@@ -6,13 +6,14 @@ from contextlib import ExitStack
 import pytest
 import servers
 import workflows
-from harness.kubectl import Kubectl
-from harness.processes import wait_until
-from harness.settings import GATEWAY_NODE_PORT
 from person import Person
 from rollouts import NAMESPACE
 from traffic import Traffic
 from workstation import Workstation
+
+from harness.kubectl import Kubectl
+from harness.processes import wait_until
+from harness.settings import GATEWAY_NODE_PORT
 
 pytestmark = pytest.mark.timeout(900)
 _MODEL = "diabetes"

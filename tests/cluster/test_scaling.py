@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 import rollouts
 from bench.load import Requests, closed
-from harness.kubectl import Kubectl
-from harness.processes import wait_until
-from harness.settings import GATEWAY_NODE_PORT
 from person import Person
 from rollouts import MODEL
 from traffic import Traffic
+
+from harness.kubectl import Kubectl
+from harness.processes import wait_until
+from harness.settings import GATEWAY_NODE_PORT
 
 pytestmark = pytest.mark.timeout(900)
 _SERVER = "clusters/local/model-server/kustomization.yaml"

@@ -11,8 +11,9 @@ from pathlib import Path
 from types import TracebackType
 
 import pandas as pd
-from features import ModelSchema
 from mlflow import MlflowClient
+
+from plumbline.core.schema import ModelSchema
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ import time
 from typing import Any
 
 import yaml
+
 from harness.kubectl import Kubectl
 
 _NAMESPACE = ("--namespace=workflows",)

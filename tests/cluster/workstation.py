@@ -1,4 +1,4 @@
-"""What an engineer has at hand: a clone, MLflow and the command `promotion`, all with the cluster's own addresses."""
+"""What an engineer has at hand: a clone, MLflow and the command `plumbline`, all with the cluster's own addresses."""
 
 import base64
 import os
@@ -10,13 +10,14 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Event, Thread
 
+from mlflow import MlflowClient
+from services import free_port
+
 from harness.kubectl import Kubectl
 from harness.processes import wait_until
 from harness.repositories import git
 from harness.settings import OUR_GIT
-from mlflow import MlflowClient
-from release import Release, parse_release
-from services import free_port
+from plumbline.core.release import Release, parse_release
 
 _SETTINGS = ("mlflow-workflows", "object-store")
 _KEYS = {"signing-key": "signing-key.pem", "public-key": "signing-key.pub"}
@@ -42,15 +43,15 @@ class Workstation:
         assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}{done.stderr}"
         return done.stdout
 
-    def _run(self, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [Path(sys.executable).with_name(name), *arguments]
+    def _run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [Path(sys.executable).with_name("plumbline"), *arguments]
         return subprocess.run(command, env=self._environment, capture_output=True, text=True, check=False)
 
     def train(self, model: str, sample: str = "0.05") -> str:
         """Train on another sample than any version before, and register: the new version."""
         seed = self.unused_seed(model)
-        said = self.run("training", "run", f"--model={model}", f"--sample={sample}", "--trials=2", f"--seed={seed}")
-        said = self.run("promotion", "register", f"--run={said.split()[-1]}")
+        said = self.run("train", "run", f"--model={model}", f"--sample={sample}", "--trials=2", f"--seed={seed}")
+        said = self.run("promote", "register", f"--run={said.split()[-1]}")
         return said.split()[-1]
 
     def unused_seed(self, model: str) -> int:
@@ -59,11 +60,11 @@ class Workstation:
 
     def promote(self, model: str, version: str, image: str) -> None:
         """Commit a release, if the gate lets it."""
-        self.run("promotion", "promote", f"--model={model}", f"--version={version}", "--env=local", f"--image={image}")
+        self.run("promote", "run", f"--model={model}", f"--version={version}", "--env=local", f"--image={image}")
 
     def agree(self, model: str) -> bool:
         """Whether git, cluster and registry say the same of a model."""
-        done = self._run("promotion", "status", "--env=local", f"--model={model}")
+        done = self._run("promote", "status", "--env=local", f"--model={model}")
         self.said = done.stdout + done.stderr
         return done.returncode == 0
 

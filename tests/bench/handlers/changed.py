@@ -4,7 +4,12 @@ import sys
 
 import orjson
 from prometheus_client import Counter, Histogram
-from serving import __main__, batching, cache, contract, ids, keys, limits, profile, reader, server
+
+from plumbline.core import ids
+from plumbline.serving import main as __main__
+from plumbline.serving import server
+from plumbline.serving.http import keys, limits
+from plumbline.serving.inference import batching, cache, contract, profile, reader
 
 
 def validation():

@@ -95,7 +95,7 @@ def push_project_images() -> dict[str, str]:
 
 def push_server() -> str:
     """Build and push the model server, which releases name by digest: sha256:…"""
-    _build_project_image("serving", SERVER)
+    _build_project_image("model-server", SERVER)
     return _push(f"{SERVER}:built")
 
 
@@ -106,7 +106,8 @@ def _build_project_image(folder: str, name: str) -> str:
     """
     dockerfile = ROOT / "app-src" / folder / "Dockerfile"
     allowed = dockerfile.with_name("Dockerfile.dockerignore").read_text().splitlines()
-    inputs = [line.removeprefix("!") for line in allowed if line.startswith("!")]
+    # To git alone a `*` is any number of folders.
+    inputs = [f":(glob){line.removeprefix('!')}" for line in allowed if line.startswith("!")]
     listed = git(ROOT, "ls-files", "--cached", "--others", "--exclude-standard", "--", *inputs).splitlines()
     hashed = hashlib.sha256(f"{_BASE_KEY} {dockerfile.read_text()}".encode())
     for path in sorted({path for path in listed if (ROOT / path).is_file()}):

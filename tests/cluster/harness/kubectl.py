@@ -5,9 +5,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from gitops import kubectl
-
 from harness.settings import KUBECONFIG
+from plumbline.tree import kubectl
 
 
 class Kubectl(kubectl.Kubectl):

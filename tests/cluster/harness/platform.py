@@ -6,7 +6,6 @@ from importlib.resources import files
 from pathlib import Path
 
 import yaml
-from gitops.render import KUSTOMIZE, build
 
 from harness import applications, pki
 from harness.binaries import module_dir, module_version
@@ -15,9 +14,11 @@ from harness.kubectl import Kubectl
 from harness.processes import StartError
 from harness.repositories import GIT, TOKEN
 from harness.settings import GIT_HOSTS, KUBECONFIG, ROOT
+from plumbline.tree.render.build import build
+from plumbline.tree.tools import kustomize
 
 _OPERATOR = "quay.io/prometheus-operator"
-_VERSITYGW = KUSTOMIZE.with_name("versitygw").resolve()
+_VERSITYGW = kustomize().with_name("versitygw").resolve()
 _ARGO_CD = ("argocd", "github.com/argoproj/argo-cd/v3")
 
 
@@ -30,7 +31,7 @@ def push_images(binaries: dict[str, Path]) -> None:
 def _argo_cd(binaries: dict[str, Path]) -> list[Image]:
     source = module_dir(*_ARGO_CD)
     scripts = (source / "hack/gpg-wrapper.sh", source / "hack/git-verify-wrapper.sh", source / "entrypoint.sh")
-    programs = (binaries["argocd"], KUSTOMIZE.resolve(), *scripts)
+    programs = (binaries["argocd"], kustomize().resolve(), *scripts)
     redis = named(source / "manifests/core-install.yaml", "redis")
     return [Image(f"quay.io/argoproj/argocd:{module_version(*_ARGO_CD)}", "argocd", programs), Image(redis, "redis")]
 

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from gitops.render import render
 
 from harness import pki
 from harness.binaries import CACHE, TOOLS, module_dir
 from harness.processes import start
 from harness.settings import GIT_HOSTS, NODE_IP, ROOT, STATE
+from plumbline.tree.render.build import render
 
 GIT = STATE / "git"
 OURS = GIT / "plumbline-dev/plumbline.git"

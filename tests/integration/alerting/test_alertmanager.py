@@ -11,8 +11,9 @@ from queue import Empty, Queue
 from typing import Any
 
 import pytest
-from monitoring.alert import send
 from services import answers_http, free_port, process, program
+
+from plumbline.monitoring.alert import send
 
 ROUTES = Path(__file__).parents[3] / "kustomize/monitoring/routes.yaml"
 INSTALL = "make services"

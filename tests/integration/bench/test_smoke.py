@@ -9,6 +9,7 @@ from bench.load import LoadError, closed
 from bench.rounds import measure
 from bench.servers import ECHO, MINIMAL, by_name
 from bench.subject import boosting
+
 from bundles import make_keys
 
 

@@ -12,13 +12,14 @@ from uuid import UUID
 import psycopg
 import pytest
 import redis
-from monitoring import uuid7
-from monitoring.consumer import Consumer
-from monitoring.metrics import Metrics
-from monitoring.quality import Quality
-from monitoring.settings import Settings
-from monitoring.store import Store
 from prometheus_client import CollectorRegistry
+
+from plumbline.core import uuid7
+from plumbline.monitoring.log.consumer import Consumer
+from plumbline.monitoring.log.metrics import Metrics
+from plumbline.monitoring.log.settings import Settings
+from plumbline.monitoring.log.store import Store
+from plumbline.monitoring.quality import Quality
 
 
 class Log:

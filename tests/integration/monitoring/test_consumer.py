@@ -7,7 +7,8 @@ from uuid import uuid4
 
 import psycopg
 import pytest
-from monitoring.store import Store
+
+from plumbline.monitoring.log.store import Store
 
 
 def test_each_row_of_each_answer_is_kept(log: Any) -> None:

@@ -9,11 +9,12 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
-from monitoring.cli import app
-from monitoring.drift_data import from_log
-from monitoring.policy import Drift
-from monitoring.store import Store
 from typer.testing import CliRunner
+
+from plumbline.monitoring.cli import app
+from plumbline.monitoring.drift.data import from_log
+from plumbline.monitoring.log.store import Store
+from plumbline.monitoring.policy import Drift
 
 POLICY = "apiVersion: plumbline.dev/v1\nkind: Drift\nmodel: flights\nsample: 400\n"
 
@@ -119,8 +120,9 @@ def test_the_reference_of_a_run(log: Any, holdout: Path, monkeypatch: pytest.Mon
 
 
 def test_a_reference_or_choice_that_is_wrong_says_so(log: Any, holdout: Path) -> None:
-    from monitoring.cli import app
     from typer.testing import CliRunner
+
+    from plumbline.monitoring.cli import app
 
     for arguments, message in [
         ([], "give either --reference or --run"),

@@ -23,12 +23,12 @@ import services
 
 @contextmanager
 def consuming(log: Any, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
-    """`monitoring consume` as a process of its own; killed at the end if it still runs."""
+    """`plumbline monitor consume` as a process of its own; killed at the end if it still runs."""
     settings = {
         "MONITORING_REDIS_URL": log.redis_url, "MONITORING_DATABASE_URL": log.dsn, "MONITORING_BATCH_ENTRIES": "20",
         "MONITORING_METRICS_PORT": "0", "MONITORING_CONSUMER": "one", "MONITORING_BACKOFF_SECONDS": "0.5",
     }  # fmt: skip
-    command = [sys.executable, "-m", "monitoring.cli", "consume"]
+    command = [sys.executable, "-m", "plumbline", "monitor", "consume"]
     running = subprocess.Popen(command, env=os.environ | settings | environment, stderr=subprocess.PIPE)
     errors: list[bytes] = []
     reader = threading.Thread(target=lambda: errors.extend(running.stderr or ()))
@@ -172,7 +172,7 @@ def test_the_metrics_port_tells_lag_and_reconnects(log: Any) -> None:
 
 
 def test_until_empty_gives_up_on_a_server_that_stays_away(log: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("monitoring.consumer._UNTIL_EMPTY_PATIENCE", 1)
+    monkeypatch.setattr("plumbline.monitoring.log.consumer._UNTIL_EMPTY_PATIENCE", 1)
     with pytest.raises(redis.ConnectionError):
         log.consume(redis_url=f"redis://127.0.0.1:{services.free_port()}/0")
     assert log.metric("monitoring_reconnects_total", service="redis") > 2

@@ -6,10 +6,11 @@ from typing import Any
 
 import psycopg
 import pytest
-from monitoring.quality import Quality
-from monitoring.store import Store
 from prometheus_client import CollectorRegistry
 from psycopg import sql
+
+from plumbline.monitoring.log.store import Store
+from plumbline.monitoring.quality import Quality
 
 FLIGHTS = {"model": "flights", "version": "v1.0.0", "role": "stable", "arm": ""}
 

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from monitoring.cli import app
 from typer.testing import CliRunner
+
+from plumbline.monitoring.cli import app
 
 POLICIES = Path(__file__).parents[3] / "policies"
 

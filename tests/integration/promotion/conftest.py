@@ -17,20 +17,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from features import ModelSchema, Output
 from mlflow import MlflowClient
-from promotion.gate import Request
-from promotion.promote import How, Outcome, promote
-from promotion.register import register
-from promotion.registry import Registry, Version
-from promotion.settings import Settings
-from promotion.signing import generate_keys
-from release import Release, parse_release
 from skl2onnx import convert_sklearn
 from skl2onnx.common.data_types import FloatTensorType
 from sklearn.linear_model import LogisticRegression
-from training import metrics
-from training.report import Interval, Period, Report, Slice
+
+from plumbline.core.release import Release, parse_release
+from plumbline.core.schema import ModelSchema, Output
+from plumbline.promotion.delivery.promote import How, Outcome, promote
+from plumbline.promotion.gate.gate import Request
+from plumbline.promotion.registry.client import Registry, Version
+from plumbline.promotion.registry.register import register
+from plumbline.promotion.registry.signing import generate_keys
+from plumbline.promotion.settings import Settings
+from plumbline.training import metrics
+from plumbline.training.report import Interval, Period, Report, Slice
 
 ROWS = 3_000
 IMAGE = "ghcr.io/plumbline/model-server@sha256:" + "a" * 64

@@ -6,14 +6,15 @@ from typing import Any
 
 import pytest
 from mlflow import MlflowClient
-from promotion.audit import audit
-from promotion.documents import Approval, Barred, barred_path, dump
-from promotion.errors import Refused
-from promotion.gate import Request
-from promotion.promote import Outcome, promote
-from promotion.registry import Registry, Version
-from promotion.settings import Settings
-from promotion.signing import generate_keys
+
+from plumbline.core.errors import Refused
+from plumbline.promotion.delivery.documents import Approval, Barred, barred_path, dump
+from plumbline.promotion.delivery.promote import Outcome, promote
+from plumbline.promotion.gate.audit import audit
+from plumbline.promotion.gate.gate import Request
+from plumbline.promotion.registry.client import Registry, Version
+from plumbline.promotion.registry.signing import generate_keys
+from plumbline.promotion.settings import Settings
 
 from .conftest import IMAGE, Recipe, Remote, add_model, log
 

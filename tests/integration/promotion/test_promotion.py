@@ -6,16 +6,17 @@ from typing import Any
 
 import pytest
 import yaml
-from promotion.documents import BY_MERGE, Barred, Override, barred_path, dump, parse
-from promotion.errors import Inconclusive, Refused
-from promotion.follow import move_by_hand, sync
-from promotion.gate import Request, candidate, examine
-from promotion.git import checkout
-from promotion.governance import approve, reject
-from promotion.lifecycle import Lifecycle
-from promotion.promote import Outcome, card_of, promote, pull_request
-from promotion.registry import Registry, Version
-from promotion.settings import Settings
+
+from plumbline.core.errors import Accident, Inconclusive, Refused
+from plumbline.promotion.delivery.documents import BY_MERGE, Barred, Override, barred_path, dump, parse
+from plumbline.promotion.delivery.follow import move_by_hand, sync
+from plumbline.promotion.delivery.git import checkout
+from plumbline.promotion.delivery.governance import approve, reject
+from plumbline.promotion.delivery.promote import Outcome, card_of, promote, pull_request
+from plumbline.promotion.gate.gate import Request, candidate, examine
+from plumbline.promotion.registry.client import Registry, Version
+from plumbline.promotion.registry.lifecycle import Lifecycle
+from plumbline.promotion.settings import Settings
 
 from .conftest import IMAGE, Remote
 
@@ -310,7 +311,7 @@ def test_a_race_that_is_lost_for_good_is_said(
             super().upload(run_id, path, folder)
 
     once = settings.model_copy(update={"attempts": 1})
-    with pytest.raises(Inconclusive, match="lost 1 races to main in a row"):
+    with pytest.raises(Accident, match="lost 1 races to main in a row"):
         promote(Beaten(registry._address), once, Request(model, "v1.0.0", "staging", IMAGE), "commit")
     assert remote.log()[0] == "by hand"
 

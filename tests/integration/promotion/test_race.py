@@ -7,11 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from promotion.errors import Refused
-from promotion.gate import Request
-from promotion.promote import promote
-from promotion.registry import Registry, Version
-from promotion.settings import Settings
+
+from plumbline.core.errors import Refused
+from plumbline.promotion.delivery.promote import promote
+from plumbline.promotion.gate.gate import Request
+from plumbline.promotion.registry.client import Registry, Version
+from plumbline.promotion.settings import Settings
 
 from .conftest import IMAGE, Recipe, Remote, add_model, register
 

@@ -5,16 +5,17 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from promotion.cluster import Cluster, Failure, Running, Served
-from promotion.documents import barred_path
-from promotion.errors import Refused
-from promotion.follow import sync
-from promotion.git import checkout
-from promotion.lifecycle import Lifecycle
-from promotion.promote import Outcome
-from promotion.reconcile import models_of, reconcile, status
-from promotion.registry import Registry, Version
-from promotion.settings import Settings
+
+from plumbline.core.errors import Refused
+from plumbline.promotion.delivery.cluster import Cluster, Failure, Running, Served
+from plumbline.promotion.delivery.documents import barred_path
+from plumbline.promotion.delivery.follow import sync
+from plumbline.promotion.delivery.git import checkout
+from plumbline.promotion.delivery.promote import Outcome
+from plumbline.promotion.delivery.reconcile import models_of, reconcile, status
+from plumbline.promotion.registry.client import Registry, Version
+from plumbline.promotion.registry.lifecycle import Lifecycle
+from plumbline.promotion.settings import Settings
 
 from .conftest import IMAGE, Remote
 

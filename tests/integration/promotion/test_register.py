@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 from mlflow import MlflowClient
-from promotion.errors import Inconclusive, Refused
-from promotion.lifecycle import Lifecycle
-from promotion.register import register
-from promotion.registry import Registry, Version
-from promotion.settings import Settings
-from release import ArtifactError, verify_artifact
+
+from plumbline.core.artifact import ArtifactError, verify_artifact
+from plumbline.core.errors import Accident, Refused
+from plumbline.promotion.registry.client import Registry, Version
+from plumbline.promotion.registry.lifecycle import Lifecycle
+from plumbline.promotion.registry.register import register
+from plumbline.promotion.settings import Settings
 
 from .conftest import SCHEMA, Recipe, Remote
 
@@ -188,7 +189,7 @@ def test_a_model_without_a_gate_is_not_registered(
 def test_a_foreign_key_pair_is_noticed(
     log_run: Log, registry: Registry, settings: Settings, remote: Remote, model: str, tmp_path: Path
 ) -> None:
-    from promotion.signing import generate_keys
+    from plumbline.promotion.registry.signing import generate_keys
 
     other, _ = generate_keys(tmp_path / "other")
     with pytest.raises(Refused, match="are the two keys a pair"):
@@ -242,5 +243,5 @@ def test_tags_that_somebody_set_by_hand_do_not_pass(registered: Make, registry: 
 
 def test_mlflow_down_is_inconclusive(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    with pytest.raises(Inconclusive, match="MLflow, run"):
+    with pytest.raises(Accident, match="MLflow, run"):
         register(Registry("http://127.0.0.1:9"), settings, "0" * 32)

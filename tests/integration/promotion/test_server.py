@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import services
 from mlflow import MlflowClient
-from promotion.cli import app
-from promotion.settings import Settings
 from typer.testing import CliRunner
+
+from plumbline.promotion.cli import app
+from plumbline.promotion.settings import Settings
 
 from .conftest import IMAGE, Recipe, Remote, log
 
@@ -42,20 +43,20 @@ def test_from_a_run_to_a_commit(
         return done.output
 
     # The first in a process of its own, as a Workflow's step starts it.
-    command = [sys.executable, "-m", "promotion", "register", "--run", run]
+    command = [sys.executable, "-m", "plumbline", "promote", "register", "--run", run]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
     assert done.stdout.endswith("version v1.0.0\n")
     before = remote.log()
     # Nobody in particular is let in nowhere, and a gate that can't ask says no.
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "wrong-password-1")
-    assert "inconclusive, so no: MLflow" in promotion("promote", *named, *IMAGE_ARGUMENTS, code=3)
+    assert "failed: MLflow" in promotion("run", *named, *IMAGE_ARGUMENTS, code=1)
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", mlflow_server.password)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{services.free_port()}")
-    assert "inconclusive, so no: MLflow" in promotion("promote", *named, *IMAGE_ARGUMENTS, code=3)
+    assert "failed: MLflow" in promotion("run", *named, *IMAGE_ARGUMENTS, code=1)
     assert remote.log() == before, "no commit while MLflow is down"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_server.url)
-    said = promotion("promote", *named, *IMAGE_ARGUMENTS)
+    said = promotion("run", *named, *IMAGE_ARGUMENTS)
     assert "alias staging → v1.0.0\nv1.0.0 is Staging" in said
     release = remote.release("staging", model)
     assert release.spec.artifact.uri.startswith("mlflow-artifacts:/")
-    assert "already; nothing to do" in promotion("promote", *named, *IMAGE_ARGUMENTS)
+    assert "already; nothing to do" in promotion("run", *named, *IMAGE_ARGUMENTS)

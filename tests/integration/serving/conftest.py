@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 import services
+
 from bundles import Bundle, Keys, make_bundle, make_keys
 
 ROOT = Path(__file__).parents[3]
@@ -110,7 +111,11 @@ def start(tmp_path_factory: pytest.TempPathFactory, serving_python: Path) -> Cal
         output = folder / "log"
         with output.open("wb") as stream:
             process = subprocess.Popen(
-                [serving_python, "-m", "serving"], cwd=folder, env=environment, stdout=stream, stderr=subprocess.STDOUT
+                [serving_python, "-m", "plumbline", "serve"],
+                cwd=folder,
+                env=environment,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
             )
         running = Running(process, f"http://127.0.0.1:{port}", output)
         try:

@@ -14,18 +14,19 @@ import numpy as np
 import pytest
 import redis
 import services
+
 from bundles import logged_rows
-from features.online import Entry, OnlineReader, write
-from serving.app import create_app
-from serving.cache import ResponseCache
-from serving.events import Event, PredictionLog, append_feedback
-from serving.keys import ApiKey
-from serving.limits import Limiter
-from serving.logs import LogBuffer
-from serving.metrics import Metrics
-from serving.redis_link import Bypass, RedisLink, State
-from serving.server import Server
-from serving.settings import Settings
+from plumbline.features.online import Entry, OnlineReader, write
+from plumbline.serving.events import Event, PredictionLog, append_feedback
+from plumbline.serving.http.app import create_app
+from plumbline.serving.http.keys import ApiKey
+from plumbline.serving.http.limits import Limiter
+from plumbline.serving.inference.cache import ResponseCache
+from plumbline.serving.logs import LogBuffer
+from plumbline.serving.metrics import Metrics
+from plumbline.serving.redis_link import Bypass, RedisLink, State
+from plumbline.serving.server import Server
+from plumbline.serving.settings import Settings
 
 ROW = {"distance": 1400.0, "hour": 17, "carrier": "UA", "origin": "JFK"}
 
@@ -302,7 +303,7 @@ def test_redis_is_asked_little_while_it_saves_less_than_it_takes(monkeypatch):
         async def call(self, _, command):
             return await command(Client())
 
-    monkeypatch.setattr("serving.cache.time.perf_counter", lambda: now)
+    monkeypatch.setattr("plumbline.serving.inference.cache.time.perf_counter", lambda: now)
     cache = ResponseCache("sha256:" + "a" * 64, 0.0201, b"k", 10, 60)
     cache.bind(Metrics())
     cache.use_redis(Link())
@@ -379,7 +380,7 @@ def test_the_log_is_written_in_order_in_pieces_and_drained(redis_url):
 
 
 def test_a_queue_that_fills_up_is_written_before_its_time(redis_url, monkeypatch):
-    monkeypatch.setattr("serving.events._IDLE_SECONDS", 60)
+    monkeypatch.setattr("plumbline.serving.events._IDLE_SECONDS", 60)
 
     async def main():
         metrics = Metrics()

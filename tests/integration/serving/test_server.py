@@ -9,6 +9,7 @@ import uuid
 import numpy as np
 import pytest
 import redis
+
 from bundles import logged_rows
 
 ROW = {"distance": 1400.0, "hour": 17, "carrier": "UA"}

@@ -12,8 +12,9 @@ from urllib.parse import parse_qs, urlsplit
 import boto3
 import httpx
 import pytest
-from serving.settings import Settings
-from serving.sources import FetchError, open_source
+
+from plumbline.serving.artifact.sources import FetchError, open_source
+from plumbline.serving.settings import Settings
 
 FILES = ("model.onnx", "schema.json", "model.sig")
 ROW = {"distance": 10.0, "hour": 1, "carrier": "AA"}

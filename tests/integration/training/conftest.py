@@ -28,7 +28,7 @@ def embedded(tmp_path_factory: pytest.TempPathFactory) -> Command:
 
 def _command(extra: dict[str, str], folder: Path) -> Command:
     def run(*arguments: object) -> str:
-        command = [sys.executable, "-m", "training", *map(str, arguments)]
+        command = [sys.executable, "-m", "plumbline", "train", *map(str, arguments)]
         done = subprocess.run(command, env={**os.environ, **extra}, cwd=folder, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout

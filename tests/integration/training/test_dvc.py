@@ -7,10 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from training.data import dvc_md5, pinned
+
+from plumbline.training.data import dvc_md5, pinned
 
 ROOT = Path(__file__).resolve().parents[3]
-FOLDER = Path("app-src/training/models/diabetes")
+FOLDER = Path("app-src/models/diabetes")
 
 
 @pytest.fixture

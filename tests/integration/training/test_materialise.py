@@ -6,11 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import redis
-from features.offline import join_view
-from features.online import OnlineReader
-from training.data import read_tables
-from training.materialise import materialise
-from training.model import load
+
+from plumbline.features.offline import join_view
+from plumbline.features.online import OnlineReader
+from plumbline.training.data import read_tables
+from plumbline.training.materialise import materialise
+from plumbline.training.model import load
 
 MOMENTS = ["2013-07-10T21:17:30Z", "2013-11-03T06:30Z", "2014-01-02T00:00Z"]
 

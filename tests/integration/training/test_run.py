@@ -8,11 +8,12 @@ import numpy as np
 import onnxruntime
 import pandas as pd
 import pytest
-from features import ModelSchema
-from features.offline import encode_frame
-from training.data import pinned
-from training.model import folder_of
-from training.report import Report
+
+from plumbline.core.schema import ModelSchema
+from plumbline.features.offline import encode_frame
+from plumbline.training.data import pinned
+from plumbline.training.model import folder_of
+from plumbline.training.report import Report
 
 # The first test waits for the services and a training, which on a busy machine takes minutes.
 pytestmark = pytest.mark.timeout(900)

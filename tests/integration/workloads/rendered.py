@@ -15,7 +15,8 @@ from typing import Any
 
 import services
 import yaml
-from gitops.render import build
+
+from plumbline.tree.render.build import build
 
 ROOT = Path(__file__).parents[3]
 Object = dict[str, Any]

@@ -10,7 +10,8 @@ import httpx
 import psycopg
 import redis
 import services
-from monitoring import uuid7
+
+from plumbline.core import uuid7
 
 from .conftest import eventually
 from .rendered import Workload, secrets

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gitops.render import build
+
+from plumbline.tree.render.build import build
 
 ROOT = Path(__file__).parents[3]
 ENVIRONMENTS = ("local", "staging", "production")

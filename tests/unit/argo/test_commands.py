@@ -8,6 +8,8 @@ import pytest
 import typer.main
 from workflow_runner import Outputs, Runner, resolve
 
+from plumbline.cli import MODULES
+
 ROOT = Path(__file__).resolve().parents[3]
 MADE = {
     "models": json.dumps([{"model": name, "version": "v1.0.0", "run": "r"} for name in ("diabetes", "flights")]),
@@ -48,10 +50,12 @@ class Walk(Runner):
 
 def understood(package, arguments):
     """Parse as the command would; raises its error for an unknown option, a missing one, or a wrong type."""
-    command = typer.main.get_command(importlib.import_module(f"{package}.cli").app)
-    if hasattr(command, "commands"):
+    assert package == "plumbline"
+    topic, *arguments = arguments
+    command = typer.main.get_command(importlib.import_module(f"plumbline.{MODULES[topic]}").app)
+    if command.commands:
         command, arguments = command.commands[arguments[0]], arguments[1:]
-    with command.make_context(package, list(arguments)):
+    with command.make_context(topic, arguments):
         pass
 
 
@@ -112,6 +116,6 @@ def test_scheduled_work_runs_these_steps(walk, name, arguments, pods):
 
 def test_a_command_line_that_a_package_does_not_take_is_found():
     with pytest.raises(Exception, match=r"No such option.*--colour"):
-        understood("promotion", ["check", "--colour=red"])
+        understood("plumbline", ["promote", "check", "--colour=red"])
     with pytest.raises(Exception, match=r"Missing option|Missing parameter"):
-        understood("monitoring", ["drift", "--model=flights"])
+        understood("plumbline", ["monitor", "drift", "--model=flights"])

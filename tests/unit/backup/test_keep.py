@@ -3,9 +3,10 @@
 import json
 
 import pytest
-from backup.cli import app
-from backup.keep import BackupError, Places, fetch, keep, listed
 from typer.testing import CliRunner
+
+from plumbline.backup.cli import app
+from plumbline.backup.keep import BackupError, Places, fetch, keep, listed
 
 
 @pytest.fixture

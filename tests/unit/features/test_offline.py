@@ -3,10 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
-from features import ModelSchema, Output, SchemaField, View
-from features.offline import encode_frame, join_view, latest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from plumbline.core.schema import ModelSchema, Output, SchemaField, View
+from plumbline.features.offline import encode_frame, join_view, latest
 
 START = pd.Timestamp("2013-01-01", tz="UTC")
 VIEW = View(name="weather", entity=("origin",), fields=("wind", "rain"), max_age_seconds=3600)

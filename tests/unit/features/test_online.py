@@ -3,8 +3,9 @@
 import json
 
 import pytest
+
 from bundles import WEATHER, schema_of
-from features.online import Entry, OnlineReader, entity_key, write
+from plumbline.features.online import Entry, OnlineReader, entity_key, write
 
 SCHEMA = schema_of("binary", views=True)
 
@@ -51,7 +52,7 @@ def test_a_document_is_used_only_if_it_is_fresh_and_fits(document, values):
 
 
 def test_values_outside_a_fields_bounds_or_type_are_left_out():
-    from features import SchemaField, View
+    from plumbline.core.schema import SchemaField, View
 
     fields = (
         SchemaField(name="id", type="category", description="d", example="a"),

@@ -4,9 +4,10 @@ import json
 from datetime import datetime
 
 import pytest
-from monitoring.alert import readable
-from monitoring.cli import app
 from typer.testing import CliRunner
+
+from plumbline.monitoring.alert import readable
+from plumbline.monitoring.cli import app
 
 NODES = json.dumps([{"displayName": "train", "message": "OOMKilled"}, {"displayName": "gate", "phase": "Failed"}])
 LINES = "train: OOMKilled\ngate: Failed"
@@ -30,7 +31,7 @@ def test_an_alert_names_the_workflow_and_each_failed_node(alertmanager):
 def test_an_alert_that_nobody_takes_is_said_and_may_be_tried_again(alertmanager):
     alertmanager.status = 400
     for result in (call(alertmanager.url), call("http://127.0.0.1:9")):
-        assert result.exit_code == 3
+        assert result.exit_code == 1
         assert "did not take the alert" in result.output
 
 

@@ -3,10 +3,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from monitoring.drift import LABEL, SCORE, Baseline, Comparison, compare, concept
-from monitoring.drift_data import ReferenceFault, from_holdout
-from monitoring.policy import Drift
-from monitoring.stats import Mean
+
+from plumbline.monitoring.drift.compare import LABEL, SCORE, Baseline, Comparison, compare, concept
+from plumbline.monitoring.drift.data import ReferenceFault, from_holdout
+from plumbline.monitoring.policy import Drift
+from plumbline.monitoring.stats import Mean
 
 POLICY = Drift(model="flights", sample=1000)
 COLUMNS = 6

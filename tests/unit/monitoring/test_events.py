@@ -4,8 +4,9 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from monitoring import uuid7
-from monitoring.events import WHOLE_ANSWER, Feedback, PoisonError, Prediction, Window, parse
+
+from plumbline.core import uuid7
+from plumbline.monitoring.log.events import WHOLE_ANSWER, Feedback, PoisonError, Prediction, Window, parse
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 ID = str(UUID(int=uuid7.floor(NOW).int | 0x7 << 76 | 0x2 << 62))

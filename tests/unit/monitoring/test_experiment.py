@@ -2,8 +2,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from monitoring.experiment import Arrived, judge
-from monitoring.policy import Experiment
+
+from plumbline.monitoring.experiment.verdict import Arrived, judge
+from plumbline.monitoring.policy import Experiment
 
 POLICY: dict[str, Any] = {
     "apiVersion": "plumbline.dev/v1", "kind": "Experiment", "model": "flights",

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pytest
-from monitoring.policy import Drift, Experiment, read_policy
+
+from plumbline.monitoring.policy import Drift, Experiment, read_policy
 
 POLICIES = Path(__file__).parents[3] / "policies"
 

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from monitoring.sequential import Floats, bounds, spent
-from monitoring.stats import ratio
 from scipy.stats import norm
+
+from plumbline.monitoring.experiment.sequential import Floats, bounds, spent
+from plumbline.monitoring.stats import ratio
 
 ALPHA = 0.05
 

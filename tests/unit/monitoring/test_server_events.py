@@ -6,12 +6,13 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
-from features.schema import Output
-from monitoring.events import Prediction, Window, parse
-from serving import ids
-from serving.answers import Answers
-from serving.events import Event, PredictionLog
-from serving.metrics import Metrics
+
+from plumbline.core import ids
+from plumbline.core.schema import Output
+from plumbline.monitoring.log.events import Prediction, Window, parse
+from plumbline.serving.events import Event, PredictionLog
+from plumbline.serving.inference.answers import Answers
+from plumbline.serving.metrics import Metrics
 
 AS_WRITTEN = b'"data": [ [1.50, "U\\u0022A", null], [2, "DL", 3] ], "columns": ["distance", "carrier", "wind"]'
 LABELS = {"binary": ("on time", "late"), "multiclass": ("a", "b", "c"), "regression": ()}

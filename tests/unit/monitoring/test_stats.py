@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
-from monitoring.stats import from_moments, mean, sample_ratio_p
 from statsmodels.stats.proportion import proportion_confint
+
+from plumbline.monitoring.stats import from_moments, mean, sample_ratio_p
 
 
 def test_independent_rows_have_the_textbook_variance() -> None:

@@ -12,14 +12,15 @@ import onnx
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from features import ModelSchema
 from onnx import TensorProto, helper, numpy_helper
-from promotion.bundle import check_names, one_row_p95_ms, open_bundle
-from promotion.errors import Inconclusive, Refused
-from promotion.holdout import Holdout, parity, read_holdout
-from promotion.registry import Registry, bundle_uri
-from promotion.signing import generate_keys, sign
-from release import ArtifactError, digest_of, verify_artifact
+
+from plumbline.core.artifact import ArtifactError, digest_of, verify_artifact
+from plumbline.core.errors import Inconclusive, Refused
+from plumbline.core.schema import ModelSchema
+from plumbline.promotion.gate.bundle import check_names, one_row_p95_ms, open_bundle
+from plumbline.promotion.gate.holdout import Holdout, parity, read_holdout
+from plumbline.promotion.registry.client import Registry, bundle_uri
+from plumbline.promotion.registry.signing import generate_keys, sign
 
 SCHEMA = ModelSchema.model_validate(
     {

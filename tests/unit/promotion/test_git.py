@@ -1,7 +1,8 @@
 """What git says is shown without what it must not say."""
 
 import pytest
-from promotion.git import _mask
+
+from plumbline.promotion.delivery.git import _mask
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,9 @@
 import itertools
 
 import pytest
-from promotion.errors import Refused
-from promotion.lifecycle import Lifecycle, check_move, path_to
+
+from plumbline.core.errors import Refused
+from plumbline.promotion.registry.lifecycle import Lifecycle, check_move, path_to
 
 LEGAL = {
     ("None", "Staging"),

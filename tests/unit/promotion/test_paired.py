@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from promotion.paired import higher_is_better, paired
+
+from plumbline.promotion.gate.paired import higher_is_better, paired
 
 
 def mean(values: np.ndarray) -> object:

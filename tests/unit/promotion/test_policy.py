@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 import yaml
-from promotion.documents import Approval, Barred, approval_path, barred_path, dump, parse
-from promotion.errors import Refused
-from promotion.policy import Limit, Policy
+
+from plumbline.core.errors import Refused
+from plumbline.promotion.delivery.documents import Approval, Barred, approval_path, barred_path, dump, parse
+from plumbline.promotion.gate.policy import Limit, Policy
 
 POLICIES = Path(__file__).parents[3] / "policies/promotion"
 

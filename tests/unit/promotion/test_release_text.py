@@ -5,9 +5,10 @@ import difflib
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from promotion.errors import Refused
-from promotion.release_text import edit, new_text, token
-from release import Release, parse_release
+
+from plumbline.core.errors import Refused
+from plumbline.core.release import Release, parse_release
+from plumbline.promotion.delivery.release_text import edit, new_text, token
 
 DIGEST = "sha256:" + "2" * 64
 

@@ -6,16 +6,17 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
-from promotion.documents import Approval, Barred, Override
-from promotion.errors import Inconclusive, Refused
-from promotion.gate import Judgement
-from promotion.holdout import Parity
-from promotion.lifecycle import Lifecycle
-from promotion.paired import Paired
-from promotion.policy import Environment, Rules
-from promotion.rules import Evidence, Standing, Verdict, judge, repository_of, worst
-from release import SemVer
-from training.report import Interval, Period, Report, Slice
+
+from plumbline.core.errors import Inconclusive, Refused
+from plumbline.core.release import SemVer
+from plumbline.promotion.delivery.documents import Approval, Barred, Override
+from plumbline.promotion.gate.gate import Judgement
+from plumbline.promotion.gate.holdout import Parity
+from plumbline.promotion.gate.paired import Paired
+from plumbline.promotion.gate.policy import Environment, Rules
+from plumbline.promotion.gate.rules import Evidence, Standing, Verdict, judge, repository_of, worst
+from plumbline.promotion.registry.lifecycle import Lifecycle
+from plumbline.training.report import Interval, Period, Report, Slice
 
 DIGEST = "sha256:" + "a" * 64
 SLICES = "roc_auc of every carrier (value)"

@@ -3,9 +3,10 @@
 from dataclasses import replace
 
 import pytest
-from features import ModelSchema
-from promotion.versioning import Recipe, bump, interface_digest, number
-from release import SemVer
+
+from plumbline.core.release import SemVer
+from plumbline.core.schema import ModelSchema
+from plumbline.promotion.registry.versioning import Recipe, bump, interface_digest, number
 
 OLD = Recipe(interface="i", schema="s", code="c", kind="k", parameters="p")
 V = SemVer(1, 2, 3)

@@ -1,13 +1,14 @@
 """Files of rows answered by a released model: the server's numbers, one file for each, in any number of parts."""
 
-import bundles
 import numpy as np
 import pandas as pd
 import pytest
-from scoring.cli import app
-from serving.cpus import available_cpus
-from serving.model import load_model
 from typer.testing import CliRunner
+
+import bundles
+from plumbline.scoring.cli import app
+from plumbline.serving.cpus import available_cpus
+from plumbline.serving.inference.model import load_model
 
 ROWS = pd.DataFrame(
     {
@@ -100,7 +101,7 @@ def test_a_tampered_model_answers_nothing(store, keys):
     (bundle.folder / "model.onnx").write_bytes((bundle.folder / "model.onnx").read_bytes() + b"x")
     release = bundle.release(store / "release.yaml", digest=digest)
     result = ask(store, release, keys)
-    assert result.exit_code == 2
+    assert result.exit_code == 10
     assert "the release names" in result.output
     assert not (store / "scores").exists()
 

@@ -8,13 +8,14 @@ from typing import Any
 
 import httpx
 import pytest
+
 from bundles import Bundle, Keys, make_bundle, make_keys
-from serving.app import create_app
-from serving.keys import Keyring
-from serving.logs import LogBuffer
-from serving.metrics import Metrics
-from serving.server import Server
-from serving.settings import Settings
+from plumbline.serving.http.app import create_app
+from plumbline.serving.http.keys import Keyring
+from plumbline.serving.logs import LogBuffer
+from plumbline.serving.metrics import Metrics
+from plumbline.serving.server import Server
+from plumbline.serving.settings import Settings
 
 Use = Callable[[httpx.AsyncClient, Server], Awaitable[Any]]
 

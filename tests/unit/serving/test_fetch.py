@@ -8,10 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
 from bundles import make_keys, sign
-from release import ArtifactError, read_release
-from serving import fetch
-from serving.sources import FetchError, open_source
+from plumbline.core.artifact import ArtifactError
+from plumbline.core.release import read_release
+from plumbline.serving.artifact import fetch
+from plumbline.serving.artifact.sources import FetchError, open_source
 
 FILES = ("model.onnx", "schema.json", "model.sig")
 

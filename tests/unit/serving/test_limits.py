@@ -5,9 +5,10 @@ import hashlib
 import time
 
 import pytest
-from serving.keys import ApiKey, Keyring, read_keys
-from serving.limits import Bucket, Limiter
-from serving.settings import SettingsError
+
+from plumbline.serving.http.keys import ApiKey, Keyring, read_keys
+from plumbline.serving.http.limits import Bucket, Limiter
+from plumbline.serving.settings import SettingsError
 
 ROW = {"distance": 1400.0, "hour": 17, "carrier": "UA"}
 

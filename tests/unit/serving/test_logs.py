@@ -4,8 +4,8 @@ import json
 import logging
 import time
 
-from serving.cache import LocalCache
-from serving.logs import LogBuffer, set_up, timestamp
+from plumbline.serving.inference.cache import LocalCache
+from plumbline.serving.logs import LogBuffer, set_up, timestamp
 
 
 def test_lines_are_json_with_their_request_id_and_exception(capfdbinary):
@@ -29,7 +29,7 @@ def test_lines_are_json_with_their_request_id_and_exception(capfdbinary):
 
 
 def test_lines_beyond_the_buffer_are_dropped_and_counted(capfdbinary, monkeypatch):
-    monkeypatch.setattr("serving.logs._CAPACITY", 3)
+    monkeypatch.setattr("plumbline.serving.logs._CAPACITY", 3)
     buffer = LogBuffer()
     for number in range(10):
         buffer.write(b'{"n":%d}' % number)

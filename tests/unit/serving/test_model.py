@@ -8,15 +8,16 @@ from dataclasses import replace
 import numpy as np
 import onnx
 import pytest
-from features import Output
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from release import read_release
-from serving.answers import Answers
-from serving.batching import Runner
-from serving.errors import Problem
-from serving.metrics import Metrics
-from serving.model import Model, ModelError, load_model, probe_rows
+
+from plumbline.core.release import read_release
+from plumbline.core.schema import Output
+from plumbline.serving.errors import Problem
+from plumbline.serving.inference.answers import Answers
+from plumbline.serving.inference.batching import Runner
+from plumbline.serving.inference.model import Model, ModelError, load_model, probe_rows
+from plumbline.serving.metrics import Metrics
 
 
 def load(bundle, schema=None):

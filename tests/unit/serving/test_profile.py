@@ -4,11 +4,12 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from bundles import schema_of
 from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
-from serving.metrics import Metrics
-from serving.profile import Profile
+
+from bundles import schema_of
+from plumbline.serving.inference.profile import Profile
+from plumbline.serving.metrics import Metrics
 
 NAN = float("nan")
 # distance, hour, carrier, origin, wind

@@ -4,12 +4,13 @@ import json
 from typing import Any
 
 import pytest
-from bundles import FIELDS, OUTPUTS
-from features import ModelSchema
 from hypothesis import given
 from hypothesis import strategies as st
-from serving.contract import Contract
-from serving.errors import Problem
+
+from bundles import FIELDS, OUTPUTS
+from plumbline.core.schema import ModelSchema
+from plumbline.serving.errors import Problem
+from plumbline.serving.inference.contract import Contract
 
 CONTRACT = Contract(ModelSchema(model="delays", fields=FIELDS, output=OUTPUTS["binary"]), max_rows=3)
 READER = CONTRACT.reader

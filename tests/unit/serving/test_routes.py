@@ -5,7 +5,8 @@ import math
 
 import httpx
 import pytest
-from serving.ids import is_prediction_id
+
+from plumbline.core.ids import is_prediction_id
 
 ROW = {"distance": 1400.0, "hour": 17, "carrier": "UA"}
 

@@ -5,10 +5,11 @@ import time
 import uuid
 
 import pytest
-from serving import ids
-from serving.__main__ import main
-from serving.cpus import available_cpus
-from serving.settings import SettingsError, load_settings
+
+from plumbline.core import ids
+from plumbline.serving.cpus import available_cpus
+from plumbline.serving.main import app
+from plumbline.serving.settings import SettingsError, load_settings
 
 
 @pytest.fixture
@@ -57,7 +58,7 @@ def test_a_missing_variable_is_named_and_the_process_refuses_to_start(environmen
     environment()
     monkeypatch.delenv("SERVING_RELEASE")
     with pytest.raises(SystemExit) as stopped:
-        main()
+        app([], "plumbline serve")
     assert stopped.value.code == 2
     assert "SERVING_RELEASE: Field required; it is not set" in capsys.readouterr().err
 

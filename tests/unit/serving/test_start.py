@@ -4,6 +4,7 @@ import asyncio
 import shutil
 
 import pytest
+
 from bundles import make_keys
 
 
@@ -43,7 +44,7 @@ def test_a_missing_public_key_is_named(serve, bundles, tmp_path):
 
 def test_a_cache_that_cannot_be_written_is_said_and_tried_again(serve, bundles, tmp_path, monkeypatch):
     """F18: a read-only or full cache is a reason, not a crash; once there is room the server becomes ready."""
-    monkeypatch.setattr("serving.server._RETRY_SECONDS", (0.05,))
+    monkeypatch.setattr("plumbline.serving.server._RETRY_SECONDS", (0.05,))
     blocked = tmp_path / "blocked"
     blocked.write_text("a file where the folder should be")
 
@@ -62,7 +63,7 @@ def test_a_cache_that_cannot_be_written_is_said_and_tried_again(serve, bundles, 
 
 
 def test_a_source_that_comes_back_is_fetched(serve, bundles, tmp_path, monkeypatch):
-    monkeypatch.setattr("serving.server._RETRY_SECONDS", (0.05,))
+    monkeypatch.setattr("plumbline.serving.server._RETRY_SECONDS", (0.05,))
     bundle, moved, path = bundles["regression"], tmp_path / "moved", tmp_path / "away.yaml"
     bundle.release(path)
     shutil.move(bundle.folder, moved)
@@ -92,5 +93,5 @@ class _Placed:
 
 
 def test_an_unforeseen_failure_leaves_the_process_alive(serve, bundles, monkeypatch):
-    monkeypatch.setattr("serving.server.load_model", lambda *_: 1 / 0)
+    monkeypatch.setattr("plumbline.serving.server.load_model", lambda *_: 1 / 0)
     assert "division" in refused(serve(bundles["binary"], health), "error")

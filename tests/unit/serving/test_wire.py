@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 import uvicorn
-from serving.wire import Protocol
 from uvicorn.server import ServerState
+
+from plumbline.serving.http.wire import Protocol
 
 POST = b"POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 2\r\n\r\nhi"
 

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pytest
-from training import models
+
+from plumbline.training import models
 
 IRIS = '''
 """Which iris is it?"""
@@ -56,14 +57,14 @@ MODEL = Model(
 '''
 DVC = """stages:
   data:
-    cmd: python -m training fetch --model iris --out data
+    cmd: python -m plumbline train fetch --model iris --out data
     outs:
       - data
 """
 LOCK = """schema: '2.0'
 stages:
   data:
-    cmd: python -m training fetch --model iris --out data
+    cmd: python -m plumbline train fetch --model iris --out data
     outs:
     - path: data
       hash: md5
@@ -74,8 +75,8 @@ stages:
 @pytest.fixture
 def iris(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of the model `iris`, whose data are pinned; nothing else names it."""
-    from training.data import dvc_md5
-    from training.model import load
+    from plumbline.training.data import dvc_md5
+    from plumbline.training.model import load
 
     folder = tmp_path / "models" / "iris"
     folder.mkdir(parents=True)
@@ -84,7 +85,7 @@ def iris(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "dvc.yaml").write_text(DVC)
     monkeypatch.setenv("TRAINING_MODELS", str(folder.parent))
     monkeypatch.setattr(models, "__path__", list(models.__path__))
-    monkeypatch.delitem(__import__("sys").modules, "training.models.iris", raising=False)
+    monkeypatch.delitem(__import__("sys").modules, "plumbline.training.models.iris", raising=False)
     data = tmp_path / "pinned"
     data.mkdir()
     load("iris").fetch(data)

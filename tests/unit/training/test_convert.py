@@ -3,17 +3,18 @@
 import numpy as np
 import onnx
 import pytest
-from features import ModelSchema, Output, SchemaField
 from sklearn.ensemble import GradientBoostingRegressor
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from training import convert, learn
-from training.convert import ConvertError
-from training.model import Examples
 from xgboost import XGBClassifier, XGBRegressor
 from xgboost.callback import EarlyStopping
+
+from plumbline.core.schema import ModelSchema, Output, SchemaField
+from plumbline.training import convert, learn
+from plumbline.training.convert import ConvertError
+from plumbline.training.model import Examples
 
 FIELDS = 4
 NAMES = [f"f{number}" for number in range(FIELDS)]

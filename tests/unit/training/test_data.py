@@ -5,9 +5,10 @@ from typing import ClassVar
 
 import pandera.pandas as pa
 import pytest
-from training.data import DataError, dvc_md5, obtain, pinned, read_tables
-from training.model import folder_of, load
-from training.work import Settings, Work, WorkError
+
+from plumbline.training.data import DataError, dvc_md5, obtain, pinned, read_tables
+from plumbline.training.model import folder_of, load
+from plumbline.training.work import Settings, Work, WorkError
 
 SCHEMA = pa.DataFrameSchema(
     {
@@ -106,10 +107,10 @@ def test_without_a_lock_there_is_no_version_to_train_on(iris, tmp_path):
 
 
 def test_features_ask_for_validate_first(iris, tmp_path):
-    from training.prepare import prepare
+    from plumbline.training.prepare import prepare
 
     work = Work(tmp_path / "work")
     work.begin(Settings(model="iris", experiment="iris/test"))
-    with pytest.raises(WorkError, match="irises missing; run `training validate`"):
+    with pytest.raises(WorkError, match="irises missing; run `plumbline train validate`"):
         prepare(work)
     assert folder_of("iris") == iris

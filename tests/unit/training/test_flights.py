@@ -3,10 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
-from features.offline import join_view
-from training.model import load
-from training.models.flights import data
-from training.prepare import assemble
+
+from plumbline.features.offline import join_view
+from plumbline.training.model import load
+from plumbline.training.models.flights import data
+from plumbline.training.prepare import assemble
 
 KNOWN_LATER = {"dep_time", "dep_delay", "arr_time", "air_time"}
 

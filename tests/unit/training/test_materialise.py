@@ -1,9 +1,10 @@
 """Values of another day are replayed at the same distance from now, to the nanosecond."""
 
 import pandas as pd
-from features.offline import TIME
-from training.materialise import entries
-from training.model import load
+
+from plumbline.features.offline import TIME
+from plumbline.training.materialise import entries
+from plumbline.training.model import load
 
 
 def test_a_value_of_the_very_moment_is_never_replayed_as_one_of_the_future():

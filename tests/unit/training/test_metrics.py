@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
-from features import Output
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as reference
-from training import metrics
+
+from plumbline.core.schema import Output
+from plumbline.training import metrics
 
 BINARY = Output(task="binary", name="late", description="Late?", labels=("no", "yes"))
 THREE = Output(task="multiclass", name="kind", description="Kind", labels=("a", "b", "c"))

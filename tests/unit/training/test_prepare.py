@@ -5,9 +5,10 @@ import dataclasses
 import numpy as np
 import pandas as pd
 import pytest
-from features import ModelSchema, Output, SchemaField
-from training.model import ByShare, ByTime, Model
-from training.prepare import PrepareError, assemble, fill_vocabularies, sampled, split, target_of
+
+from plumbline.core.schema import ModelSchema, Output, SchemaField
+from plumbline.training.model import ByShare, ByTime, Model
+from plumbline.training.prepare import PrepareError, assemble, fill_vocabularies, sampled, split, target_of
 
 FIELDS = (
     SchemaField(name="carrier", type="category", description="Who", example="AA"),

@@ -2,7 +2,7 @@
 
 import subprocess
 
-from training import provenance
+from plumbline.training import provenance
 
 
 def test_the_commit_of_the_work_tree_and_whether_files_differ(tmp_path, monkeypatch):

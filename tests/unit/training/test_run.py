@@ -6,12 +6,13 @@ import sys
 
 import pytest
 import yaml
-from training.cli import app
-from training.model import ModelError, folder_of, load
-from training.report import Report
-from training.search import suggested
-from training.work import Settings, Work, WorkError, written
 from typer.testing import CliRunner
+
+from plumbline.training.cli import app
+from plumbline.training.model import ModelError, folder_of, load
+from plumbline.training.report import Report
+from plumbline.training.search import suggested
+from plumbline.training.work import Settings, Work, WorkError, written
 
 pytestmark = pytest.mark.usefixtures("tracked")
 STEPS = ("validate", "features", "search", "train", "evaluate", "convert")
@@ -123,7 +124,7 @@ def test_prepared_rows_are_shared_by_runs_of_equal_data_code_and_sample_alone(ir
     assert len({first, key("sample", "--sample", 0.5), key("seed", "--seed", 1)}) == 3
     monkeypatch.setenv("TRAINING_CODE_COMMIT", "b" * 40)
     assert key("code") != first
-    monkeypatch.setattr("training.provenance.code_version", lambda: ("c" * 40, True))
+    monkeypatch.setattr("plumbline.training.provenance.code_version", lambda: ("c" * 40, True))
     assert key("dirty") != key("dirty-again")
 
 
@@ -193,7 +194,7 @@ def test_a_folder_that_defines_no_model_is_named(iris, monkeypatch):
     with pytest.raises(ModelError, match="schema is of 'iris', expected the folder's name 'renamed'"):
         load("renamed")
     for name in ("empty", "renamed"):
-        monkeypatch.delitem(sys.modules, f"training.models.{name}")
+        monkeypatch.delitem(sys.modules, f"plumbline.training.models.{name}")
 
 
 def test_trials_are_the_same_however_many_follow(iris):

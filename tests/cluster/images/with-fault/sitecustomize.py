@@ -5,8 +5,8 @@ import random
 from pathlib import Path
 from typing import Any
 
-from serving.batching import Runner
-from serving.engine import Engine
+from plumbline.serving.inference.batching import Runner
+from plumbline.serving.inference.engine import Engine
 
 run, predict = Runner.now, Engine.predict_one
 

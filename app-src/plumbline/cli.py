@@ -1,0 +1,56 @@
+"""The command `plumbline`: one subcommand a topic, each imported only when it is asked for.
+
+The model server starts in under a second and its image holds a part of the package alone, so nothing of the other
+topics is imported here.
+"""
+
+import sys
+from importlib import import_module
+
+_EXTRAS = {
+    "train": "platform",
+    "promote": "platform",
+    "serve": "serving",
+    "monitor": "platform",
+    "score": "platform",
+    "backup": "platform",
+    "tree": "dev",
+}
+"""{subcommand: the extra of this package that holds what it imports}."""
+MODULES = {
+    "train": "training.cli",
+    "promote": "promotion.cli",
+    "serve": "serving.main",
+    "monitor": "monitoring.cli",
+    "score": "scoring.cli",
+    "backup": "backup.cli",
+    "tree": "tree.cli",
+}
+_USAGE = """Usage: plumbline COMMAND [ARGS]... (plumbline COMMAND --help)
+
+  train     from data to an evaluated, converted model
+  promote   registry, gate, and the one writer of git
+  serve     the model server
+  monitor   the prediction log: read-outs, experiments, drift
+  score     files of rows, answered as the server would
+  backup    databases and the artifacts that they name
+  tree      the tree itself: rendered, compared, checked
+
+Exit codes: 0 done, 1 an accident (try again), 2 used wrongly, 10 refused by a rule, 11 inconclusive
+"""
+
+
+def main() -> None:
+    """Run a subcommand; ends the process with an exit code of the one table (`plumbline.core.errors`)."""
+    name, *arguments = sys.argv[1:] or ["--help"]
+    if name in ("--help", "-h"):
+        sys.exit(print(_USAGE, end=""))
+    if name not in MODULES:
+        print(f"plumbline: no command {name!r}\n\n{_USAGE}", end="", file=sys.stderr)
+        sys.exit(2)
+    try:
+        module = import_module(f"plumbline.{MODULES[name]}")
+    except ModuleNotFoundError as error:
+        print(f"plumbline {name}: {error.name} is not here: install plumbline[{_EXTRAS[name]}]", file=sys.stderr)
+        sys.exit(2)
+    module.app(arguments, prog_name=f"plumbline {name}")

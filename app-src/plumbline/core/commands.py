@@ -1,0 +1,42 @@
+"""What every subcommand with options is made of: a Typer application that says an error in one line."""
+
+import json
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from plumbline.core.errors import PlumblineError
+
+
+class _Answering(TyperGroup):
+    """Ends with the message and the exit code of an error of ours; other exceptions are accidents and keep theirs."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the subcommand."""
+        try:
+            return super().invoke(ctx)
+        except PlumblineError as error:
+            typer.secho(f"{error.word}: {error}", err=True, fg="red")
+            raise typer.Exit(error.exit_code) from error
+
+
+def application(text: str, **more: Any) -> typer.Typer:
+    """A Typer application with this help."""
+    return typer.Typer(
+        cls=_Answering,
+        help=text,
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        **more,
+    )
+
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for a machine.")]
+
+
+def print_json(value: object) -> None:
+    """Print a value as JSON."""
+    typer.echo(json.dumps(value, indent=2, default=str))

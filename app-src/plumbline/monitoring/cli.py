@@ -1,0 +1,205 @@
+"""`plumbline monitor`: store the log, read it out, judge experiments and drift."""
+
+import json
+import logging
+import re
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from plumbline.core.commands import AsJson, application
+from plumbline.monitoring.log.queries import window
+from plumbline.monitoring.log.settings import Settings
+from plumbline.monitoring.log.store import Store
+from plumbline.monitoring.policy import Drift, Experiment, read_policy
+
+app = application(__doc__ or "")
+_EXIT_CODES = {"none": 0, "drift": 10, "inconclusive": 11}
+_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
+
+
+def duration(text: str) -> timedelta:
+    """Read `30m`, `24h` or `90d`."""
+    match = re.fullmatch(r"([1-9]\d{0,4})([mhd])", text)
+    if match is None:
+        raise typer.BadParameter(f"{text!r} is not a duration; expected one like 30m, 24h or 90d")
+    return timedelta(**{_UNITS[match[2]]: int(match[1])})
+
+
+Duration = Annotated[Any, typer.Option(parser=duration, metavar="DURATION")]
+
+
+@app.command()
+def consume(until_empty: Annotated[bool, typer.Option(help="Stop when both streams are read.")] = False) -> None:
+    """Store the streams `predictions` and `feedback` in PostgreSQL, each entry in effect exactly once."""
+    # First of all: a stop that comes while the rest is imported is a clean one too.
+    stop = threading.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, lambda *_: stop.set())
+
+    from prometheus_client import REGISTRY
+
+    from plumbline.monitoring.log import port
+    from plumbline.monitoring.log.consumer import Consumer
+    from plumbline.monitoring.log.metrics import Metrics
+    from plumbline.monitoring.quality import Quality
+
+    _log_as_json()
+    settings = Settings()
+    with _store(settings) as store:
+        consumer = Consumer(settings, store, Metrics())
+        if settings.metrics_port and not until_empty:
+            quality = Quality(store)
+            REGISTRY.register(quality)
+            threading.Thread(target=quality.run, args=[stop], name="quality", daemon=True).start()
+            port.serve(consumer, settings.metrics_port)
+        consumer.run(stop, until_empty=until_empty)
+
+
+@app.command()
+def migrate() -> None:
+    """Make the database where it is missing, and bring its tables to this version: before its consumers start."""
+    from plumbline.monitoring.log import database
+
+    _log_as_json()
+    url = str(Settings().database_url)
+    made = database.create(url)
+    with _store(Settings()) as store:
+        applied = store.migrate()
+    typer.echo("\n".join(["made the database"] * made + [f"applied {name}" for name in applied]) or "nothing to do")
+
+
+@app.command()
+def prune(older_than: Duration) -> None:
+    """Drop the partitions of days that ended longer ago than this, and dead letters and drift checks as old."""
+    if older_than < timedelta(days=1):
+        raise typer.BadParameter("the log is dropped by whole days; expected at least 1d", param_hint="--older-than")
+    with _store(Settings()) as store:
+        store.migrate()
+        dropped = store.prune((datetime.now(UTC) - older_than).date())
+    typer.echo("\n".join(f"dropped {name}" for name in dropped) or "nothing is that old")
+
+
+@app.command()
+def readout(model: Annotated[str, typer.Option()], since: Duration = None, as_json: AsJson = False) -> None:
+    """What each version did in each role and arm: counts, quality, scores and business value, with 95 % intervals."""
+    from plumbline.monitoring.experiment import readout as module
+
+    with _store(Settings()) as store:
+        store.migrate()
+        with store.connection() as connection:
+            found = module.read(connection, window(model, since and datetime.now(UTC) - since))
+    typer.echo(json.dumps(module.as_json(found), indent=2) if as_json else module.as_table(found))
+
+
+@app.command()
+def experiment(
+    model: Annotated[str, typer.Option()],
+    since: Duration = None,
+    policies: Annotated[Path, typer.Option(help="The folder with experiments/<model>.yaml.")] = Path("policies"),
+    as_json: AsJson = False,
+) -> None:
+    """Judge treatment against control by the policy: promote, rollback, continue or inconclusive.
+
+    The first line says the verdict. Without --since the experiment begins with treatment's newest version.
+    """
+    from plumbline.monitoring.experiment import rows as arrived
+    from plumbline.monitoring.experiment.verdict import judge
+
+    policy = read_policy(policies / "experiments" / f"{model}.yaml", Experiment, model)
+    with _store(Settings()) as store:
+        store.migrate()
+        with store.connection() as connection:
+            data, arms = arrived.read(connection, policy, since and datetime.now(UTC) - since)
+    result = judge(policy, data)
+    typer.echo(json.dumps(arrived.as_json(result, arms), indent=2) if as_json else arrived.as_text(result, arms))
+
+
+@app.command()
+def drift(
+    model: Annotated[str, typer.Option()],
+    out: Annotated[Path, typer.Option(help="Folder for the page and the verdict.")],
+    reference: Annotated[Path | None, typer.Option(help="A run's evaluation/holdout.parquet.")] = None,
+    run: Annotated[str | None, typer.Option(help="The MLflow run to fetch that file from.")] = None,
+    hours: Annotated[float, typer.Option(min=0.01, help="Length of the window that ends now.")] = 24,
+    version: Annotated[str | None, typer.Option(help="Only answers of this version.")] = None,
+    policies: Annotated[Path, typer.Option(help="The folder with drift/<model>.yaml, if it has one.")] = Path(
+        "policies"
+    ),
+    exit_code: Annotated[bool, typer.Option("--exit-code", help="End with 10 for drift, 11 for inconclusive.")] = False,
+) -> None:
+    """Compare the log with the data that a model was judged on, and leave a page, a verdict and metrics.
+
+    The file `verdict` holds one word, drift, none or inconclusive: an Argo Workflow branches on it.
+    """
+    if (reference is None) == (run is None):
+        raise typer.BadParameter("give either --reference or --run")
+    from plumbline.monitoring.drift import checks
+    from plumbline.monitoring.drift import data as drift_data
+    from plumbline.monitoring.drift import report as drift_files
+    from plumbline.monitoring.drift.compare import Baseline, compare, concept
+
+    until = datetime.now(UTC)
+    since = until - timedelta(hours=hours)
+    path = policies / "drift" / f"{model}.yaml"
+    policy = read_policy(path, Drift, model) if path.exists() else Drift(model=model)
+    before = drift_data.from_holdout(reference) if reference else drift_data.from_run(run or "")
+    with _store(Settings()) as store:
+        store.migrate()
+        with store.connection() as connection:
+            now = drift_data.from_log(connection, policy, since, until, version)
+    found = drift_files.Check(
+        model, since, until, now.rows, now.labelled,
+        compare(Baseline.of(before.frame, policy), now.frame), concept(before.loss, now.loss, policy),
+    )  # fmt: skip
+    drift_files.write(found, out)
+    with _store(Settings()) as store, store.connection() as connection:
+        checks.keep(connection, drift_files.as_json(found))
+    typer.echo("\n".join([found.verdict, *(f"  {kind}: {verdict}" for kind, verdict in found.kinds.items())]))
+    raise typer.Exit(_EXIT_CODES[found.verdict] if exit_code else 0)
+
+
+@app.command()
+def alert(
+    name: Annotated[str, typer.Option(help="What happened, e.g. WorkflowFailed.")],
+    subject: Annotated[str, typer.Option(help="To which Workflow or model.")],
+    text: Annotated[str, typer.Option(help="What a person should know, or a Workflow's list of failed nodes.")],
+    url: Annotated[str, typer.Option(envvar="MONITORING_ALERTMANAGER_URL", help="Alertmanager's address.")],
+) -> None:
+    """Send one alert to Alertmanager, and to the log."""
+    from plumbline.monitoring.alert import readable, send
+
+    typer.echo(f"{name}: {subject}\n{readable(text)}")
+    send(url, name, subject, text)
+
+
+@contextmanager
+def _store(settings: Settings) -> Iterator[Store]:
+    store = Store(str(settings.database_url))
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+class _Json(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        line = {"at": at, "level": record.levelname.lower(), "logger": record.name, "message": record.getMessage()}
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line)
+
+
+def _log_as_json() -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Json())
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    # The pool repeats for every connection what the consumer says once for every try.
+    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)

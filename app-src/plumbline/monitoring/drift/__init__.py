@@ -1,0 +1,1 @@
+"""Production compared with the data that a model was judged on."""

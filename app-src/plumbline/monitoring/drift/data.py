@@ -1,0 +1,109 @@
+"""The two sides of a drift check: the rows that a run was evaluated on, and the rows that were answered since."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, LiteralString
+
+import numpy as np
+import pandas as pd
+import psycopg
+
+from plumbline.monitoring.drift.compare import LABEL, SCORE
+from plumbline.monitoring.log.queries import ROWS, window
+from plumbline.monitoring.policy import Drift, ReferenceFault
+from plumbline.monitoring.stats import Mean, mean
+
+_MOST_LABELS = 20_000
+_NATIVE, _SLICE, _TRUTH = "native_", "slice_", "truth"
+_COUNT: LiteralString = """
+    SELECT count(*), count(truth) FROM rows WHERE %(version)s::text IS NULL OR version = %(version)s"""
+# A hash of the id puts the rows in an order that has nothing to do with time and is the same at every call.
+_SAMPLE: LiteralString = """
+    SELECT features, output, score, truth, caller FROM rows
+    WHERE (%(version)s::text IS NULL OR version = %(version)s) AND (NOT %(labelled)s OR truth IS NOT NULL)
+    ORDER BY md5(id::text || ':' || row || ':' || %(seed)s) LIMIT %(limit)s"""
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One side: inputs and answers by column, how many rows and labels there were in all, and the mean loss.
+
+    The loss is a row's Brier score over all labels, or the absolute error of a value: neither knows a threshold.
+    """
+
+    frame: pd.DataFrame
+    rows: int
+    labelled: int
+    loss: Mean
+
+
+def from_holdout(path: Path) -> Side:
+    """Read `evaluation/holdout.parquet` of a run."""
+    try:
+        table = pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise ReferenceFault(f"{path}: cannot be read as parquet: {error}") from error
+    native = [str(name) for name in table.columns if str(name).startswith(_NATIVE)]
+    if not native or _TRUTH not in table:
+        raise ReferenceFault(f"{path}: expected the columns {_TRUTH} and {_NATIVE}<label> or {_NATIVE}value")
+    inputs = [name for name in table.columns if name not in native and name != _TRUTH]
+    frame = table[[name for name in inputs if not str(name).startswith(_SLICE)]].copy()
+    outputs = table[native].rename(columns=lambda name: str(name).removeprefix(_NATIVE))
+    if native == [f"{_NATIVE}value"]:
+        frame[SCORE] = outputs["value"]
+        loss = (outputs["value"] - table[_TRUTH]).abs()
+    else:
+        frame[SCORE] = outputs.iloc[:, 1] if len(native) == 2 else outputs.max(axis=1)
+        if len(native) > 2:
+            frame[LABEL] = outputs.idxmax(axis=1)
+        hit = np.array([[label == truth for label in outputs.columns] for truth in table[_TRUTH].astype(str)])
+        loss = ((outputs - hit) ** 2).sum(axis=1)
+    values = loss.to_numpy(dtype=np.float64)
+    return Side(frame, len(table), len(table), mean(values, np.arange(len(table))))
+
+
+def from_run(run: str) -> Side:
+    """Fetch the holdout of an MLflow run (MLFLOW_TRACKING_URI and its credentials) and read it."""
+    from mlflow.artifacts import download_artifacts
+    from mlflow.exceptions import MlflowException
+
+    with TemporaryDirectory() as folder:
+        try:
+            path = download_artifacts(run_id=run, artifact_path="evaluation/holdout.parquet", dst_path=folder)
+        except (MlflowException, OSError) as error:
+            raise ReferenceFault(f"run {run}: evaluation/holdout.parquet cannot be fetched: {error}") from error
+        return from_holdout(Path(path))
+
+
+def from_log(
+    connection: psycopg.Connection[Any], policy: Drift, since: datetime, until: datetime, version: str | None
+) -> Side:
+    """The answers of a window: a sample of the policy's size, and the loss of at most 20,000 labelled rows."""
+    values = {**window(policy.model, since, until), "version": version, "seed": str(policy.seed)}
+    rows, labelled = connection.execute(ROWS + _COUNT, values).fetchone() or (0, 0)
+    sample = connection.execute(ROWS + _SAMPLE, {**values, "labelled": False, "limit": policy.sample}).fetchall()
+    labels = connection.execute(ROWS + _SAMPLE, {**values, "labelled": True, "limit": _MOST_LABELS}).fetchall()
+    frame = pd.DataFrame([{**features, **_answer(output, score)} for features, output, score, _, _ in sample])
+    losses = np.array([_loss(output, truth) for _, output, _, truth, _ in labels], dtype=np.float64)
+    return Side(frame, rows, labelled, mean(losses, _numbers([caller for *_, caller in labels])))
+
+
+def _answer(output: Mapping[str, Any], score: float | None) -> dict[str, Any]:
+    return {SCORE: score} | ({LABEL: output["label"]} if len(output.get("probabilities", {})) > 2 else {})
+
+
+def _loss(output: Mapping[str, Any], truth: Any) -> float:
+    """NaN where the truth does not fit the answer."""
+    if "value" in output:
+        return abs(output["value"] - truth) if isinstance(truth, int | float) else float("nan")
+    probabilities = output.get("probabilities", {})
+    if str(truth) not in probabilities:
+        return float("nan")
+    return float(sum((p - (label == str(truth))) ** 2 for label, p in probabilities.items()))
+
+
+def _numbers(callers: Sequence[str]) -> "np.ndarray[Any, np.dtype[np.int64]]":
+    return np.unique(np.array(callers, dtype=np.str_), return_inverse=True)[1]

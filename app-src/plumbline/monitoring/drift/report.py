@@ -1,0 +1,108 @@
+"""What a drift check leaves behind: a page, and a verdict that a workflow branches on."""
+
+import json
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from plumbline.monitoring.drift.compare import LABEL, SCORE, ColumnResult, Comparison, Concept, Verdict
+from plumbline.monitoring.experiment.readout import finite
+
+_STYLE = (
+    "body{font:15px system-ui;max-width:60rem;margin:2rem auto}"
+    "td,th{padding:.2rem .8rem;text-align:left}.drift{color:#b00}"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One drift check of one model."""
+
+    model: str
+    since: datetime
+    until: datetime
+    rows: int
+    labelled: int
+    comparison: Comparison
+    concept: Concept
+
+    @property
+    def kinds(self) -> dict[str, Verdict]:
+        """The verdict of each kind of drift."""
+        return {
+            "covariate": self.comparison.verdict(prediction=False),
+            "prediction": self.comparison.verdict(prediction=True),
+            "concept": self.concept.verdict,
+        }
+
+    @property
+    def verdict(self) -> Verdict:
+        """Drift of any kind is drift. Labels come late, so concept drift may be unknown and the rest still told."""
+        kinds = self.kinds
+        if "drift" in kinds.values():
+            return "drift"
+        return "inconclusive" if "inconclusive" in (kinds["covariate"], kinds["prediction"]) else "none"
+
+
+def write(check: Check, folder: Path) -> None:
+    """Write index.html, evidently.html, drift.json and, last, the one word of `verdict`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if check.comparison.page is not None:
+        partial = folder / "evidently.html.part"
+        check.comparison.page.save_html(str(partial))
+        partial.replace(folder / "evidently.html")
+    _put(folder / "index.html", _page(check))
+    _put(folder / "drift.json", json.dumps(as_json(check), indent=2) + "\n")
+    _put(folder / "verdict", check.verdict + "\n")
+
+
+def _put(path: Path, text: str) -> None:
+    partial = path.with_name(path.name + ".part")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
+def as_json(check: Check) -> dict[str, Any]:
+    """The verdict and its numbers as plain values; what is not known is null, never NaN."""
+    loss = check.concept
+    concept = {
+        "verdict": loss.verdict, "labelled": loss.current.rows, "limit": finite(loss.limit),
+        "reference_loss": finite(loss.reference.value), "current_loss": finite(loss.current.value),
+        "rise_low": finite(loss.low), "rise_high": finite(loss.high),
+    }  # fmt: skip
+    return {
+        "model": check.model, "verdict": check.verdict, "kinds": check.kinds, "reason": check.comparison.reason,
+        "since": check.since.isoformat(), "until": check.until.isoformat(), "rows": check.rows,
+        "labelled": check.labelled, "concept": concept,
+        "columns": [{**asdict(item), "drifted": item.drifted} for item in check.comparison.columns],
+    }  # fmt: skip
+
+
+def _page(check: Check) -> str:
+    """The front page: verdicts first, then every column with the largest effect (over its limit) at the top."""
+    kinds = "".join(f"<li>{kind}: <b class={verdict}>{verdict}</b></li>" for kind, verdict in check.kinds.items())
+    columns = sorted(check.comparison.columns, key=lambda item: -(item.value or 0) / item.threshold)
+    rows = "".join(map(_row, columns))
+    concept = check.concept
+    details = '<p><a href="evidently.html">Distributions of every column (Evidently)</a></p>' if columns else ""
+    return (
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>Drift of {escape(check.model)}</title>"
+        f"<style>{_STYLE}</style><h1>{escape(check.model)}: <span class={check.verdict}>{check.verdict}</span></h1>"
+        f"<p>{check.rows} answers, {check.labelled} with a label, from {check.since:%Y-%m-%d %H:%M} to "
+        f"{check.until:%Y-%m-%d %H:%M} UTC. {escape(check.comparison.reason)}</p><ul>{kinds}</ul>"
+        f"<p>Mean loss {concept.current.value:.4f} on {concept.current.rows} labelled rows, "
+        f"{concept.reference.value:.4f} in the reference: a rise of {concept.low:+.4f} to {concept.high:+.4f}, "
+        f"limit {concept.limit:+.4f}.</p>{details}"
+        f"<table><tr><th>column<th>kind<th>method<th>effect<th>limit<th>missing</tr>{rows}</table></html>\n"
+    )
+
+
+def _row(item: ColumnResult) -> str:
+    kind = ("answer" if item.column in (SCORE, LABEL) else "input") + ("" if item.judged else ", not judged")
+    effect = "-" if item.value is None else f"{item.value:.3f}"
+    missing = f"{item.missing_reference:.1%} → {item.missing_current:.1%}"
+    cells = (escape(item.column), kind, item.method, effect, f"{item.threshold:.3f}", missing)
+    mark = "drift" if item.drifted and item.judged else "none"
+    return f"<tr class={mark}>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"

@@ -1,0 +1,1 @@
+"""Two versions compared: rows, statistics, verdict."""

@@ -1,0 +1,1 @@
+"""The prediction log: from Redis streams to PostgreSQL, and read from there."""

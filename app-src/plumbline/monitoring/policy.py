@@ -1,0 +1,143 @@
+"""Rules in git for what is measured in production, as frozen types that can't hold an illegal value."""
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Literal, Self, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from plumbline.core.errors import Misuse
+from plumbline.core.release import Name, UniqueKeys
+
+Metric = Literal["accuracy", "absolute_error", "value", "ms"]
+LOWER_IS_BETTER = frozenset({"absolute_error", "ms"})
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+class PolicyError(Misuse):
+    """A policy that is missing, is not YAML or breaks the shape; the message names file and field."""
+
+
+class ReferenceFault(Misuse):
+    """A reference that is missing or has not the columns of an evaluation; the message says which."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Arm(_Strict):
+    """Which predictions belong to an arm: those with this role, this arm, or both."""
+
+    role: str | None = None
+    arm: str | None = None
+
+    @model_validator(mode="after")
+    def _names_something(self) -> Self:
+        if self.role is None and self.arm is None:
+            raise ValueError("give a role, an arm or both")
+        return self
+
+
+class Promote(_Strict):
+    """A promotion needs evidence that treatment's gain is above this; 0 is "better", below 0 is "not worse by"."""
+
+    metric: Metric
+    above: Finite
+
+
+class Rollback(_Strict):
+    """Evidence that treatment's gain is below this ends the experiment."""
+
+    metric: Metric
+    below: Finite
+
+
+class Experiment(_Strict):
+    """`policies/experiments/<model>.yaml`.
+
+    A gain is treatment minus control, turned round for metrics of which less is better (absolute_error, ms).
+    """
+
+    apiVersion: Literal["plumbline.dev/v1"]
+    kind: Literal["Experiment"]
+    model: Name
+    control: Arm
+    treatment: Arm
+    share: Share
+    """Of the callers that are meant to be in treatment; the split that was seen is checked against it."""
+    alpha: Annotated[float, Field(gt=0, le=0.2)]
+    """Two-sided error over all looks: at most half of it is false promotions."""
+    looks: Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(min_length=1, max_length=50)]
+    """Labelled rows of both arms together at which the data may be judged."""
+    minimumPerArm: Annotated[int, Field(ge=30)]
+    """Labelled rows of an arm below which a look is passed over."""
+    promote: Annotated[tuple[Promote, ...], Field(min_length=1)]
+    """All must hold."""
+    rollback: Annotated[tuple[Rollback, ...], Field(min_length=1)]
+    """Any suffices; alpha is divided among them."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if not all(low < high for low, high in pairwise(self.looks)):
+            raise ValueError(f"looks must rise strictly: {list(self.looks)}")
+        if self.control == self.treatment:
+            raise ValueError("control and treatment are the same arm")
+        if self.looks[-1] * min(self.share, 1 - self.share) < self.minimumPerArm:
+            raise ValueError("the smaller arm cannot reach minimumPerArm by the last look")
+        return self
+
+
+class Column(_Strict):
+    """The rule of one column, where the default does not fit it."""
+
+    method: Literal["psi", "wasserstein", "jensenshannon"] | None = None
+    threshold: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    ignore: bool = False
+    """Reported, not judged: a column that is meant to move, like the month."""
+
+
+class Drift(_Strict):
+    """`policies/drift/<model>.yaml`; a model without the file has these values."""
+
+    apiVersion: Literal["plumbline.dev/v1"] = "plumbline.dev/v1"
+    kind: Literal["Drift"] = "Drift"
+    model: Name
+    sample: Annotated[int, Field(ge=50)] = 2000
+    """Rows that are compared on either side, always as many: the verdict then does not depend on the traffic."""
+    seed: int = 0
+    threshold: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.1
+    """The smallest effect that counts; where chance alone moves a column more than this, calibration raises it."""
+    missing: Share = 0.05
+    """Change in the share of missing values that counts."""
+    lossRise: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.1
+    """Rise of the mean loss, as a part of the reference's, that counts as concept drift."""
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.99
+    columns: dict[str, Column] = Field(default_factory=dict)
+
+    @property
+    def ignored(self) -> frozenset[str]:
+        """The columns that are not judged."""
+        return frozenset(name for name, rule in self.columns.items() if rule.ignore)
+
+
+Policy = TypeVar("Policy", Experiment, Drift)
+
+
+def read_policy(path: Path, shape: type[Policy], model: str) -> Policy:
+    """Read a policy of a model; raises PolicyError that names the file, every wrong field and what was expected."""
+    try:
+        document = yaml.load(path.read_text(encoding="utf-8"), UniqueKeys)  # noqa: S506 - a SafeLoader
+        policy = shape.model_validate(document)
+    except (OSError, UnicodeDecodeError) as error:
+        raise PolicyError(f"{path}: cannot be read: {error}") from error
+    except yaml.YAMLError as error:
+        raise PolicyError(f"{path}: not readable as YAML: {error}") from error
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'document'}: {e['msg']}" for e in error.errors())
+        raise PolicyError(f"{path}: {problems}") from error
+    if policy.model != model:
+        raise PolicyError(f"{path}: model is {policy.model!r}, expected {model!r}")
+    return policy

@@ -1,0 +1,125 @@
+"""How good the answers are, for Prometheus: read from the log once a minute by each consumer, not at each scrape."""
+
+import logging
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, LiteralString
+
+import psycopg
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from plumbline.monitoring.drift import checks
+from plumbline.monitoring.log.queries import ROWS, window
+from plumbline.monitoring.log.store import Store
+
+WINDOW = timedelta(hours=24)
+_EVERY_SECONDS = 60
+_VERDICTS = {"drift": 1, "none": 0}
+log = logging.getLogger(__name__)
+
+_MODELS: LiteralString = """
+    SELECT DISTINCT p.model FROM monitoring.feedback f JOIN monitoring.predictions p USING (id)
+    WHERE p.id >= %(low)s AND p.id < %(high)s AND f.id >= %(low)s AND f.id < %(high)s"""
+_LINES: LiteralString = """
+    SELECT model, version, role, arm, count(truth), avg(accuracy), avg(abs(error)), avg(value)
+    FROM rows WHERE arrived IS NOT NULL GROUP BY 1, 2, 3, 4"""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the database said last; nothing of it is shown any more once it does not answer."""
+
+    up: bool = False
+    lines: Sequence[tuple[Any, ...]] = ()
+    checks: Sequence[dict[str, Any]] = ()
+
+
+class Quality(Collector):
+    """Series of the newest reading. Both consumers of a pair show the same; queries take their maximum."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._reading = Reading()
+
+    def run(self, stop: threading.Event) -> None:
+        """Read again once a minute until `stop` is set."""
+        while True:
+            self.refresh()
+            if stop.wait(_EVERY_SECONDS):
+                return
+
+    def refresh(self) -> None:
+        """Read the last day's labelled answers and the newest drift checks."""
+        try:
+            with self._store.connection() as connection:
+                # A slow read-out may not keep a connection from the consumer for long.
+                connection.execute("SET LOCAL statement_timeout = '30s'")
+                self._reading = Reading(True, _lines(connection), checks.newest(connection))
+        except psycopg.OperationalError as error:
+            self._reading = Reading(up=isinstance(error, psycopg.errors.QueryCanceled))
+            log.warning("postgresql: %s", str(error).strip())
+        except psycopg.errors.UndefinedTable:
+            self._reading = Reading(up=True)  # the consumer has not made them yet
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        """What Prometheus gets."""
+        yield GaugeMetricFamily(
+            "monitoring_database_up", "1 if PostgreSQL answered within the last minute.", value=self._reading.up
+        )
+        connections = GaugeMetricFamily(
+            "monitoring_database_connections", "Connections of this consumer's pool.", labels=["state"]
+        )
+        for state, count in self._store.connections().items():
+            connections.add_metric([state], count)
+        yield connections
+        yield from _quality(self._reading.lines)
+        yield from _drift(self._reading.checks)
+
+
+def _lines(connection: psycopg.Connection[Any]) -> list[tuple[Any, ...]]:
+    since = datetime.now(UTC) - WINDOW
+    models = [model for (model,) in connection.execute(_MODELS, window("", since))]
+    return [line for model in models for line in connection.execute(ROWS + _LINES, window(model, since))]
+
+
+def _quality(lines: Sequence[tuple[Any, ...]]) -> Iterable[GaugeMetricFamily]:
+    labels = ["model", "version", "role", "arm"]
+    for column, name, what in (
+        (4, "labelled_rows", "Rows of the last day whose label has come."),
+        (5, "accuracy", "Share of right answers among them."),
+        (6, "absolute_error", "Mean absolute error among them."),
+        (7, "business_value", "Mean value that came with their feedback."),
+    ):
+        family = GaugeMetricFamily(f"monitoring_{name}", what, labels=labels)
+        for line in lines:
+            if line[column] is not None:
+                family.add_metric(line[:4], line[column])
+        yield family
+
+
+def _drift(results: Sequence[dict[str, Any]]) -> Iterable[GaugeMetricFamily]:
+    found = GaugeMetricFamily(
+        "monitoring_drift_found", "1 drift, 0 none; absent while inconclusive.", labels=["model", "kind"]
+    )
+    by_column = ["model", "column", "method"]
+    effect = GaugeMetricFamily("monitoring_drift_effect", "Effect size against the reference.", labels=by_column)
+    limit = GaugeMetricFamily("monitoring_drift_limit", "Effect from which on it is drift.", labels=by_column)
+    loss = GaugeMetricFamily("monitoring_loss_mean", "Mean loss on labelled rows.", labels=["model", "data"])
+    at = GaugeMetricFamily("monitoring_drift_checked_timestamp_seconds", "End of the window.", labels=["model"])
+    for result in results:
+        model = result["model"]
+        at.add_metric([model], datetime.fromisoformat(result["until"]).timestamp())
+        for kind, verdict in result["kinds"].items():
+            if verdict in _VERDICTS:
+                found.add_metric([model, kind], _VERDICTS[verdict])
+        for item in result["columns"]:
+            if item["value"] is not None:
+                effect.add_metric([model, item["column"], item["method"]], item["value"])
+                limit.add_metric([model, item["column"], item["method"]], item["threshold"])
+        for data in ("reference", "current"):
+            if (value := result["concept"][f"{data}_loss"]) is not None:
+                loss.add_metric([model, data], value)
+    return found, effect, limit, loss, at

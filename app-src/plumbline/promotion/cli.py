@@ -1,0 +1,312 @@
+"""`plumbline promote`: register, judge, promote, approve, reject."""
+
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from plumbline.core.commands import application
+from plumbline.core.errors import Misuse, PlumblineError, Refused
+from plumbline.promotion.settings import Settings
+
+app = application(__doc__ or "")
+
+Model = Annotated[str, typer.Option(help="Registered model, e.g. flights.")]
+Version = Annotated[str, typer.Option(help="Semantic version, e.g. v1.0.0.")]
+Env = Annotated[str, typer.Option("--env", help="Environment: a folder of clusters/.")]
+Again = Annotated[str, typer.Option(help="Why a version comes back that was moved away from, or is older.")]
+
+
+@app.command()
+def keygen(folder: Annotated[Path, typer.Argument(help="Where the two PEM files go.")]) -> None:
+    """Make a signing key pair for local use."""
+    from plumbline.promotion.registry.signing import generate_keys
+
+    private, public = generate_keys(folder)
+    typer.echo(f"PROMOTION_SIGNING_KEY={private}\nPROMOTION_PUBLIC_KEY={public}")
+
+
+@app.command()
+def register(
+    run: Annotated[str, typer.Option(help="MLflow run id.")],
+    version_file: Annotated[Path | None, typer.Option(help="Write the version alone to this file too.")] = None,
+) -> None:
+    """Check, sign, number and describe a finished run's model; the last line is `version v1.0.0`."""
+    from plumbline.promotion.registry.client import Registry
+    from plumbline.promotion.registry.register import register as do
+
+    done = do(Registry(), Settings(), run)
+    if done.parity is None:
+        typer.echo(f"run {run} was registered before; nothing was changed")
+    else:
+        typer.echo(f"parity: {done.parity.largest:.3g} at most on {done.parity.rows:,} rows")
+    typer.echo(f"digest {done.version.digest}\nversion {done.version.semver}")
+    if version_file is not None:
+        version_file.write_text(str(done.version.semver), encoding="utf-8")
+
+
+@app.command("list")
+def list_versions(
+    model: Annotated[str, typer.Option(help="One model; all where it is left out.")] = "",
+    condition: Annotated[
+        str, typer.Option("--filter", help="MLflow's search, e.g. \"tags.lifecycle = 'Staging'\".")
+    ] = "",
+) -> None:
+    """Versions with life cycle, aliases, data and code."""
+    from plumbline.promotion.registry.client import Registry
+
+    parts = [f"name = '{_name(model)}'"] if model else []
+    found = Registry().search(" and ".join([*parts, *([condition] if condition else [])]))
+    for version in sorted(found, key=lambda item: (item.model, int(item.number))):
+        state = f"{version.lifecycle}{', rejected' if version.rejected else ''}"
+        made = f"code {version.tags['code.commit'][:12]} data {version.tags['data.digest'][:19]}"
+        served = f" aliases {','.join(version.aliases)}" if version.aliases else ""
+        typer.echo(f"{version.model} {version.semver} {state}{served} {version.digest[:19]} {made}")
+
+
+@app.command()
+def check(
+    model: Model,
+    version: Version,
+    env: Env,
+    image: Annotated[str, typer.Option(help="Judge this image too.")] = "",
+    again: Again = "",
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the report to this file too.")] = None,
+    awaiting_approval: Annotated[
+        bool, typer.Option(help="Judge all but the approval, which is still to come.")
+    ] = False,
+) -> None:
+    """Print what each rule says; nothing is changed."""
+    from plumbline.promotion.delivery.git import checkout
+    from plumbline.promotion.gate.gate import Request, candidate, examine
+    from plumbline.promotion.registry.client import Registry
+
+    settings, request = Settings(), Request(model, version, env, image or None, again, awaiting_approval)
+    with checkout(settings) as tree, candidate(Registry(), settings, model, version) as subject:
+        judgement = examine(tree, request, subject)
+    typer.echo(judgement.table())
+    if json_file is not None:
+        json_file.write_text(judgement.to_json(), encoding="utf-8")
+    judgement.require()
+
+
+@app.command("run")
+def promote(
+    model: Model,
+    version: Version,
+    env: Env,
+    image: Annotated[str, typer.Option(help="The server's image with its digest; if not given, the one in use.")] = "",
+    dry_run: Annotated[bool, typer.Option(help="Show the diff and the verdicts; change nothing.")] = False,
+    pull_request: Annotated[
+        Path | None, typer.Option(help="Push a branch and write the pull request's description to this file.")
+    ] = None,
+    again: Again = "",
+) -> None:
+    """Commit to git that an environment serves a version, if every rule passes."""
+    from plumbline.promotion.delivery import promote as bump
+    from plumbline.promotion.gate.gate import Request
+    from plumbline.promotion.registry.client import Registry
+
+    settings, registry = Settings(), Registry()
+    request = Request(model, version, env, image or None, again, pull_request is not None)
+    how: bump.How = "dry run" if dry_run else "pull request" if pull_request else "commit"
+    outcome = bump.promote(registry, settings, request, how)
+    if outcome.judgement is None:
+        typer.echo(f"{env} serves {model} {version} already; nothing to do")
+    else:
+        typer.echo(f"{outcome.judgement.table()}\n\n{outcome.diff}")
+        outcome.judgement.require()
+    if pull_request is not None and outcome.commit:
+        card = bump.card_of(registry, model, version)
+        pull_request.write_text(bump.pull_request(request, outcome, card), encoding="utf-8")
+        typer.echo(f"branch {outcome.branch}; description in {pull_request}")
+    elif not dry_run and pull_request is None:
+        if outcome.commit:
+            typer.echo(f"commit {outcome.commit} on {outcome.branch}")
+        _follow(registry, settings, model)
+
+
+@app.command()
+def served(env: Env, out: Annotated[Path, typer.Option(help="Folder to write, for a Workflow.")]) -> None:
+    """Write what git says that an environment serves: models.json, releases/<model>.yaml, and the policies."""
+    from plumbline.promotion.delivery.git import checkout
+    from plumbline.promotion.delivery.served import write
+
+    with checkout(Settings()) as tree:
+        for model in write(tree, env, out):
+            typer.echo(f"{model['model']} {model['version']}")
+
+
+@app.command()
+def approve(
+    model: Model,
+    version: Version,
+    by: Annotated[str, typer.Option(help="Who answers for it.")],
+    reason: Annotated[str, typer.Option(help="Why it may be served.")],
+) -> None:
+    """Record in git that a version may be served where approval is asked."""
+    from plumbline.promotion.delivery.governance import approve as do
+    from plumbline.promotion.registry.client import Registry
+
+    commit = do(Registry(), Settings(), _name(model), version, by, reason)
+    typer.echo(f"commit {commit}" if commit else f"{model} {version} is approved already")
+    typer.echo(f"`plumbline promote card --model {model} --version {version}` shows it on the card")
+
+
+@app.command()
+def reject(
+    model: Model,
+    version: Version,
+    metric: Annotated[str, typer.Option(help="What failed, e.g. error-rate.")],
+    reason: Annotated[str, typer.Option(help="How it failed.")],
+) -> None:
+    """Bar a version's bytes and take it out of every environment, in one commit."""
+    from plumbline.promotion.delivery.governance import reject as do
+    from plumbline.promotion.registry.client import Registry
+
+    settings, registry = Settings(), Registry()
+    done = do(registry, settings, model, version, metric, reason)
+    for environment, moved in done.reverted.items():
+        typer.echo(f"{environment}: {moved}")
+    for environment in done.stranded:
+        typer.secho(f"{environment} has no earlier release: it still names {version}; remove it by hand", err=True)
+    typer.echo(f"commit {done.commit}" if done.commit else f"{model} {version} is barred already")
+    _follow(registry, settings, model)
+
+
+@app.command()
+def sync(model: Model) -> None:
+    """Make the registry's life cycle, aliases and marks say what git says."""
+    from plumbline.promotion.delivery.follow import sync as do
+    from plumbline.promotion.delivery.git import checkout
+    from plumbline.promotion.registry.client import Registry
+
+    with checkout(Settings()) as tree:
+        for line in do(Registry(), tree, _name(model)):
+            typer.echo(line)
+
+
+Models = Annotated[list[str] | None, typer.Option("--model", help="Again for each; every served one if not given.")]
+
+
+@app.command()
+def reconcile(env: Env, model: Models = None) -> None:
+    """Do the next step towards git, cluster and registry agreeing; safe to run at any time, and again."""
+    from plumbline.promotion.delivery import reconcile as module
+    from plumbline.promotion.delivery.cluster import Cluster
+    from plumbline.promotion.registry.client import Registry
+
+    for line in module.reconcile(Registry(), Settings(), Cluster(), env, [_name(name) for name in model or []]):
+        typer.echo(line)
+
+
+@app.command()
+def status(env: Env, model: Models = None) -> None:
+    """Print what git, cluster and registry say side by side; exit code 10 where they differ."""
+    from plumbline.promotion.delivery import reconcile as module
+    from plumbline.promotion.delivery.cluster import Cluster
+    from plumbline.promotion.registry.client import Registry
+
+    rows, agreed = module.status(Registry(), Settings(), Cluster(), env, [_name(name) for name in model or []])
+    typer.echo("\n".join(rows))
+    if not agreed:
+        raise Refused("they differ")
+
+
+@app.command()
+def transition(
+    model: Model, version: Version, to: Annotated[str, typer.Option(help="Staging, Production or Archived.")]
+) -> None:
+    """Move a version in its life cycle by hand; illegal moves are refused. What git serves is moved by `sync`."""
+    from plumbline.promotion.delivery.follow import move_by_hand
+    from plumbline.promotion.delivery.git import checkout
+    from plumbline.promotion.registry.client import Registry
+    from plumbline.promotion.registry.lifecycle import Lifecycle
+
+    if to not in set(Lifecycle):
+        raise Misuse(f"--to {to!r}: expected one of {', '.join(Lifecycle)}")
+    with checkout(Settings()) as tree:
+        move_by_hand(Registry(), tree, _name(model), version, Lifecycle(to))
+    typer.echo(f"{model} {version} is {to}")
+
+
+@app.command()
+def archive(model: Model, version: Version) -> None:
+    """Archive a version that no environment serves."""
+    transition(model, version, "Archived")
+
+
+@app.command()
+def archive_unused(older_than: Annotated[str, typer.Option(help="Since they were made, e.g. 180d.")]) -> None:
+    """Archive versions that no environment ever took; the newest of a model is kept."""
+    from plumbline.promotion.delivery.follow import archive_unused as do
+    from plumbline.promotion.delivery.git import checkout
+    from plumbline.promotion.registry.client import Registry
+
+    if not (older_than.endswith("d") and older_than[:-1].isdigit()):
+        raise typer.BadParameter(f"{older_than!r} is not a number of days; expected one like 180d")
+    with checkout(Settings()) as tree:
+        for version in do(Registry(), tree, int(older_than[:-1])):
+            typer.echo(f"{version.model} {version.semver} is Archived")
+
+
+@app.command("card")
+def show_card(
+    model: Model,
+    version: Version,
+    html: Annotated[Path | None, typer.Option(help="Write the page to this file.")] = None,
+) -> None:
+    """Render the model card anew with today's life cycle and approval, store it, and print it."""
+    from plumbline.promotion.delivery.git import checkout
+    from plumbline.promotion.registry.card import render_again
+    from plumbline.promotion.registry.client import Registry
+
+    with checkout(Settings()) as tree, tempfile.TemporaryDirectory(prefix="promotion-") as folder:
+        text, page = render_again(Registry(), tree, _name(model), version, Path(folder))
+        if html is not None:
+            html.write_bytes(page.read_bytes())
+        typer.echo(text.read_text(encoding="utf-8"))
+
+
+@app.command()
+def audit(
+    path: Annotated[Path, typer.Option(help="Work tree of the repository.")] = Path(),
+) -> None:
+    """Check every release.yaml, policy and record of a work tree against the registry: for pull requests."""
+    from plumbline.promotion.gate.audit import audit as do
+    from plumbline.promotion.registry.client import Registry
+
+    problems, judged = do(Registry(), Settings(), path)
+    for problem in problems:
+        typer.secho(problem, err=True, fg="red")
+    typer.echo(f"{judged} files judged, {len(problems)} refused")
+    if problems:
+        raise typer.Exit(1)
+
+
+def _name(model: str) -> str:
+    """A model's name before it becomes a path or a search."""
+    from plumbline.promotion.gate.gate import plain_name
+
+    return plain_name(model, "model", like="flights")
+
+
+def _follow(registry: "object", settings: Settings, model: str) -> None:
+    """Bring the registry after git, which has the truth by now: `plumbline promote sync` repairs what fails here."""
+    from plumbline.promotion.delivery.follow import sync as do
+    from plumbline.promotion.delivery.git import checkout
+    from plumbline.promotion.registry.client import Registry
+
+    assert isinstance(registry, Registry)  # noqa: S101 - imported late
+    if settings.follows == "cluster":
+        typer.echo("the registry follows when the cluster serves it: `plumbline promote reconcile`")
+        return
+    try:
+        with checkout(settings) as tree:
+            for line in do(registry, tree, model):
+                typer.echo(line)
+    except PlumblineError as error:
+        typer.secho(
+            f"git is done, the registry not yet: {error}. Run `plumbline promote sync --model {model}`", err=True
+        )

@@ -1,0 +1,1 @@
+"""The one writer of git, and what follows git: registry and cluster."""

@@ -1,0 +1,158 @@
+"""What a cluster says about a model: the releases that its Rollout runs, and what its analyses found. Reads only."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from plumbline.core.errors import Accident
+from plumbline.core.release import Release
+
+_NAMESPACE = "models"
+_SUFFIX = "-server"
+"""Of a model's Rollout."""
+_ROLLOUTS = {"group": "argoproj.io", "version": "v1alpha1", "namespace": _NAMESPACE}
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What tells one release from another in a pod template."""
+
+    version: str
+    digest: str
+    """Of the artifact."""
+    image: str
+
+    @classmethod
+    def of(cls, release: Release) -> "Served":
+        """What a release.yaml asks for."""
+        return cls(release.spec.version, release.spec.artifact.digest, release.spec.image)
+
+    @classmethod
+    def in_template(cls, template: Mapping[str, Any]) -> "Served":
+        """What a pod template runs, as kustomize/model-server writes it."""
+        metadata = template["metadata"]
+        containers = template["spec"]["containers"]
+        return cls(
+            metadata["labels"]["app.kubernetes.io/version"],
+            metadata["annotations"]["plumbline.dev/digest"],
+            next(container["image"] for container in containers if container["name"] == "server"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a canary was aborted."""
+
+    metric: str
+    """The failed metric of its analysis; empty where it was aborted without a verdict (never ready, no metrics)."""
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A model's Rollout at one moment."""
+
+    wanted: Served
+    """What the Rollout was last told to run."""
+    stable: Served | None
+    """What serves all traffic that is not a canary's; None before the first release is up."""
+    phase: str
+    """The controller's word: Healthy, Progressing, Paused, Degraded; Unseen until it saw the newest specification."""
+    weight: int
+    """Percent of the traffic that goes to `wanted` while it is a canary."""
+    message: str
+    failure: Failure | None
+    """Set where the canary of `wanted` was aborted."""
+
+
+class Cluster:
+    """The cluster of KUBECONFIG, or the one that this pod runs in."""
+
+    @cached_property
+    def _api(self) -> Any:
+        from kubernetes import client, config
+
+        try:
+            config.load_config()  # type: ignore[no-untyped-call]
+        except config.ConfigException as error:
+            raise Accident(f"no cluster: {error}; set KUBECONFIG or run in a pod") from error
+        return client
+
+    def running(self, model: str) -> Running | None:
+        """The Rollout of a model, or None where there is none; raises Accident where the API does not answer."""
+        rollout = self._get("rollouts", f"{model}{_SUFFIX}")
+        if rollout is None:
+            return None
+        status = rollout.get("status", {})
+        wanted, stable_hash = Served.in_template(rollout["spec"]["template"]), status.get("stableRS", "")
+        seen = status.get("observedGeneration") == str(rollout["metadata"]["generation"])
+        canary = status.get("currentPodHash", "")
+        weights = status.get("canary", {}).get("weights", {})
+        return Running(
+            wanted=wanted,
+            stable=wanted if stable_hash and stable_hash == canary else self._stable(model, stable_hash),
+            phase=status.get("phase", "Progressing") if seen else "Unseen",
+            weight=int(weights.get("canary", {}).get("weight", 0)),
+            message=status.get("message", ""),
+            failure=self._failure(canary, status) if seen and status.get("abort") else None,
+        )
+
+    def models(self) -> list[str]:
+        """Models that have a Rollout."""
+        found = self._ask(
+            "rollouts",
+            lambda: self._api.CustomObjectsApi().list_namespaced_custom_object(**_ROLLOUTS, plural="rollouts"),
+        )
+        return [item["metadata"]["name"].removesuffix(_SUFFIX) for item in (found or {}).get("items", [])]
+
+    def _stable(self, model: str, pod_hash: str) -> Served | None:
+        if not pod_hash:
+            return None
+        name = f"{model}-server-{pod_hash}"
+        found = self._ask(name, lambda: self._api.AppsV1Api().read_namespaced_replica_set(name, _NAMESPACE))
+        if found is None:
+            return None
+        return Served.in_template(self._api.ApiClient().sanitize_for_serialization(found)["spec"]["template"])
+
+    def _failure(self, pod_hash: str, status: Mapping[str, Any]) -> Failure:
+        runs = self._ask(
+            "analysisruns",
+            lambda: self._api.CustomObjectsApi().list_namespaced_custom_object(
+                **_ROLLOUTS, plural="analysisruns", label_selector=f"rollouts-pod-template-hash={pod_hash}"
+            ),
+        )
+        found = sorted((runs or {}).get("items", []), key=lambda run: run["metadata"]["creationTimestamp"])
+        for run in reversed(found):
+            for metric in run.get("status", {}).get("metricResults", []):
+                if metric.get("phase") == "Failed":
+                    return Failure(metric["name"], _explained(metric))
+        return Failure("", _line(status.get("message") or "aborted"))
+
+    def _get(self, plural: str, name: str) -> Any:
+        return self._ask(
+            name,
+            lambda: self._api.CustomObjectsApi().get_namespaced_custom_object(**_ROLLOUTS, plural=plural, name=name),
+        )
+
+    def _ask(self, what: str, call: Any) -> Any:
+        from urllib3.exceptions import HTTPError
+
+        try:
+            return call()
+        except self._api.ApiException as error:
+            if error.status == 404:
+                return None
+            raise Accident(f"the cluster, {what}: {error.status} {error.reason}") from error
+        except HTTPError as error:
+            raise Accident(f"the cluster, {what}: {error}; try again when it answers") from error
+
+
+def _explained(metric: Mapping[str, Any]) -> str:
+    """The analysis's words for a failed metric, with the last value that was measured."""
+    values = [item["value"] for item in metric.get("measurements", []) if item.get("value")]
+    return _line(f"{metric.get('message') or 'failed'}{f'; last value {values[-1]}' if values else ''}")
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())[:500]

@@ -1,0 +1,100 @@
+"""Documents of ours in git: strict YAML that names file and field where it is wrong."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from plumbline.core.errors import Refused
+from plumbline.core.release import Digest, Name, UniqueKeys, Version
+
+Line = Annotated[str, Field(min_length=3, max_length=500, pattern=r"^[^\r\n]+$")]
+"""One line of text, so that it can stand in a commit message."""
+Document = TypeVar("Document", bound=BaseModel)
+
+
+BY_MERGE = "whoever merged the pull request"
+"""Who approved a release that came by pull request, without an approval on record."""
+
+
+class Strict(BaseModel):
+    """Frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Approval(Strict):
+    """`policies/approvals/<model>/<version>.yaml`: somebody answers for this version in production."""
+
+    apiVersion: Literal["plumbline.dev/v1"] = "plumbline.dev/v1"
+    kind: Literal["Approval"] = "Approval"
+    model: Name
+    version: Version
+    digest: Digest
+    by: Line
+    reason: Line
+    at: datetime
+
+
+class Override(Strict):
+    """Why a barred digest may be served after all; written by hand, by pull request."""
+
+    by: Line
+    reason: Line
+    at: datetime
+
+
+class Barred(Strict):
+    """`policies/barred/<model>/<first 12 hex of digest>.yaml`: these bytes failed and are not served again."""
+
+    apiVersion: Literal["plumbline.dev/v1"] = "plumbline.dev/v1"
+    kind: Literal["Barred"] = "Barred"
+    model: Name
+    version: Version
+    digest: Digest
+    metric: Line
+    reason: Line
+    at: datetime
+    override: Override | None = None
+
+
+def parse(text: str, shape: type[Document], source: str) -> Document:
+    """Read a document; raises Refused that names `source`, every wrong field and what was expected."""
+    try:
+        document: Any = yaml.load(text, UniqueKeys)  # noqa: S506 - a SafeLoader
+    except yaml.YAMLError as error:
+        raise Refused(f"{source}: not readable as YAML: {error}") from error
+    try:
+        return shape.model_validate(document)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, item['loc'])) or 'document'}: {item['msg']}" for item in error.errors()
+        )
+        raise Refused(f"{source}: {problems}") from error
+
+
+def dump(document: BaseModel) -> str:
+    """The YAML text of a document, keys in the order of its type."""
+    values = document.model_dump(mode="json", exclude_none=True)
+    return str(yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=120))
+
+
+def approval_path(model: str, version: str) -> str:
+    """Where git holds the approval of a version."""
+    return f"policies/approvals/{model}/{version}.yaml"
+
+
+def barred_path(model: str, digest: str) -> str:
+    """Where git holds the record of a barred digest."""
+    return f"policies/barred/{model}/{digest.removeprefix('sha256:')[:12]}.yaml"
+
+
+def policy_path(model: str) -> str:
+    """Where git holds the gate of a model."""
+    return f"policies/promotion/{model}.yaml"
+
+
+def release_path(environment: str, model: str) -> str:
+    """Where git says what an environment serves."""
+    return f"clusters/{environment}/models/{model}/release.yaml"

@@ -1,0 +1,186 @@
+"""Git by its command line: a temporary clone of the newest main, and a push that races safely.
+
+A change is made on the newest main and pushed without force. If somebody was faster, the clone takes the new main and
+the change is made again from the beginning, so that whatever it was judged by is judged again.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from random import SystemRandom
+
+from plumbline.core.errors import Accident, Misuse, Refused
+from plumbline.promotion.settings import Settings
+
+_LOST_RACE = re.compile(
+    "fetch first|non-fast-forward|cannot lock ref|failed to update ref|incorrect old value|stale info"
+)
+_TIMEOUT = 120
+
+
+@dataclass(frozen=True)
+class Change:
+    """One commit: {path: new text}, and its message."""
+
+    files: dict[str, str]
+    message: str
+
+
+class Checkout:
+    """A temporary clone that stands on the newest commit of the branch."""
+
+    def __init__(self, path: Path, settings: Settings) -> None:
+        self.path = path
+        self._settings = settings
+
+    @property
+    def branch(self) -> str:
+        """The branch that environments follow."""
+        return self._settings.branch
+
+    def git(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run git in the clone; raises Accident with its message where it fails."""
+        return _git(self._settings, "-C", str(self.path), *arguments, check=check)
+
+    def head(self) -> str:
+        """The commit that the clone stands on."""
+        return self.git("rev-parse", "HEAD").stdout.strip()
+
+    def is_folder(self, name: str) -> bool:
+        """Whether git has that folder, reached through no symbolic link."""
+        return self._resolve(name).is_dir()
+
+    def read(self, name: str) -> str | None:
+        """A file's text, or None where there is none; raises Refused for a link or bytes that are not UTF-8."""
+        path = self._resolve(name)
+        if not path.exists():
+            return None
+        try:
+            return path.read_bytes().decode()  # read_text would turn CRLF into LF, and a one-line diff into all lines
+        except (OSError, UnicodeDecodeError) as error:
+            raise Refused(f"{name}: cannot be read as text: {error}") from error
+
+    def names(self, folder: str, pattern: str) -> list[str]:
+        """Paths below a folder that match a glob, sorted."""
+        base = self._resolve(folder)
+        return sorted(path.relative_to(self.path).as_posix() for path in base.glob(pattern))
+
+    def history(self, name: str) -> Iterator[tuple[str, str]]:
+        """(commit, text) of a file, newest first, at each commit of the branch that changed it."""
+        for commit in self.git("log", "--first-parent", "--format=%H", "--", name).stdout.split():
+            shown = self.git("show", f"{commit}:{name}", check=False)
+            if shown.returncode == 0:  # else the commit deleted it
+                yield commit, shown.stdout
+
+    def diff(self, change: Change) -> str:
+        """The change as a unified diff; the clone is left as it was."""
+        self._write(change)
+        try:
+            return self.git("diff", "--cached", "--no-color").stdout
+        finally:
+            self.git("reset", "--hard", "--quiet", "HEAD")
+
+    def commit(self, change: Change) -> str:
+        """Commit exactly the change's files; returns the commit."""
+        self._write(change)
+        touched = set(self.git("diff", "--cached", "--name-only").stdout.split("\n")) - {""}
+        if not touched <= set(change.files):
+            raise Refused(f"the commit would touch {sorted(touched - set(change.files))} as well")
+        self.git("commit", "--quiet", "--message", change.message)
+        return self.head()
+
+    def push(self, target: str) -> bool:
+        """Push HEAD to a branch without force; False where somebody was faster."""
+        pushed = self.git("push", "--quiet", "origin", f"HEAD:refs/heads/{target}", check=False)
+        if pushed.returncode == 0:
+            return True
+        commit = self.head()
+        self.git("fetch", "--quiet", "origin")
+        ours = self.git("merge-base", "--is-ancestor", commit, f"origin/{target}", check=False)
+        if ours.returncode == 0:  # the connection broke after the server had taken it
+            return True
+        if _LOST_RACE.search(pushed.stderr):
+            return False
+        raise Refused(f"git refused the push to {target}: {_mask(pushed.stderr).strip()}")
+
+    def refresh(self) -> None:
+        """Stand on the newest commit of the branch; what was committed here and not pushed is dropped."""
+        self.git("fetch", "--quiet", "origin", self.branch)
+        self.git("reset", "--hard", "--quiet", f"origin/{self.branch}")
+
+    def _resolve(self, name: str) -> Path:
+        path = self.path
+        for part in Path(name).parts:
+            path = path / part
+            if part == ".." or path.is_symlink():
+                raise Refused(f"{name}: {part!r} leads elsewhere; promotion reads and writes plain paths only")
+        return path
+
+    def _write(self, change: Change) -> None:
+        for name, text in change.files.items():
+            path = self._resolve(name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8", newline="")
+            self.git("add", "--", name)
+
+
+@contextmanager
+def checkout(settings: Settings) -> Iterator[Checkout]:
+    """Clone the branch of PROMOTION_REPO into a temporary folder that is removed at the end."""
+    if not settings.repo:
+        raise Misuse("PROMOTION_REPO is not set: name the URL or path of the git repository of the environments")
+    folder = Path(tempfile.mkdtemp(prefix="promotion-"))
+    try:
+        _git(settings, "clone", "--quiet", "--branch", settings.branch, "--", settings.repo, str(folder / "clone"))
+        yield Checkout(folder / "clone", settings)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def land(tree: Checkout, attempts: int, make: Callable[[], Change | None]) -> str | None:
+    """Commit what `make` makes of the newest main and push it; returns the commit, or None where it made nothing.
+
+    `make` is called anew after each lost race, so it must read the clone each time. Raises Accident when
+    `attempts` races in a row were lost.
+    """
+    for attempt in range(attempts):
+        change = make()
+        if change is None:
+            return None
+        commit = tree.commit(change)
+        if tree.push(tree.branch):
+            return commit
+        # Full jitter: writers that collided once spread out instead of colliding again.
+        time.sleep(SystemRandom().uniform(0, min(2.0, 0.1 * 2**attempt)))
+        tree.refresh()
+    raise Accident(f"lost {attempts} races to {tree.branch} in a row; nothing was changed, try again")
+
+
+def _git(settings: Settings, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    identity = {
+        f"GIT_{role}_{field}": value
+        for role in ("AUTHOR", "COMMITTER")
+        for field, value in (("NAME", settings.author_name), ("EMAIL", settings.author_email))
+    }
+    environment = os.environ | identity | {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
+    try:
+        done = subprocess.run(
+            ["git", *arguments], env=environment, capture_output=True, text=True, timeout=_TIMEOUT, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired, UnicodeDecodeError) as error:
+        raise Accident(f"git {arguments[0]}: {_mask(str(error))}; nothing was changed") from error
+    if check and done.returncode != 0:
+        raise Accident(f"git: {_mask(done.stderr).strip()}; nothing was changed")
+    return done
+
+
+def _mask(text: str) -> str:
+    """Hide user and password of a URL."""
+    return re.sub(r"(\w+://)[^/@\s]+@", r"\1***@", text)

@@ -1,0 +1,191 @@
+"""What people decide about a version: approve it, or reject it so that it is not served again."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from plumbline.core.errors import Refused
+from plumbline.core.release import Release, ReleaseError, parse_release
+from plumbline.promotion.delivery.documents import Approval, Barred, approval_path, barred_path, dump, release_path
+from plumbline.promotion.delivery.git import Change, Checkout, checkout, land
+from plumbline.promotion.delivery.release_text import edit, move
+from plumbline.promotion.gate.gate import Request, read_barred, read_policy, read_served
+from plumbline.promotion.registry.client import Registry
+from plumbline.promotion.settings import Settings
+
+
+def approve(registry: Registry, settings: Settings, model: str, version: str, by: str, reason: str) -> str | None:
+    """Commit an approval of exactly the registered bytes; returns the commit, or None where it stands already.
+
+    Raises Refused for an unknown, rejected or barred version. An approval is a commit, not an alias or a tag: those
+    can be set by whoever may edit the registry, this by whoever may push to the branch.
+    """
+    registered = registry.find(model, version)
+    if registered.rejected:
+        raise Refused(f"{model} {version} was rejected for {registered.rejected}: approve a new version")
+    approval = _checked(Approval, model=model, version=version, digest=registered.digest, by=by, reason=reason)
+    path = approval_path(model, version)
+
+    def change() -> Change | None:
+        read_policy(tree, model)
+        if (barred := read_barred(tree, model, registered.digest)) is not None and barred.override is None:
+            raise Refused(f"{model} {version} is barred for {barred.metric}: {barred.reason}")
+        if (text := tree.read(path)) is not None:
+            if registered.digest in text:
+                return None
+            raise Refused(f"{path} approves another digest; a version never changes its bytes, so find out why")
+        message = f"{model}: {version} approved\n\nArtifact: {registered.digest}\nApproved-by: {by}\nReason: {reason}\n"
+        return Change({path: dump(approval)}, message)
+
+    with checkout(settings) as tree:
+        return land(tree, settings.attempts, change)
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """What a rejection did in git."""
+
+    digest: str
+    commit: str | None
+    """None where git said so already."""
+    reverted: dict[str, str]
+    """{environment: its move back, `v1.0.1 → v1.0.0`}."""
+    stranded: tuple[str, ...]
+    """Environments that serve the version and have no earlier release to go back to."""
+
+
+def reject(registry: Registry, settings: Settings, model: str, version: str, metric: str, reason: str) -> Rejection:
+    """Bar a version's digest and take it out of every environment, in one commit that names the failed metric.
+
+    Git needs no registry for that: a digest that is served is read from release.yaml, so that a rollback works while
+    MLflow is down (`plumbline promote sync` marks the version later). Each release.yaml goes back to the newest release
+    before that is not barred, by the same token-wise edit as a promotion. Running it twice changes nothing more.
+    """
+    Request(model, version, "any")  # the shapes of names, before they become paths
+
+    def culprit(tree: Checkout) -> str:
+        digests = {item.spec.artifact.digest for _, item in served_by(tree, model) if item.spec.version == version}
+        return digests.pop() if len(digests) == 1 else registry.find(model, version).digest
+
+    return bar(settings, model, version, culprit, metric, reason)
+
+
+def bar(
+    settings: Settings, model: str, version: str, culprit: Callable[[Checkout], str], metric: str, reason: str
+) -> Rejection:
+    """Bar the digest (of an artifact or an image) that `culprit` names on the newest main, as `reject` does.
+
+    Where it names none (empty: main has moved on), nothing is changed.
+    """
+    reverted: dict[str, str] = {}
+    stranded: list[str] = []
+    digest = "sha256:" + "0" * 64
+    _checked(Barred, model=model, version=version, digest=digest, metric=metric, reason=reason)
+
+    def change() -> Change | None:
+        nonlocal digest
+        reverted.clear()
+        stranded.clear()
+        digest = culprit(tree)
+        if not digest:
+            return None
+        files = {}
+        if read_barred(tree, model, digest) is None:
+            record = _checked(Barred, model=model, version=version, digest=digest, metric=metric, reason=reason)
+            files[barred_path(model, digest)] = dump(record)
+        for environment, release in served_by(tree, model):
+            if digest in digests_of(release):
+                _revert(tree, environment, release, digest, files, reverted, stranded)
+        if not files:
+            return None
+        return Change(files, _rejection_message(model, version, metric, reason, digest, reverted))
+
+    with checkout(settings) as tree:
+        commit = land(tree, settings.attempts, change)
+    return Rejection(digest, commit, dict(reverted), tuple(stranded))
+
+
+def take_back(settings: Settings, environment: str, model: str, failed: Release, reason: str) -> str | None:
+    """Commit that an environment serves its release before `failed` again, which nothing proved to be bad.
+
+    Returns the commit, or None where main names another release by now or there is none to go back to.
+    """
+    path = release_path(environment, model)
+
+    def change() -> Change | None:
+        served = read_served(tree, environment, model)
+        found = _newest(tree, path, model, lambda release: release.spec != failed.spec)
+        if served is None or served.spec != failed.spec or found is None:
+            return None
+        earlier, earlier_text = found
+        body = f"Reason: {reason}\nNot barred: no analysis judged it.\n"
+        text = edit(tree.read(path) or "", earlier, source=path, earlier_text=earlier_text)
+        return Change({path: text}, f"{model}({environment}): {move(failed, earlier)}, given up\n\n{body}")
+
+    with checkout(settings) as tree:
+        return land(tree, settings.attempts, change)
+
+
+def digests_of(release: Release) -> tuple[str, str]:
+    """What of a release can be barred: the digests of its artifact and of its image."""
+    return release.spec.artifact.digest, release.spec.image.rpartition("@")[2]
+
+
+def served_by(tree: Checkout, model: str) -> Iterator[tuple[str, Release]]:
+    """(environment, what it serves) of every environment that serves the model."""
+    for path in tree.names("clusters", f"*/models/{model}/release.yaml"):
+        environment = path.split("/")[1]
+        if (release := read_served(tree, environment, model)) is not None:
+            yield environment, release
+
+
+def _revert(
+    tree: Checkout,
+    environment: str,
+    release: Release,
+    digest: str,
+    files: dict[str, str],
+    reverted: dict[str, str],
+    stranded: list[str],
+) -> None:
+    path = release_path(environment, release.model)
+    found = _newest(tree, path, release.model, lambda other: digest not in digests_of(other))
+    if found is None:
+        stranded.append(environment)
+        return
+    earlier, earlier_text = found
+    files[path] = edit(tree.read(path) or "", earlier, source=path, earlier_text=earlier_text)
+    reverted[environment] = move(release, earlier)
+
+
+def _newest(tree: Checkout, path: str, model: str, wanted: Callable[[Release], bool]) -> tuple[Release, str] | None:
+    """The newest wanted release in the file's history of which nothing is barred, and the file as it held it."""
+    for _, text in tree.history(path):
+        try:
+            release = parse_release(text, source=path)
+        except ReleaseError:
+            continue  # somebody's mistake of the past is nothing to go back to
+        records = [read_barred(tree, model, digest) for digest in digests_of(release)]
+        if release.model == model and wanted(release) and all(barred is None or barred.override for barred in records):
+            return release, text
+    return None
+
+
+def _rejection_message(
+    model: str, version: str, metric: str, reason: str, digest: str, reverted: dict[str, str]
+) -> str:
+    where = f"({', '.join(sorted(reverted))})" if reverted else ""
+    back = ", ".join(sorted(set(reverted.values()))) or version
+    moves = [f"{environment}: {moved}" for environment, moved in sorted(reverted.items())]
+    body = [f"Failed: {metric}", f"Reason: {reason}", f"Barred: {digest}", *moves]
+    return f"{model}{where}: {back}, rejected by {metric}\n\n" + "\n".join(body) + "\n"
+
+
+def _checked(shape: type, **values: str) -> "Approval | Barred":
+    from pydantic import ValidationError
+
+    try:
+        return shape(at=datetime.now(UTC).replace(microsecond=0), **values)  # type: ignore[no-any-return]
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+        raise Refused(problems) from error

@@ -1,0 +1,206 @@
+"""A promotion: judged on the newest main, written as one commit, pushed without force."""
+
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ValidationError
+
+from plumbline.core.errors import PlumblineError, Refused
+from plumbline.core.release import Artifact, Evidence, Lineage, Metadata, Release, Spec
+from plumbline.promotion.delivery.documents import BY_MERGE, release_path
+from plumbline.promotion.delivery.git import Change, Checkout, checkout, land
+from plumbline.promotion.delivery.release_text import edit, move, new_text
+from plumbline.promotion.gate.gate import (
+    Candidate,
+    Judgement,
+    Request,
+    candidate,
+    examine,
+    gate_name,
+    read_approval,
+    read_served,
+)
+from plumbline.promotion.registry.client import Registry
+from plumbline.promotion.settings import Settings
+
+How = Literal["dry run", "commit", "pull request"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a promotion did."""
+
+    judgement: Judgement | None
+    """None where the environment serves the version already."""
+    diff: str
+    commit: str
+    """Empty where nothing was committed."""
+    branch: str
+
+
+def promote(registry: Registry, settings: Settings, request: Request, how: How) -> Outcome:
+    """Make an environment's release.yaml name a version, or raise and change nothing.
+
+    Whatever git says (policy, champion, barred digests, approvals) is read again on the newest main after each lost
+    race, so a version is never committed on the strength of a champion that is no longer served.
+    """
+    with checkout(settings) as tree, candidate(registry, settings, request.model, request.version) as subject:
+        work = _Promotion(tree, request, subject, how)
+        if how == "commit":
+            commit = land(tree, settings.attempts, work.change) or ""
+            return Outcome(work.judgement, work.diff, commit, tree.branch if commit else "")
+        change = work.change()
+        if change is None or how == "dry run":
+            return Outcome(work.judgement, work.diff, "", "")
+        branch = f"promote/{request.environment}/{request.model}/{request.version}"
+        return Outcome(work.judgement, work.diff, _push_branch(tree, branch, change), branch)
+
+
+class _Promotion:
+    """One request and the last thing that was decided about it."""
+
+    def __init__(self, tree: Checkout, request: Request, subject: Candidate, how: How) -> None:
+        self.tree, self.request, self.subject, self.how = tree, request, subject, how
+        self._asked = request
+        self.judgement: Judgement | None = None
+        self.diff = ""
+        self._stored = ""
+
+    def change(self) -> Change | None:
+        """The commit to make on the clone as it stands; None where it serves the version already."""
+        self.judgement, self.diff = None, ""
+        served = read_served(self.tree, self.request.environment, self.request.model)
+        if self._asked.image is None:
+            if served is None:
+                raise Refused(
+                    f"{self.request.environment} serves no {self.request.model} yet: name an image with --image"
+                )
+            self.request = replace(self._asked, image=served.spec.image)
+        if served is not None and self._is(served):
+            return None
+        self.judgement = examine(self.tree, self.request, self.subject)
+        if self.how != "dry run":
+            self.judgement.require()
+        release = self._release(self.judgement)
+        path = release_path(self.request.environment, self.request.model)
+        text = self.tree.read(path)
+        change = Change(
+            {path: new_text(release) if text is None else edit(text, release, source=path)},
+            _message(self.request, served, release, self.judgement),
+        )
+        self.diff = self.tree.diff(change)
+        if self.how != "dry run":
+            self._store(self.judgement)
+        return change
+
+    def _is(self, served: Release) -> bool:
+        spec, version = served.spec, self.subject.version
+        return (spec.version, spec.artifact.digest, spec.image) == (
+            self.request.version,
+            version.digest,
+            self.request.image,
+        )
+
+    def _release(self, judgement: Judgement) -> Release:
+        version, tags = self.subject.version, self.subject.version.tags
+        approval = read_approval(self.tree, version.model, self.request.version)
+        by = approval.by if approval else BY_MERGE if self.request.pull_request else ""
+        try:
+            return Release(
+                apiVersion="plumbline.dev/v1",
+                kind="Release",
+                metadata=Metadata(name=version.model, annotations={"config.kubernetes.io/local-config": "true"}),
+                spec=Spec(
+                    version=self.request.version,
+                    image=self.request.image or "",
+                    artifact=Artifact(uri=version.source, digest=version.digest, schemaDigest=tags["schema.digest"]),
+                    threshold=version.threshold,
+                    lineage=Lineage(
+                        registryVersion=version.number,
+                        run=version.run,
+                        code=tags["code.commit"],
+                        data=tags["data.digest"],
+                        workflow=tags["workflow"],
+                    ),
+                    evidence=Evidence(gate=judgement.sha256(), approvedBy=by),
+                ),
+            )
+        except ValidationError as error:
+            problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+            raise Refused(f"{version.model} {self.request.version} makes no legal release: {problems}") from error
+
+    def _store(self, judgement: Judgement) -> None:
+        """Keep the report beside the run before git names its digest; equal reports are written once."""
+        if judgement.sha256() == self._stored:
+            return
+        with tempfile.TemporaryDirectory(prefix="promotion-") as folder:
+            path = Path(folder) / gate_name(judgement.environment, judgement.version, judgement.sha256())
+            path.write_text(judgement.to_json(), encoding="utf-8")
+            self.subject.registry.upload(self.subject.version.run, path, "gate")
+        self._stored = judgement.sha256()
+
+
+def _message(request: Request, served: Release | None, release: Release, judgement: Judgement) -> str:
+    title = f"{request.model}({request.environment}): {move(served, release)}"
+    spec = release.spec
+    lines = [
+        f"Artifact: {spec.artifact.digest}",
+        f"Image: {spec.image}",
+        f"Run: {spec.lineage.run}",
+        f"Code: {spec.lineage.code}",
+        f"Data: {spec.lineage.data}",
+        f"Gate: {judgement.sha256()} ({len(judgement.verdicts)} rules passed)",
+    ]
+    if spec.evidence.approvedBy:
+        lines.append(f"Approved-by: {spec.evidence.approvedBy}")
+    if request.again:
+        lines.append(f"Again: {request.again}")
+    return title + "\n\n" + "\n".join(lines) + "\n"
+
+
+def _push_branch(tree: Checkout, branch: str, change: Change) -> str:
+    commit = tree.commit(change)
+    if not tree.push(branch):
+        raise Refused(f"the branch {branch} exists: merge or delete it first; it is never overwritten")
+    return commit
+
+
+def card_of(registry: Registry, model: str, version: str) -> str:
+    """The stored model card as Markdown."""
+    with tempfile.TemporaryDirectory(prefix="promotion-") as folder:
+        run = registry.find(model, version).run
+        return (registry.download(run, "card", Path(folder)) / "card.md").read_text(encoding="utf-8")
+
+
+def pull_request(request: Request, outcome: Outcome, card: str) -> str:
+    """The description of a pull request, as Markdown."""
+    if outcome.judgement is None:
+        raise PlumblineError(f"{request.environment} serves {request.model} {request.version} already")
+    judgement = outcome.judgement
+    return "\n".join(
+        [
+            f"# {request.model}({request.environment}): serve {request.version}",
+            "",
+            f"Against {judgement.champion.split(' ')[0] or 'nothing'}, which {request.environment} serves. "
+            "Merging this is the approval; main may have moved since, and git shows a conflict if the release did.",
+            "",
+            "## Change",
+            "",
+            "```diff",
+            outcome.diff.rstrip(),
+            "```",
+            "",
+            "## Gate",
+            "",
+            judgement.table(),
+            "",
+            f"Report: `{judgement.sha256()}`",
+            "",
+            "## Model card",
+            "",
+            # The card's first half, one level down; slices and fields are in the run.
+            card.split("\n## Slices")[0].replace("\n## ", "\n### ").replace("# ", "### ", 1),
+        ]
+    )

@@ -1,0 +1,1 @@
+"""Whether a version may be served: measurements, rules, verdict."""

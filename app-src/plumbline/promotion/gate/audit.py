@@ -1,0 +1,139 @@
+"""A work tree judged before it is merged: what its release.yaml files name must exist, and be what was registered.
+
+A commit of `plumbline promote run` passes by construction. One that was written by hand, or by somebody who should not,
+is caught here, by a check that a pull request runs.
+"""
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+from plumbline.core.artifact import ArtifactError, verify_artifact
+from plumbline.core.errors import Refused
+from plumbline.core.release import Release
+from plumbline.promotion.delivery.documents import BY_MERGE, Approval, Barred, approval_path, barred_path, parse
+from plumbline.promotion.delivery.git import Checkout
+from plumbline.promotion.gate.evaluation import read_evaluation
+from plumbline.promotion.gate.gate import gate_name, read_approval, read_barred, read_policy, read_served
+from plumbline.promotion.gate.rules import repository_of
+from plumbline.promotion.registry.client import Registry, Version
+from plumbline.promotion.settings import Settings
+
+
+def audit(registry: Registry, settings: Settings, path: Path) -> tuple[list[str], int]:
+    """Judge a work tree: (problems, each with its file; files judged).
+
+    Raises Inconclusive where the registry does not answer: what could not be judged has not passed.
+    """
+    problems, judged = [], 0
+    for name, check in _checks(registry, settings, Checkout(path.resolve(), settings)):
+        judged += 1
+        try:
+            check()
+        except Refused as error:
+            problems.append(f"{name}: {str(error).removeprefix(f'{name}: ')}")
+    return problems, judged
+
+
+def _checks(registry: Registry, settings: Settings, tree: Checkout) -> Iterator[tuple[str, Callable[[], None]]]:
+    for name in tree.names("policies/promotion", "*.yaml"):
+        yield name, partial(_policy, tree, name)
+    for name in tree.names("policies/approvals", "*/*.yaml"):
+        yield name, partial(_approval, tree, name)
+    for name in tree.names("policies/barred", "*/*.yaml"):
+        yield name, partial(_barred, tree, name)
+    for name in tree.names("clusters", "*/models/*/release.yaml"):
+        yield name, partial(_release, registry, settings, tree, name)
+
+
+def _policy(tree: Checkout, name: str) -> None:
+    read_policy(tree, Path(name).stem)
+
+
+def _approval(tree: Checkout, name: str) -> None:
+    approval = parse(tree.read(name) or "", Approval, name)
+    _placed(name, approval_path(approval.model, approval.version))
+
+
+def _barred(tree: Checkout, name: str) -> None:
+    barred = parse(tree.read(name) or "", Barred, name)
+    _placed(name, barred_path(barred.model, barred.digest))
+
+
+def _placed(name: str, expected: str) -> None:
+    if name != expected:
+        raise Refused(f"what it says belongs into {expected}, where promotion looks for it")
+
+
+def _release(registry: Registry, settings: Settings, tree: Checkout, name: str) -> None:
+    _, environment, _, model, _ = name.split("/")
+    release = read_served(tree, environment, model)
+    if release is None:
+        raise Refused("is not a plain file")
+    policy = read_policy(tree, model)
+    if environment not in policy.spec.environments:
+        raise Refused(f"the policy of {model} has no environment {environment!r}")
+    version = registry.find(model, release.spec.version)
+    _same(release, version)
+    images = policy.spec.rules_of(environment).images
+    if (repository := repository_of(release.spec.image)) not in images:
+        raise Refused(f"spec.image: {repository} is not among {', '.join(images)}")
+    barred = read_barred(tree, model, version.digest)
+    if barred is not None and barred.override is None:
+        raise Refused(f"{release.spec.version} is barred for {barred.metric}: {barred.reason}")
+    approval = read_approval(tree, model, release.spec.version)
+    if release.spec.evidence.approvedBy not in {"", BY_MERGE, approval.by if approval is not None else ""}:
+        raise Refused("spec.evidence.approvedBy: not what the recorded approval says")
+    with tempfile.TemporaryDirectory(prefix="promotion-") as folder:
+        _artifact(registry, settings, release, Path(folder))
+        _gate(registry, release, environment, Path(folder))
+
+
+def _same(release: Release, version: Version) -> None:
+    """Every value of the release that the registry knows must be the registry's."""
+    spec, tags = release.spec, version.tags
+    pairs = {
+        "artifact.uri": (spec.artifact.uri, version.source),
+        "artifact.digest": (spec.artifact.digest, version.digest),
+        "artifact.schemaDigest": (spec.artifact.schemaDigest, tags["schema.digest"]),
+        "threshold": (spec.threshold, version.threshold),
+        "lineage.registryVersion": (spec.lineage.registryVersion, version.number),
+        "lineage.run": (spec.lineage.run, version.run),
+        "lineage.code": (spec.lineage.code, tags["code.commit"]),
+        "lineage.data": (spec.lineage.data, tags["data.digest"]),
+        "lineage.workflow": (spec.lineage.workflow, tags["workflow"]),
+    }
+    wrong = [f"spec.{name} is {ours}, registered {theirs}" for name, (ours, theirs) in pairs.items() if ours != theirs]
+    if wrong:
+        raise Refused("; ".join(wrong))
+
+
+def _artifact(registry: Registry, settings: Settings, release: Release, folder: Path) -> None:
+    bundle = read_evaluation(registry, release.spec.lineage.run, release.model, folder).bundle.folder
+    try:
+        verify_artifact(bundle, release.spec.artifact.digest, settings.public_pem())
+    except ArtifactError as error:
+        raise Refused(f"spec.artifact: {error}") from error
+
+
+def _gate(registry: Registry, release: Release, environment: str, folder: Path) -> None:
+    """The report that git refers to must be there, unchanged, of this release, and a pass."""
+    evidence = release.spec.evidence.gate
+    name = gate_name(environment, release.spec.version, evidence)
+    if name not in registry.names(release.spec.lineage.run, "gate"):
+        raise Refused(f"spec.evidence.gate: the run has no report gate/{name}; `plumbline promote run` writes it")
+    data = (registry.download(release.spec.lineage.run, "gate", folder) / name).read_bytes()
+    if "sha256:" + hashlib.sha256(data).hexdigest() != evidence:
+        raise Refused(f"spec.evidence.gate: gate/{name} was changed after the gate wrote it")
+    said = json.loads(data)
+    expected = {
+        "outcome": "pass",
+        "environment": environment,
+        "digest": release.spec.artifact.digest,
+        "image": release.spec.image,
+    }
+    if wrong := {key: said.get(key) for key, value in expected.items() if said.get(key) != value}:
+        raise Refused(f"spec.evidence.gate: the report is of something else: {wrong}")

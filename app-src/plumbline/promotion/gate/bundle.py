@@ -1,0 +1,150 @@
+"""The served folder: which files it may hold, whether its ONNX keeps the contract, and how it answers."""
+
+import json
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime as ort
+from google.protobuf.message import DecodeError
+from pydantic import ValidationError
+
+from plumbline.core.artifact import SIGNATURE
+from plumbline.core.errors import Refused
+from plumbline.core.schema import ModelSchema
+
+Floats = npt.NDArray[np.float64]
+MODEL, SCHEMA = "model.onnx", "schema.json"
+INPUT = "features"
+_CHUNK = 20_000
+
+ort.disable_telemetry_events()
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An artifact whose files, schema and graph were checked."""
+
+    folder: Path
+    schema: ModelSchema
+    kind: str
+    """The graph's operators, e.g. `TreeEnsembleClassifier`."""
+    session: ort.InferenceSession
+
+    @property
+    def bytes(self) -> int:
+        """The size of what is fetched and loaded."""
+        return sum((self.folder / name).stat().st_size for name in (MODEL, SCHEMA))
+
+    def predict(self, matrix: npt.NDArray[np.float32]) -> Floats:
+        """Outputs, shape (rows, classes) or (rows, 1), for the input (rows, fields)."""
+        name = output_name(self.schema)
+        parts = [
+            np.asarray(self.session.run([name], {INPUT: matrix[start : start + _CHUNK]})[0], dtype=np.float64)
+            for start in range(0, len(matrix), _CHUNK)
+        ]
+        return np.concatenate(parts)
+
+
+def output_name(schema: ModelSchema) -> str:
+    """The ONNX output that is served: `value` of a regression, else `probabilities`."""
+    return "value" if schema.output.task == "regression" else "probabilities"
+
+
+def check_names(names: Collection[str], *, signed: bool | None) -> None:
+    """Refuse a bundle that is not exactly model.onnx and schema.json, and model.sig (None: with or without).
+
+    This comes before any download: a pickle, a script or a `../` path never reaches the disk, let alone a loader.
+    """
+    expected = {MODEL, SCHEMA}
+    if signed or (signed is None and SIGNATURE in names):
+        expected.add(SIGNATURE)
+    if surplus := sorted(set(names) - expected):
+        raise Refused(
+            f"bundle/: unexpected {surplus}; it may hold {MODEL}, {SCHEMA} and {SIGNATURE} alone. "
+            "Log native models (pickles included) outside bundle/"
+        )
+    if missing := sorted(expected - set(names)):
+        raise Refused(f"bundle/: {missing} missing; training's convert step writes {MODEL} and {SCHEMA}")
+
+
+def open_bundle(folder: Path, model: str) -> Bundle:
+    """Check the folder's files, its schema and its graph; raises Refused that names the file and what was expected."""
+    check_names([path.relative_to(folder).as_posix() for path in folder.rglob("*")], signed=None)
+    if links := [path.name for path in folder.iterdir() if path.is_symlink() or not path.is_file()]:
+        raise Refused(f"bundle/: {links} are not plain files")
+    schema = _read_schema(folder / SCHEMA)
+    if schema.model != model:
+        raise Refused(f"{SCHEMA}: model is {schema.model!r}, expected {model!r}")
+    data = (folder / MODEL).read_bytes()
+    graph = _read_graph(data)
+    try:
+        session = ort.InferenceSession(data, _options(), providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime raises types of its own for each way a graph can be wrong
+        raise Refused(f"{MODEL}: ONNX Runtime cannot load it: {error}") from error
+    _check_contract(session, schema)
+    return Bundle(folder, schema, "+".join(sorted({node.op_type for node in graph.node})), session)
+
+
+def one_row_p95_ms(bundle: Bundle, runs: int = 500) -> float:
+    """The 95th percentile, in milliseconds, of answering the schema's example row on one thread."""
+    row = bundle.schema.encode([bundle.schema.example()])
+    name = [output_name(bundle.schema)]
+    times = np.empty(runs)
+    for index in range(-50, runs):  # the first 50 warm up and land where later ones overwrite them
+        start = time.perf_counter()
+        bundle.session.run(name, {INPUT: row})
+        times[index] = time.perf_counter() - start
+    return float(np.percentile(times, 95) * 1000)
+
+
+def _options() -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    return options
+
+
+def _read_schema(path: Path) -> ModelSchema:
+    try:
+        text = path.read_text(encoding="utf-8")
+        schema = ModelSchema.model_validate_json(text)
+    except (UnicodeDecodeError, ValidationError) as error:
+        raise Refused(f"{SCHEMA}: not a model schema: {error}") from error
+    if schema.to_json() != text:
+        raise Refused(f"{SCHEMA}: not in its canonical form, so its digest would differ; write ModelSchema.to_json()")
+    return schema
+
+
+def _read_graph(data: bytes) -> Any:
+    try:
+        graph = onnx.load_model_from_string(data).graph
+    except (DecodeError, ValueError) as error:
+        raise Refused(f"{MODEL}: not an ONNX file: {error}") from error
+    tensors = [*graph.initializer, *(a.t for node in graph.node for a in node.attribute if a.HasField("t"))]
+    if outside := sorted(tensor.name for tensor in tensors if tensor.data_location == onnx.TensorProto.EXTERNAL):
+        raise Refused(f"{MODEL}: the weights {outside} stand outside the file, where no digest covers them")
+    return graph
+
+
+def _check_contract(session: ort.InferenceSession, schema: ModelSchema) -> None:
+    """One float input (n, fields), and the output that the task asks for, of the right width."""
+    found = {
+        "inputs": [[item.name, item.type, item.shape[-1] if item.shape else None] for item in session.get_inputs()],
+        "output": [[item.name, item.type] for item in session.get_outputs() if item.name == output_name(schema)],
+    }
+    expected = {
+        "inputs": [[INPUT, "tensor(float)", len(schema.fields)]],
+        "output": [[output_name(schema), "tensor(float)"]],
+    }
+    if found != expected:
+        raise Refused(f"{MODEL}: its signature is {json.dumps(found)}, expected {json.dumps(expected)}")
+    answer = np.asarray(session.run([output_name(schema)], {INPUT: schema.encode([schema.example()] * 2)})[0])
+    width = len(schema.output.labels) or 1
+    if answer.shape != (2, width):
+        raise Refused(f"{MODEL}: two rows give an output of shape {answer.shape}, expected {(2, width)}")

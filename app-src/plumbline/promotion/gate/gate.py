@@ -1,0 +1,316 @@
+"""The gate: gathers what git, the registry and the artifact say, and applies the rules. Reads only, never writes."""
+
+import hashlib
+import json
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from plumbline.core.artifact import ArtifactError, digest_of, verify_artifact
+from plumbline.core.errors import Inconclusive, Refused
+from plumbline.core.release import Release, ReleaseError, SemVer, parse_release
+from plumbline.promotion.delivery.documents import (
+    Approval,
+    Barred,
+    approval_path,
+    barred_path,
+    parse,
+    policy_path,
+    release_path,
+)
+from plumbline.promotion.delivery.git import Checkout
+from plumbline.promotion.gate.bundle import open_bundle
+from plumbline.promotion.gate.evaluation import Evaluation, read_evaluation
+from plumbline.promotion.gate.paired import Paired, paired
+from plumbline.promotion.gate.policy import Champion, Policy
+from plumbline.promotion.gate.rules import Evidence, Outcome, Standing, Verdict, judge, worst
+from plumbline.promotion.registry.client import Registry, Version, bundle_uri
+from plumbline.promotion.settings import Settings
+
+NAME = r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?"
+VERSION = r"v(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)"
+
+
+def plain_name(value: str, what: str, like: str) -> str:
+    """A name before it becomes a path, a branch or a search; raises Refused where it is not one."""
+    if not re.fullmatch(NAME, value):
+        raise Refused(f"{what}: {value!r} is not one; expected like {like}")
+    return value
+
+
+@dataclass(frozen=True)
+class Request:
+    """What somebody wants an environment to serve."""
+
+    model: str
+    version: str
+    environment: str
+    image: str | None = None
+    """None where only the model is judged."""
+    again: str = ""
+    pull_request: bool = False
+
+    def __post_init__(self) -> None:
+        # These become paths and branch names: nothing but the three plain shapes gets that far.
+        plain_name(self.model, "model", like="flights")
+        plain_name(self.environment, "environment", like="staging")
+        if not re.fullmatch(VERSION, self.version):
+            raise Refused(f"version: {self.version!r} is not one; expected like v1.2.3")
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A gate's report; its digest stands in release.yaml as the evidence."""
+
+    model: str
+    version: str
+    digest: str
+    environment: str
+    image: str
+    champion: str
+    """Version and digest of what the environment serves, or empty."""
+    policy: str
+    """Digest of the policy's text."""
+    verdicts: tuple[Verdict, ...]
+
+    @property
+    def outcome(self) -> Outcome:
+        """The worst verdict."""
+        return worst(self.verdicts)
+
+    def to_json(self) -> str:
+        """The stored text: equal judgements are equal bytes."""
+        return json.dumps({"kind": "GateReport", "outcome": self.outcome} | asdict(self), indent=2) + "\n"
+
+    def sha256(self) -> str:
+        """`sha256:…` of the stored text."""
+        return "sha256:" + hashlib.sha256(self.to_json().encode()).hexdigest()
+
+    def table(self) -> str:
+        """A Markdown table that is also readable as it is; what to do follows below it."""
+        head = ("rule", "value", "limit", "verdict")
+        rows = [head, *((item.rule, item.value, item.limit, item.outcome) for item in self.verdicts)]
+        cells = [[cell.replace("|", "/").replace("\n", " ") for cell in row] for row in rows]
+        widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
+        lines = [
+            "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
+            for row in cells
+        ]
+        lines.insert(1, "| " + " | ".join("-" * width for width in widths) + " |")
+        fixes = [f"- {item.rule}: {item.fix}" for item in self.verdicts if item.fix]
+        return "\n".join([*lines, *(["", *fixes] if fixes else [])])
+
+    def require(self) -> None:
+        """Raise Refused or Inconclusive unless every rule passed."""
+        if self.outcome == "pass":
+            return
+        names = "; ".join(
+            f"{item.rule}: {item.value} ({item.limit})" for item in self.verdicts if item.outcome == self.outcome
+        )
+        error = Refused if self.outcome == "refused" else Inconclusive
+        raise error(f"the gate of {self.environment} says {self.outcome} to {self.model} {self.version}: {names}")
+
+
+@dataclass
+class Candidate:
+    """A version under judgement. What is costly is measured once, however often git moves meanwhile."""
+
+    registry: Registry
+    settings: Settings
+    version: Version
+    folder: Path
+    _tests: dict[tuple[str, Champion], Paired | Refused | Inconclusive] = field(default_factory=dict)
+    _parity_rows: dict[int, "Evidence"] = field(default_factory=dict)
+
+    @cached_property
+    def evaluation(self) -> Evaluation:
+        """The run's artifacts as they are now."""
+        return read_evaluation(self.registry, self.version.run, self.version.model, self.folder)
+
+    @cached_property
+    def integrity(self) -> str:
+        """Why the artifacts are not what was registered and signed; empty where they are."""
+        uri = bundle_uri(self.registry.run(self.version.run).info.artifact_uri)
+        if self.version.source != uri:
+            return f"the registry names {self.version.source} as its source, its run has {uri}"
+        try:
+            verify_artifact(self.evaluation.bundle.folder, self.version.digest, self.settings.public_pem())
+        except ArtifactError as error:
+            return str(error)
+        if self.evaluation.evidence != self.version.tags["evaluation.digest"]:
+            return f"evaluation/ hashes to {self.evaluation.evidence}, registered was another"
+        return ""
+
+    def evidence(self, parity_rows: int) -> Evidence:
+        """The measurements, on the artifact as it is now."""
+        if parity_rows not in self._parity_rows:
+            evaluation = self.evaluation
+            self._parity_rows[parity_rows] = Evidence(
+                report=evaluation.report,
+                recomputed=evaluation.recomputed(),
+                parity=evaluation.parity(parity_rows),
+                p95_ms=evaluation.p95_ms(),
+                bytes=evaluation.bundle.bytes,
+                card=evaluation.card,
+                card_rendered={"card.md", "card.html"} <= self.registry.names(self.version.run, "card").keys(),
+                code_dirty=self.version.tags.get("code.dirty", "").lower() not in ("", "false"),
+                integrity=self.integrity,
+            )
+        return self._parity_rows[parity_rows]
+
+    def against(self, served: Release, rule: Champion) -> Paired | Refused | Inconclusive:
+        """The paired test against what is served, on the candidate's holdout rows."""
+        key = (served.spec.artifact.digest, rule)
+        if key not in self._tests:
+            try:
+                self._tests[key] = self._compare(served, rule)
+            except (Refused, Inconclusive) as error:
+                self._tests[key] = error
+        return self._tests[key]
+
+    def _compare(self, served: Release, rule: Champion) -> Paired:
+        if served.spec.artifact.digest == self.version.digest:
+            return Paired(0.0, 0.0, 0.0, 0.0)
+        artifact = served.spec.artifact
+        folder = Path(tempfile.mkdtemp(dir=self.folder))
+        champion = open_bundle(self.registry.fetch(artifact.uri, folder), served.model)
+        if (actual := digest_of(champion.folder)) != artifact.digest:
+            raise Inconclusive(f"the champion at {artifact.uri} hashes to {actual}, git names {artifact.digest}")
+        evaluation, other = self.evaluation, champion.schema.output
+        task, labels = evaluation.bundle.schema.output.task, evaluation.bundle.schema.output.labels
+        if (task, labels) != (other.task, other.labels):
+            raise Inconclusive("the champion answers another question (task or labels); give the model a new name")
+        ours = evaluation.metrics(evaluation.bundle, evaluation.report.threshold)
+        theirs = evaluation.metrics(champion, served.spec.threshold)
+        if rule.metric not in ours:
+            raise Inconclusive(f"{rule.metric} is not among {sorted(ours)} of a {task}; correct the policy")
+        return paired(
+            rule.metric,
+            ours[rule.metric],
+            theirs[rule.metric],
+            rows=evaluation.holdout.rows,
+            resamples=rule.resamples,
+            confidence=rule.confidence,
+            seed=rule.seed,
+        )
+
+
+def gate_name(environment: str, version: str, digest: str) -> str:
+    """A report's file in the run: named by digest too, so that a later judgement never replaces what git refers to."""
+    return f"{environment}-{version}-{digest.removeprefix('sha256:')[:12]}.json"
+
+
+@contextmanager
+def candidate(registry: Registry, settings: Settings, model: str, version: str) -> Iterator[Candidate]:
+    """A version of the registry and a temporary folder for its artifacts."""
+    with tempfile.TemporaryDirectory(prefix="promotion-") as folder:
+        yield Candidate(registry, settings, registry.find(model, version), Path(folder))
+
+
+def read_policy(tree: Checkout, model: str) -> Policy:
+    """The gate of a model; raises Refused where git has none or it breaks its type."""
+    path = policy_path(model)
+    text = tree.read(path)
+    if text is None:
+        raise Refused(f"{path} is missing: a model without a gate is not promoted; copy another model's and adapt it")
+    policy = parse(text, Policy, path)
+    if policy.metadata.name != model:
+        raise Refused(f"{path}: metadata.name is {policy.metadata.name!r}, expected {model!r}")
+    return policy
+
+
+def require_environment(tree: Checkout, environment: str) -> None:
+    """Raise Refused for an environment that git does not have: misspelt, it would seem to serve nothing."""
+    if not tree.is_folder(f"clusters/{environment}"):
+        known = ", ".join(path.split("/")[1] for path in tree.names("clusters", "*"))
+        raise Refused(f"clusters/{environment}/ is not in git, only {known}")
+
+
+def read_served(tree: Checkout, environment: str, model: str) -> Release | None:
+    """What git says that an environment serves."""
+    path = release_path(environment, model)
+    text = tree.read(path)
+    if text is None:
+        return None
+    try:
+        release = parse_release(text, source=path)
+    except ReleaseError as error:
+        raise Refused(f"{error}; correct the file first, nothing was changed") from error
+    if release.model != model:
+        raise Refused(f"{path}: is the release of {release.model!r}, not of {model!r}")
+    return release
+
+
+def read_barred(tree: Checkout, model: str, digest: str) -> Barred | None:
+    """The record that bars a digest, if there is one."""
+    path = barred_path(model, digest)
+    text = tree.read(path)
+    if text is None:
+        return None
+    barred = parse(text, Barred, path)
+    return barred if barred.digest == digest else None
+
+
+def read_approval(tree: Checkout, model: str, version: str) -> Approval | None:
+    """The recorded approval of a version, if there is one."""
+    path = approval_path(model, version)
+    text = tree.read(path)
+    return None if text is None else parse(text, Approval, path)
+
+
+def examine(tree: Checkout, request: Request, subject: Candidate) -> Judgement:
+    """Judge a candidate by the clone as it stands now; raises Refused where git has no place for it."""
+    require_environment(tree, request.environment)
+    if not tree.is_folder(folder := f"clusters/{request.environment}/models/{request.model}"):
+        raise Refused(f"{folder}/ is not in git: add canary.yaml and kustomization.yaml as other models have them")
+    policy, version = read_policy(tree, request.model), subject.version
+    if request.environment not in policy.spec.environments:
+        known = sorted(policy.spec.environments)
+        raise Refused(f"{policy_path(request.model)}: no environment {request.environment!r} in it, only {known}")
+    environment = policy.spec.environments[request.environment]
+    rules = policy.spec.rules_of(request.environment)
+    served = read_served(tree, request.environment, request.model)
+    image_digest = (request.image or "").rpartition("@")[2]
+    barred = read_barred(tree, request.model, version.digest) or read_barred(tree, request.model, image_digest)
+    standing = Standing(
+        version=SemVer.parse(request.version),
+        lifecycle=version.lifecycle,
+        rejected=version.rejected,
+        barred=barred,
+        approval=read_approval(tree, request.model, request.version),
+        digest=version.digest,
+        image=request.image,
+        by_pull_request=request.pull_request,
+        served=None if served is None else SemVer.parse(served.spec.version),
+        served_before=_moved_away(tree, request.environment, request.model, version.digest, served),
+        again=request.again,
+        after_done=environment.after is None or _ever(tree, environment.after, request.model, version.digest),
+        champion=None if served is None else subject.against(served, rules.champion),
+    )
+    policy_text = tree.read(policy_path(request.model)) or ""
+    return Judgement(
+        model=request.model,
+        version=request.version,
+        digest=version.digest,
+        environment=request.environment,
+        image=request.image or "",
+        champion="" if served is None else f"{served.spec.version} {served.spec.artifact.digest}",
+        policy="sha256:" + hashlib.sha256(policy_text.encode()).hexdigest(),
+        verdicts=judge(rules, environment, subject.evidence(rules.parity.rows), standing),
+    )
+
+
+def _ever(tree: Checkout, environment: str, model: str, digest: str) -> bool:
+    return any(digest in text for _, text in tree.history(release_path(environment, model)))
+
+
+def _moved_away(tree: Checkout, environment: str, model: str, digest: str, served: Release | None) -> str:
+    """The newest commit that served a digest which is not served now, or empty."""
+    if served is not None and served.spec.artifact.digest == digest:
+        return ""
+    history = tree.history(release_path(environment, model))
+    return next((commit for commit, text in history if digest in text), "")

@@ -1,0 +1,96 @@
+"""The rows that a model is judged on: raw requests, truth, and what the native model answered in its sandbox."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from plumbline.core.errors import Inconclusive, Refused
+from plumbline.core.schema import ModelSchema
+from plumbline.promotion.gate.bundle import Bundle, Floats
+
+SEED = 20130101
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far the ONNX file is from the native model."""
+
+    largest: float
+    """Largest absolute difference of any output of any row; NaN where an output is not a number."""
+    rows: int
+
+
+@dataclass(frozen=True)
+class Holdout:
+    """`evaluation/holdout.parquet`."""
+
+    table: pa.Table
+
+    @property
+    def rows(self) -> int:
+        """How many rows it holds."""
+        return int(self.table.num_rows)
+
+    def encode(self, schema: ModelSchema) -> npt.NDArray[np.float32]:
+        """The rows as a model's input, shape (rows, fields).
+
+        Raises Inconclusive where a required field has no column: the rows are not that model's requests.
+        """
+        names = set(self.table.column_names)
+        if missing := [field.name for field in schema.fields if field.required and field.name not in names]:
+            raise Inconclusive(f"holdout.parquet has no column for the required fields {missing}")
+        matrix = np.full((self.rows, len(schema.fields)), np.nan, dtype=np.float32)
+        for index, field in enumerate(schema.fields):
+            if field.name in names:
+                matrix[:, index] = field.encode(self.table.column(field.name).to_pylist())
+        return matrix
+
+    def truth(self, schema: ModelSchema) -> Floats:
+        """The truth, shape (rows,): a label's index, or the value of a regression."""
+        values: list[Any] = self._column("truth").to_pylist()
+        if schema.output.task == "regression":
+            return np.array(values, dtype=np.float64)
+        index = {label: code for code, label in enumerate(schema.output.labels)}
+        if unknown := sorted({str(value) for value in values} - index.keys()):
+            raise Refused(f"holdout.parquet: truth holds {unknown[:5]}, expected the labels {list(index)}")
+        return np.array([index[str(value)] for value in values], dtype=np.float64)
+
+    def native(self, schema: ModelSchema) -> Floats:
+        """What the native model answered, shape (rows, classes) or (rows, 1)."""
+        names = [f"native_{label}" for label in schema.output.labels or ("value",)]
+        return np.column_stack([np.array(self._column(name).to_pylist(), dtype=np.float64) for name in names])
+
+    def sample(self, rows: int) -> "Holdout":
+        """At most `rows` rows, chosen by a fixed seed."""
+        if self.rows <= rows:
+            return self
+        chosen = np.sort(np.random.default_rng(SEED).choice(self.rows, size=rows, replace=False))
+        return Holdout(self.table.take(pa.array(chosen)))
+
+    def _column(self, name: str) -> Any:
+        if name not in self.table.column_names:
+            raise Refused(f"holdout.parquet: the column {name!r} is missing; it has {self.table.column_names}")
+        return self.table.column(name)
+
+
+def read_holdout(path: Path) -> Holdout:
+    """Read the file; raises Refused where it is not parquet or has no rows."""
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise Refused(f"holdout.parquet: cannot be read: {error}") from error
+    if table.num_rows == 0:
+        raise Refused("holdout.parquet: no rows, so nothing can be judged")
+    return Holdout(table)
+
+
+def parity(bundle: Bundle, holdout: Holdout, rows: int) -> Parity:
+    """Compare ONNX Runtime's outputs with the native model's on at most `rows` rows."""
+    part = holdout.sample(rows)
+    difference = np.abs(bundle.predict(part.encode(bundle.schema)) - part.native(bundle.schema))
+    return Parity(float(difference.max()), part.rows)

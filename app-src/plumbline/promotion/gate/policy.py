@@ -1,0 +1,142 @@
+"""`policies/promotion/<model>.yaml`: the gate of a model, as frozen types that can't hold an illegal value."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
+
+from plumbline.core.release import Name
+from plumbline.promotion.delivery.documents import Strict
+from plumbline.promotion.registry.lifecycle import Lifecycle
+
+Bound = Literal["value", "low", "high"]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class Limit(Strict):
+    """A floor or a ceiling for a metric of the run's report, on its value or on an end of its 95 % interval."""
+
+    metric: str
+    bound: Bound = "value"
+    min: Finite | None = None
+    max: Finite | None = None
+
+    @model_validator(mode="after")
+    def _one_side(self) -> Self:
+        if (self.min is None) == (self.max is None):
+            raise ValueError("give either min or max")
+        return self
+
+    def holds(self, value: float) -> bool:
+        """Whether a finite value is within."""
+        return value >= self.min if self.min is not None else value <= (self.max or 0.0)
+
+    @property
+    def text(self) -> str:
+        """The limit for people."""
+        return f"≥ {self.min:g}" if self.min is not None else f"≤ {self.max:g}"
+
+
+class SliceLimit(Limit):
+    """A limit for every slice of a column with enough rows to be judged."""
+
+    column: str
+    min_rows: PositiveInt
+
+
+class Baseline(Strict):
+    """Better than the baseline of the same run, on the same rows."""
+
+    metric: str
+    by: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    """In the metric's unit; 0 asks for any difference at all."""
+
+
+class Champion(Strict):
+    """Not worse than what the environment serves: a paired bootstrap on the candidate's holdout rows."""
+
+    metric: str
+    margin: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    """In the metric's unit: how much worse would still be called equal."""
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    resamples: Annotated[int, Field(ge=200, le=100_000)] = 1000
+    seed: int = 0
+
+
+class ParityLimit(Strict):
+    """How far ONNX may be from the native model."""
+
+    max_abs_difference: PositiveFloat
+    rows: Annotated[int, Field(ge=100)] = 10_000
+    """Compared; the whole holdout where it has fewer."""
+
+
+class Rules(Strict):
+    """What a version must show. Rules that need no figures (digest, signature, barred, …) always apply."""
+
+    images: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Repositories that the server's image may come from."""
+    metrics: Annotated[tuple[Limit, ...], Field(min_length=1)]
+    beats_baseline: Baseline
+    champion: Champion
+    slices: tuple[SliceLimit, ...] = ()
+    latency_p95_ms: PositiveFloat
+    size_mb: PositiveFloat
+    parity: ParityLimit
+    card: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Sections of evaluation/card.yaml that must be there and not be empty."""
+    clean_code: bool = True
+    """Refuse a run of code that was not committed."""
+
+    @field_validator("images")
+    @classmethod
+    def _repositories(cls, images: tuple[str, ...]) -> tuple[str, ...]:
+        for image in images:
+            if "@" in image or ":" in image.rsplit("/", 1)[-1]:
+                raise ValueError(f"{image!r}: name the repository without tag or digest")
+        return images
+
+
+class Environment(Strict):
+    """What one environment asks for beyond the rules."""
+
+    lifecycle: Lifecycle
+    """What the registry calls a version that is served here."""
+    approval: bool = False
+    after: Name | None = None
+    """The environment that must have served the version first."""
+    rules: dict[str, Any] = Field(default_factory=dict)
+    """Rules that differ here; each replaces the one above of the same name."""
+
+
+class PolicySpec(Strict):
+    """The rules, and the environments that the model may be promoted to."""
+
+    rules: Rules
+    environments: Annotated[dict[Name, Environment], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _environments_valid(self) -> Self:
+        for name, environment in self.environments.items():
+            if environment.after is not None and environment.after not in self.environments:
+                raise ValueError(f"environments.{name}.after: {environment.after!r} is not one of them")
+            self.rules_of(name)
+        return self
+
+    def rules_of(self, environment: str) -> Rules:
+        """The rules with the environment's own in place."""
+        return Rules.model_validate(self.rules.model_dump() | self.environments[environment].rules)
+
+
+class PolicyMetadata(Strict):
+    """The model's name."""
+
+    name: Name
+
+
+class Policy(Strict):
+    """One gate."""
+
+    apiVersion: Literal["plumbline.dev/v1"]
+    kind: Literal["PromotionPolicy"]
+    metadata: PolicyMetadata
+    spec: PolicySpec

@@ -1,0 +1,256 @@
+"""The rules of the gate: pure functions from facts to verdicts. What is missing or not a number is inconclusive."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from plumbline.core.errors import Inconclusive, Refused
+from plumbline.core.release import SemVer
+from plumbline.promotion.delivery.documents import Approval, Barred
+from plumbline.promotion.gate.holdout import Parity
+from plumbline.promotion.gate.paired import Paired, higher_is_better
+from plumbline.promotion.gate.policy import Environment, Limit, Rules, SliceLimit
+from plumbline.promotion.registry.lifecycle import Lifecycle, check_move, path_to
+from plumbline.training.report import Interval, Report, Slice
+
+Outcome = Literal["pass", "refused", "inconclusive"]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What one rule says."""
+
+    rule: str
+    value: str
+    limit: str
+    outcome: Outcome
+    fix: str = ""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What was measured on the artifact and its evaluation: the same for every environment."""
+
+    report: Report
+    recomputed: dict[str, float]
+    """Metrics of the ONNX file on the holdout rows."""
+    parity: Parity
+    p95_ms: float
+    bytes: int
+    card: dict[str, str]
+    """Sections of evaluation/card.yaml."""
+    card_rendered: bool
+    code_dirty: bool
+    integrity: str
+    """Why digest, signature or evaluation are not what was registered; empty where they are."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What git and the registry say about the version in one environment, at one commit."""
+
+    version: SemVer
+    lifecycle: Lifecycle
+    rejected: str
+    barred: Barred | None
+    approval: Approval | None
+    digest: str
+    image: str | None
+    """None where only the model is judged."""
+    by_pull_request: bool
+    served: SemVer | None
+    """What the environment serves; None before the first promotion."""
+    served_before: str
+    """The commit that served this digest and was moved away from; empty where none did."""
+    again: str
+    """The reason given for serving such a version again."""
+    after_done: bool
+    """Whether the environment that comes first has served this digest."""
+    champion: Paired | Refused | Inconclusive | None
+    """The paired test, why it could not be made, or None where nothing is served."""
+
+
+def judge(rules: Rules, environment: Environment, evidence: Evidence, standing: Standing) -> tuple[Verdict, ...]:
+    """Every rule's verdict."""
+    return (
+        *_identity(environment, evidence, standing),
+        *_order(environment, standing),
+        *_quality(rules, evidence),
+        _not_worse(rules, standing),
+        *(_slices(limit, evidence.report.slices) for limit in rules.slices),
+        *_budgets(rules, evidence),
+        *_paperwork(rules, environment, evidence, standing),
+    )
+
+
+def repository_of(image: str) -> str:
+    """The image's name without tag and digest."""
+    name = image.split("@")[0]
+    return name.rsplit(":", 1)[0] if ":" in name.rsplit("/", 1)[-1] else name
+
+
+def worst(verdicts: tuple[Verdict, ...]) -> Outcome:
+    """Refused outweighs inconclusive, and both outweigh a pass."""
+    outcomes = {verdict.outcome for verdict in verdicts}
+    return "refused" if "refused" in outcomes else "inconclusive" if "inconclusive" in outcomes else "pass"
+
+
+def _said(rule: str, value: str, limit: str, holds: bool, fix: str) -> Verdict:
+    return Verdict(rule, value, limit, "pass" if holds else "refused", "" if holds else fix)
+
+
+def _measured(rule: str, value: float, limit: str, holds: bool, fix: str) -> Verdict:
+    if not math.isfinite(value):
+        return Verdict(rule, str(value), limit, "inconclusive", "not a number: find out why, evaluate again")
+    return _said(rule, f"{value:.5g}", limit, holds, fix)
+
+
+def _identity(environment: Environment, evidence: Evidence, standing: Standing) -> Iterator[Verdict]:
+    yield _said(
+        "digest and signature",
+        evidence.integrity or standing.digest[:19],
+        "as registered",
+        not evidence.integrity,
+        "never repair an artifact: train and register anew",
+    )
+    barred, fix = standing.barred, "what is barred needs a written `override:` in its record, by pull request"
+    if barred is None:
+        yield _said("not barred", standing.rejected or "no", "no", not standing.rejected, "register a new version")
+    elif barred.override is None:
+        yield _said("not barred", f"failed {barred.metric}: {barred.reason}", "no", False, fix)
+    else:
+        yield Verdict("not barred", f"overridden by {barred.override.by}: {barred.override.reason}", "no", "pass")
+    moves = path_to(standing.lifecycle, environment.lifecycle)
+    try:
+        # Serving an environment further back changes nothing in a registry that already says Production.
+        if moves and standing.lifecycle is not Lifecycle.PRODUCTION:
+            check_move(standing.lifecycle, moves[0], rejected=bool(standing.rejected) and barred is None)
+        yield Verdict("life cycle", standing.lifecycle, f"→ {environment.lifecycle}", "pass")
+    except Refused as refusal:
+        yield Verdict("life cycle", standing.lifecycle, f"→ {environment.lifecycle}", "refused", str(refusal))
+
+
+def _order(environment: Environment, standing: Standing) -> Iterator[Verdict]:
+    """A version moves forward; what was moved away from, or is older, comes back only when somebody says why."""
+    value, forward = "the first release", True
+    if standing.served_before:
+        value, forward = f"served before, until {standing.served_before[:12]}", False
+    elif standing.served is not None:
+        value, forward = f"{standing.served} → {standing.version}", standing.version >= standing.served
+    if not forward and standing.again:
+        value, forward = f"{value}; again: {standing.again}", True
+    yield _said("moves forward", value, "newer, and not moved away from", forward, 'say why with --again "reason"')
+    if environment.after is not None:
+        yield _said(
+            f"served in {environment.after} first",
+            "yes" if standing.after_done else "no",
+            "yes",
+            standing.after_done,
+            f"promote it to {environment.after} first",
+        )
+
+
+def _quality(rules: Rules, evidence: Evidence) -> Iterator[Verdict]:
+    report = evidence.report
+    for limit in rules.metrics:
+        name = f"{limit.metric} ({limit.bound})"
+        value = _bound(report.metrics.get(limit.metric), limit)
+        yield _measured(name, value, limit.text, limit.holds(value), "train a better model")
+    name, by = rules.beats_baseline.metric, rules.beats_baseline.by
+    model, baseline = report.metrics.get(name), report.baseline.get(name)
+    floor = baseline.value if baseline is not None else math.nan
+    better = math.nan if model is None else (model.value - floor if higher_is_better(name) else floor - model.value)
+    rule, shown = f"beats baseline ({name})", "none" if model is None else f"{model.value:.5g} against {floor:.5g}"
+    if math.isfinite(better):
+        fix = "a model no better than its baseline is not worth serving"
+        yield _said(rule, shown, f"by ≥ {by:g}" if by else "better", better > 0 and better >= by, fix)
+    else:
+        yield Verdict(rule, shown, "better", "inconclusive", "evaluate again, baseline included")
+    # The report is a file that somebody wrote; these are the figures of the very bytes that would be served.
+    for name, ours in evidence.recomputed.items():
+        said = report.metrics.get(name)
+        if said is not None:
+            close = math.isclose(ours, said.value, rel_tol=0.005, abs_tol=0.001)
+            fix = "the report is not of this model on these rows: evaluate again"
+            yield _measured(f"{name} recomputed", ours, f"= {said.value:.5g}", close, fix)
+    if not any(name in report.metrics for name in evidence.recomputed):
+        known = ", ".join(evidence.recomputed)
+        yield Verdict("recomputed", "none", "one metric", "inconclusive", f"let the report hold one of {known}")
+    train, test = report.train.last, report.test.first
+    if train is not None and test is not None:
+        fix = "split by time, so that nothing leaks"
+        yield _said("tested after training", f"{test}", f"> {train}", test > train, fix)
+
+
+def _bound(interval: Interval | None, limit: Limit) -> float:
+    return math.nan if interval is None else float(getattr(interval, limit.bound))
+
+
+def _not_worse(rules: Rules, standing: Standing) -> Verdict:
+    rule = rules.champion
+    name, limit = f"not worse than champion ({rule.metric})", f"worse by ≤ {rule.margin:g}"
+    match standing.champion:
+        case None:
+            return Verdict(name, "nothing is served", limit, "pass")
+        case Refused() | Inconclusive():
+            return Verdict(name, "not compared", limit, "inconclusive", str(standing.champion))
+        case test:
+            value = f"{test.candidate:.5g} against {test.champion:.5g}, worse by at most {test.upper:.2g}"
+            if not math.isfinite(test.upper):
+                return Verdict(name, value, limit, "inconclusive", "the difference is not a number")
+            fix = f"{rule.confidence:.0%} sure it must be; train a better model or get more holdout rows"
+            return _said(name, value, limit, test.upper <= rule.margin, fix)
+
+
+def _slices(limit: SliceLimit, slices: tuple[Slice, ...]) -> Verdict:
+    """The worst slice of the column; a column or a metric that is missing is inconclusive."""
+    name = f"{limit.metric} of every {limit.column} ({limit.bound})"
+    judged = [part for part in slices if part.column == limit.column and part.rows >= limit.min_rows]
+    if not judged:
+        fix = f"the report has no slice of {limit.column} with {limit.min_rows} rows"
+        return Verdict(name, "none", limit.text, "inconclusive", fix)
+    values = {part.value: _bound(part.metrics.get(limit.metric), limit) for part in judged}
+    if lost := [value for value, figure in values.items() if not math.isfinite(figure)]:
+        return Verdict(name, "missing", limit.text, "inconclusive", f"no figure for {lost}: evaluate again")
+    value = (min if limit.min is not None else max)(values, key=values.__getitem__)
+    figure = values[value]
+    return _said(name, f"{figure:.5g} ({value}, of {len(values)})", limit.text, limit.holds(figure), f"improve {value}")
+
+
+def _budgets(rules: Rules, evidence: Evidence) -> Iterator[Verdict]:
+    size, parity = evidence.bytes / 1e6, evidence.parity
+    yield _measured("size (MB)", size, f"≤ {rules.size_mb:g}", size <= rules.size_mb, "make it smaller: fewer trees")
+    slow = evidence.p95_ms
+    fix = "make it smaller, or measure again on a quiet machine"
+    yield _measured("one row, p95 (ms)", slow, f"≤ {rules.latency_p95_ms:g}", slow <= rules.latency_p95_ms, fix)
+    limit = rules.parity.max_abs_difference
+    holds = parity.largest <= limit
+    fix = "ONNX does not answer as the model that was evaluated: use a conversion that keeps float32 thresholds"
+    yield _measured(f"ONNX parity on {parity.rows:,} rows", parity.largest, f"≤ {limit:g}", holds, fix)
+
+
+def _paperwork(rules: Rules, environment: Environment, evidence: Evidence, standing: Standing) -> Iterator[Verdict]:
+    missing = [section for section in rules.card if not evidence.card.get(section, "").strip()]
+    value = f"without {', '.join(missing)}" if missing else "complete" if evidence.card_rendered else "not rendered"
+    fix = "fill evaluation/card.yaml in the model's folder and register again"
+    yield _said("model card", value, "complete", value == "complete", fix)
+    if rules.clean_code:
+        dirty = evidence.code_dirty
+        yield _said("code committed", "no" if dirty else "yes", "yes", not dirty, "commit, then train from the commit")
+    if standing.image is not None:
+        repository = repository_of(standing.image)
+        fix = "use the image that CI built, or add its repository to the policy"
+        yield _said("image", repository, " or ".join(rules.images), repository in rules.images, fix)
+    if environment.approval:
+        yield _approval(standing)
+
+
+def _approval(standing: Standing) -> Verdict:
+    approval, limit = standing.approval, "recorded, or by pull request"
+    if approval is not None and (approval.digest, approval.version) == (standing.digest, str(standing.version)):
+        return Verdict("approval", f"{approval.by}: {approval.reason}", limit, "pass")
+    if standing.by_pull_request:
+        return Verdict("approval", "whoever merges the pull request", limit, "pass")
+    value = "of another digest" if approval is not None else "none"
+    return Verdict("approval", value, limit, "refused", "`plumbline promote approve`, or `promote --pull-request FILE`")

@@ -1,0 +1,1 @@
+"""What is registered: versions, their life cycle, signature and card."""

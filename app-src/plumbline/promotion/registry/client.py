@@ -1,0 +1,283 @@
+"""MLflow as the registry: registered models, versions, life cycle, and the artifacts of their runs.
+
+A version exists from the moment that it carries the tag `semver`: registration writes that tag last, so that one that
+died half-way is never seen here. Every other tag is set in the call that creates the version.
+"""
+
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import unquote, urlparse
+
+import yaml
+
+from plumbline.core.errors import Accident, PlumblineError, Refused
+from plumbline.core.release import SemVer
+from plumbline.promotion.registry.lifecycle import Lifecycle, check_move
+from plumbline.promotion.registry.versioning import Recipe
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+Shape = TypeVar("Shape")
+RECIPE = {
+    "interface": "schema.interface",
+    "schema": "schema.digest",
+    "code": "code.commit",
+    "kind": "model.kind",
+    "parameters": "parameters.digest",
+}
+_OURS = {*RECIPE.values(), "lifecycle", "digest", "evaluation.digest", "threshold", "data.digest", "workflow"}
+
+
+@dataclass(frozen=True)
+class Version:
+    """A registered version."""
+
+    model: str
+    number: str
+    """MLflow's own counter."""
+    run: str
+    source: str
+    tags: dict[str, str]
+    aliases: tuple[str, ...]
+
+    @property
+    def semver(self) -> SemVer | None:
+        """None while registration has not finished."""
+        return self._read("semver", SemVer.parse) if "semver" in self.tags else None
+
+    @property
+    def digest(self) -> str:
+        """`sha256:…` of the bundle."""
+        return self.tags["digest"]
+
+    @property
+    def threshold(self) -> float | None:
+        """Of a binary classifier."""
+        return self._read("threshold", float) if self.tags["threshold"] else None
+
+    @property
+    def lifecycle(self) -> Lifecycle:
+        """Where it stands."""
+        return self._read("lifecycle", Lifecycle)
+
+    @property
+    def rejected(self) -> str:
+        """Which metric it was rejected for, or empty."""
+        return self.tags.get("rejected", "")
+
+    @property
+    def recipe(self) -> Recipe:
+        """What decided its number."""
+        return Recipe(**{field: self.tags[tag] for field, tag in RECIPE.items()})
+
+    def _read(self, tag: str, shape: Callable[[str], Shape]) -> Shape:
+        try:
+            return shape(self.tags[tag])
+        except ValueError as error:
+            raise Refused(f"{self.model}/{self.number}: somebody set the tag {tag} by hand: {error}") from error
+
+
+@contextmanager
+def _asking(what: str) -> Iterator[None]:
+    """Turn MLflow's errors into ours: not there is Refused, everything else is Accident."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise Refused(f"MLflow, {what}: {error.message}") from error
+        raise Accident(f"MLflow, {what}: {error.message}; try again when it answers") from error
+    except OSError as error:
+        raise Accident(f"MLflow, {what}: {error}; try again when it answers") from error
+
+
+class Registry:
+    """The registry at a tracking server's address; MLFLOW_TRACKING_URI where none is given."""
+
+    def __init__(self, address: str | None = None) -> None:
+        self._address = address
+        # MLflow waits for minutes before it says that a server is down; a gate should fail closed at once.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+
+    @cached_property
+    def client(self) -> "MlflowClient":
+        """MLflow's client; imported late, since that takes seconds."""
+        from mlflow import MlflowClient
+
+        return MlflowClient(self._address)
+
+    def run(self, run_id: str) -> "Run":
+        """A run; raises Refused where there is none."""
+        with _asking(f"run {run_id}"):
+            return self.client.get_run(run_id)
+
+    def versions(self, model: str) -> list[Version]:
+        """Every version, finished or not, oldest first; what was created by other means than `register` is left out."""
+        with _asking(f"versions of {model}"):
+            found = self._pages(f"name = '{model}'")
+        ours = self._ours(found, _OURS)
+        return sorted(ours, key=lambda version: int(version.number))
+
+    def age_days(self, version: Version) -> float:
+        """Days since it was registered."""
+        with _asking(f"{version.model}/{version.number}"):
+            made = self.client.get_model_version(version.model, version.number).creation_timestamp
+        return (time.time() - made / 1000) / 86400
+
+    def search(self, condition: str) -> list[Version]:
+        """Finished versions of every model, all or by MLflow's search language (`tags.lifecycle = 'Staging'`)."""
+        with _asking(f"search {condition!r}"):
+            found = self._pages(condition)
+        return self._ours(found, _OURS | {"semver"})
+
+    def _ours(self, found: list[Any], tags: set[str]) -> list[Version]:
+        """Those that carry the tags, with their aliases, which MLflow's search leaves out."""
+        kept = [item for item in found if item.tags.keys() >= tags]
+        with _asking("aliases"):
+            named = {name: self.client.get_registered_model(name).aliases for name in {item.name for item in kept}}
+        return [_version(item, named[item.name]) for item in kept]
+
+    def _pages(self, condition: str) -> list[Any]:
+        found: list[Any] = []
+        token = None
+        while True:
+            page = self.client.search_model_versions(condition, page_token=token)
+            found += page
+            if not (token := page.token):
+                return found
+
+    def find(self, model: str, semver: str) -> Version:
+        """The one version of that name; raises Refused where there is none or, tags being tags, two."""
+        versions = self.versions(model)
+        found = [version for version in versions if version.tags.get("semver") == semver]
+        if len(found) == 1:
+            return found[0]
+        known = ", ".join(str(version.semver) for version in versions if version.semver) or "none"
+        if found:
+            numbers = [version.number for version in found]
+            raise Refused(f"{model} {semver}: the registry versions {numbers} both carry this name; correct the tags")
+        raise Refused(f"{model} has no version {semver}, only {known}. `plumbline promote register --run …` makes one")
+
+    def create(self, model: str, source: str, run_id: str, tags: dict[str, str]) -> Version:
+        """Create an unfinished version (no `semver` yet), and the registered model where it is the first."""
+        from mlflow.exceptions import MlflowException
+
+        with _asking(f"create a version of {model}"):
+            try:
+                self.client.create_registered_model(model)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+            made = self.client.create_model_version(model, source, run_id, tags=tags, await_creation_for=0)
+        return _version(made, {})
+
+    def drop_unfinished(self, version: Version) -> None:
+        """Delete a version that lost a race to another registration of the same run."""
+        if version.semver is not None:
+            raise PlumblineError(f"{version.model} {version.semver} is finished and is not deleted")
+        with _asking(f"delete {version.model}/{version.number}"):
+            self.client.delete_model_version(version.model, version.number)
+
+    def tag(self, version: Version, tags: dict[str, str]) -> None:
+        """Set tags, in their order."""
+        from mlflow.exceptions import MlflowException
+
+        with _asking(f"tag {version.model}/{version.number}"):
+            for key, value in tags.items():
+                try:
+                    self.client.set_model_version_tag(version.model, version.number, key, value)
+                except MlflowException as error:
+                    # MLflow looks, then inserts: where two register one run at once, the other's row is there by now.
+                    if not any(word in error.message for word in ("IntegrityError", "UniqueViolation")):
+                        raise
+                    self.client.set_model_version_tag(version.model, version.number, key, value)
+
+    def move(self, version: Version, target: Lifecycle) -> None:
+        """Move a version in its life cycle; raises Refused where that is no legal move."""
+        check_move(version.lifecycle, target, rejected=bool(version.rejected))
+        self.tag(version, {"lifecycle": target.value})
+
+    def alias(self, version: Version, name: str) -> None:
+        """Point an alias (an environment's name) at a version."""
+        with _asking(f"alias {name} of {version.model}"):
+            self.client.set_registered_model_alias(version.model, name, version.number)
+
+    def remove_alias(self, version: Version, name: str) -> None:
+        """Take an alias from a version."""
+        with _asking(f"remove alias {name} of {version.model}"):
+            self.client.delete_registered_model_alias(version.model, name)
+
+    def models_with(self, alias: str) -> list[str]:
+        """Models of which a finished version carries the alias, sorted."""
+        return sorted({version.model for version in self.search("") if alias in version.aliases})
+
+    def names(self, run_id: str, folder: str) -> dict[str, int]:
+        """{path below `folder`: bytes} of a run's artifacts, folders walked through; raises Refused for odd names."""
+        found: dict[str, int] = {}
+        pending = [folder]
+        with _asking(f"artifacts of run {run_id}"):
+            while pending:
+                for item in self.client.list_artifacts(run_id, pending.pop()):
+                    if not item.path.startswith(folder + "/") or ".." in Path(item.path).parts:
+                        raise Refused(f"artifacts of run {run_id}: the path {item.path!r} leads out of {folder}/")
+                    if item.is_dir:
+                        pending.append(item.path)
+                    else:
+                        found[item.path.removeprefix(folder + "/")] = int(item.file_size or 0)
+        return found
+
+    def download(self, run_id: str, folder: str, into: Path) -> Path:
+        """Copy a folder of a run's artifacts; returns where it stands."""
+        with _asking(f"{folder}/ of run {run_id}"):
+            return Path(self.client.download_artifacts(run_id, folder, str(into)))
+
+    def upload(self, run_id: str, path: Path, folder: str) -> None:
+        """Add a file to a run's artifacts."""
+        with _asking(f"write {folder}/{path.name} of run {run_id}"):
+            self.client.log_artifact(run_id, str(path), folder)
+
+    def fetch(self, uri: str, into: Path) -> Path:
+        """Copy a released artifact by its URI, wherever it stands."""
+        import mlflow.artifacts
+
+        with _asking(uri):
+            return Path(
+                mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(into), tracking_uri=self._address)
+            )
+
+    def flavours(self, run_id: str) -> list[str]:
+        """Flavours of the models that the run logged (xgboost, pytorch, tensorflow, …), read and never loaded."""
+        with _asking(f"logged models of run {run_id}"):
+            run = self.client.get_run(run_id)
+            outputs = run.outputs.model_outputs if run.outputs is not None else []
+            found: set[str] = set()
+            for output in outputs:
+                model = self.client.get_logged_model(output.model_id)
+                with tempfile.TemporaryDirectory(prefix="promotion-") as folder:
+                    text = self.fetch(f"{model.artifact_location}/MLmodel", Path(folder)).read_text(encoding="utf-8")
+                found |= set(yaml.safe_load(text)["flavors"])
+        return sorted(found)
+
+
+def _version(item: Any, aliases: Mapping[str, Any]) -> Version:
+    mine = tuple(sorted(alias for alias, number in aliases.items() if str(number) == str(item.version)))
+    return Version(item.name, str(item.version), item.run_id, item.source, dict(item.tags), mine)
+
+
+def bundle_uri(artifact_uri: str) -> str:
+    """The URI of a run's bundle; a plain path, as MLflow's embedded default has it, becomes file://."""
+    base = artifact_uri.rstrip("/")
+    if urlparse(base).scheme == "":
+        base = Path(unquote(base)).absolute().as_uri()
+    return f"{base}/bundle"

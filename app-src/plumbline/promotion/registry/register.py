@@ -1,0 +1,136 @@
+"""From a run to a version of the registry: checked, signed, numbered, described. Nothing is ever unpickled."""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from plumbline.core.artifact import SIGNATURE, ArtifactError, verify_artifact
+from plumbline.core.errors import Refused
+from plumbline.promotion.delivery.git import checkout
+from plumbline.promotion.gate.evaluation import Evaluation, read_evaluation
+from plumbline.promotion.gate.gate import plain_name, read_policy
+from plumbline.promotion.gate.holdout import Parity
+from plumbline.promotion.registry import card
+from plumbline.promotion.registry.client import RECIPE, Registry, Version, bundle_uri
+from plumbline.promotion.registry.lifecycle import Lifecycle
+from plumbline.promotion.registry.signing import sign
+from plumbline.promotion.registry.versioning import Recipe, digest_of_json, interface_digest, number
+from plumbline.promotion.settings import Settings
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+LINEAGE = ("model", "data.digest", "code.commit")
+
+
+@dataclass(frozen=True)
+class Registered:
+    """What a registration did."""
+
+    version: Version
+    parity: Parity | None
+    """None where the run was registered before and nothing was done."""
+
+
+def register(registry: Registry, settings: Settings, run_id: str) -> Registered:
+    """Register a finished run as the next version of its model; the same run twice is the same version.
+
+    Raises Refused for a run that has not finished or lacks lineage, a bundle that is not exactly the served files,
+    files that break their types, ONNX that differs from the native model beyond the policy, or a signature that does
+    not verify. Until the last write (the tag `semver`) the version can't be found, let alone be promoted; running
+    the command again resumes it.
+    """
+    run = registry.run(run_id)
+    if run.info.status != "FINISHED":
+        raise Refused(f"run {run_id} is {run.info.status}, expected FINISHED; only finished trainings are registered")
+    if missing := [tag for tag in LINEAGE if not run.data.tags.get(tag)]:
+        raise Refused(f"run {run_id}: the tags {missing} are missing; `plumbline train run` sets them")
+    model = plain_name(run.data.tags["model"], "the run's tag model", like="flights")
+    mine = [version for version in registry.versions(model) if version.run == run_id]
+    if finished := [version for version in mine if version.semver is not None]:
+        return Registered(finished[0], None)
+    with checkout(settings) as tree:
+        limit = read_policy(tree, model).spec.rules.parity
+    with tempfile.TemporaryDirectory(prefix="promotion-") as folder:
+        evaluation = read_evaluation(registry, run_id, model, Path(folder))
+        parity = evaluation.parity(limit.rows)
+        if not parity.largest <= limit.max_abs_difference:  # NaN is not within the limit either
+            raise Refused(
+                f"parity: ONNX differs from the native model by up to {parity.largest:.3g} on {parity.rows:,} rows; "
+                f"policies/promotion/{model}.yaml allows {limit.max_abs_difference:g}"
+            )
+        _signed(registry, settings, run_id, evaluation)
+        version = _claim(registry, run, mine, _tags(registry, run, evaluation, parity))
+        return Registered(_finish(registry, run, version, evaluation, Path(folder)), parity)
+
+
+def _signed(registry: Registry, settings: Settings, run_id: str, evaluation: Evaluation) -> None:
+    """Sign, check with the server's own verifier, and store the signature beside the model; a good one is kept."""
+    bundle, key = evaluation.bundle.folder, settings.public_pem()
+    if (bundle / SIGNATURE).exists():
+        try:
+            return verify_artifact(bundle, evaluation.digest, key)
+        except ArtifactError as error:
+            raise Refused(f"bundle/ came with a signature that is not ours: {error}") from error
+    signature = sign(bundle, settings.signing_path())
+    try:
+        verify_artifact(bundle, evaluation.digest, key)
+    except ArtifactError as error:
+        raise Refused(f"the new signature does not verify; are the two keys a pair? {error}") from error
+    registry.upload(run_id, signature, "bundle")
+    return None
+
+
+def _tags(registry: Registry, run: "Run", evaluation: Evaluation, parity: Parity) -> dict[str, str]:
+    """Everything that is known before the version has a number."""
+    tags, schema = run.data.tags, evaluation.bundle.schema
+    recipe = Recipe(
+        interface=interface_digest(schema),
+        schema=schema.digest(),
+        code=tags["code.commit"],
+        kind=evaluation.bundle.kind,
+        parameters=digest_of_json(dict(run.data.params)),
+    )
+    measured = {f"metric.{name}": f"{interval.value:.6g}" for name, interval in evaluation.report.metrics.items()}
+    lineage = {name: tags.get(name, "") for name in ("model", "data.version", "data.digest", "code.dirty", "workflow")}
+    return {
+        "lifecycle": Lifecycle.NONE.value,
+        "digest": evaluation.digest,
+        "evaluation.digest": evaluation.evidence,
+        "task": schema.output.task,
+        "threshold": "" if evaluation.report.threshold is None else repr(evaluation.report.threshold),
+        "parity.max_abs_difference": f"{parity.largest:.6g}",
+        "parity.rows": str(parity.rows),
+        "latency.p95_ms": f"{evaluation.p95_ms():.4g}",
+        "bytes": str(evaluation.bundle.bytes),
+        "flavours": ",".join(registry.flavours(run.info.run_id)),
+        **{RECIPE[field]: getattr(recipe, field) for field in RECIPE},
+        **lineage,
+        **measured,
+    }
+
+
+def _claim(registry: Registry, run: "Run", mine: list[Version], tags: dict[str, str]) -> Version:
+    """The unfinished version of this run: the one that died, or a new one. Two registrations at once agree on one."""
+    if mine:
+        registry.tag(mine[0], tags)
+        return mine[0]
+    model, run_id = tags["model"], run.info.run_id
+    created = registry.create(model, bundle_uri(run.info.artifact_uri), run_id, tags)
+    first = next(version for version in registry.versions(model) if version.run == run_id)
+    if first.number != created.number:
+        registry.drop_unfinished(created)
+    return first
+
+
+def _finish(registry: Registry, run: "Run", version: Version, evaluation: Evaluation, folder: Path) -> Version:
+    """Number the version, write its card, and only then its name."""
+    earlier = [item for item in registry.versions(version.model) if int(item.number) <= int(version.number)]
+    semver = str(number((item.semver, item.recipe) for item in earlier))
+    facts = card.facts(version, semver, evaluation, approval=None)
+    plots = registry.download(run.info.run_id, "plots", folder) if registry.names(run.info.run_id, "plots") else None
+    for path in card.write(facts, plots, folder / "card"):
+        registry.upload(run.info.run_id, path, "card")
+    registry.tag(version, {"semver": semver})
+    return registry.find(version.model, semver)

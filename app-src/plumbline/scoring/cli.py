@@ -1,0 +1,34 @@
+"""`plumbline score`: this pod's share of the files below a folder, each answered into a file of the same name."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from plumbline.core.commands import application
+
+app = application(__doc__ or "", invoke_without_command=True)
+
+
+@app.callback()
+def score(
+    release: Annotated[Path, typer.Option(help="The release.yaml that names the model.")],
+    rows: Annotated[str, typer.Option(help="Folder of Parquet files: a path or s3://bucket/prefix.")],
+    out: Annotated[str, typer.Option(help="Answers go to <out>/<digest of the model>/.")],
+    public_key: Annotated[Path, typer.Option(envvar="PROMOTION_PUBLIC_KEY", help="The model's signature is checked.")],
+    part: Annotated[int, typer.Option(min=0, help="Which part of the files, from 0.")] = 0,
+    parts: Annotated[int, typer.Option(min=1, help="Over how many processes or pods the files are spread.")] = 1,
+) -> None:
+    """Answer the files of one part; those that have their answers already are left as they are."""
+    from plumbline.core.release import read_release
+    from plumbline.scoring.files import score_files
+    from plumbline.scoring.scorer import Scorer
+
+    if part >= parts:
+        raise typer.BadParameter(f"{part} is not among {parts} parts, expected 0 to {parts - 1}", param_hint="--part")
+    with Scorer.fetch(read_release(release), release, public_key) as scorer:
+        count = 0
+        for name, answered in score_files(scorer, rows, out, part, parts):
+            typer.echo(f"{name}: {answered} rows")
+            count += 1
+    typer.echo(f"{count} files answered")

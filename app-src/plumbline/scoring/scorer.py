@@ -1,0 +1,73 @@
+"""A released model, verified and loaded by the server's own classes, that answers frames of rows."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from plumbline.core.errors import Misuse
+from plumbline.core.release import Release
+from plumbline.core.schema import ModelSchema
+from plumbline.features.offline import encode_frame
+from plumbline.serving.artifact.fetch import obtain
+from plumbline.serving.cpus import available_cpus
+from plumbline.serving.inference.answers import Answers
+from plumbline.serving.inference.model import Matrix, Model, load_model
+from plumbline.serving.settings import Settings
+
+_CHUNK = 8192
+
+
+class RowsError(Misuse):
+    """Rows that the model can't answer; the message says which column and what was expected."""
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """Answers rows as the server would, bit by bit."""
+
+    release: Release
+    schema: ModelSchema
+    model: Model
+
+    @classmethod
+    @contextmanager
+    def fetch(cls, release: Release, path: Path, public_key: Path) -> Iterator["Scorer"]:
+        """Fetch and verify what the release names; raises what `plumbline.serving.artifact.fetch.obtain` does."""
+        with TemporaryDirectory(prefix="scoring-") as folder:
+            settings = Settings(release=path, public_key=public_key, cache_dir=Path(folder))
+            bundle, schema = obtain(release, settings, public_key.read_bytes(), lambda _: None)
+            model = load_model(bundle / "model.onnx", schema, available_cpus(), lambda _: None)
+            yield cls(release, schema, model)
+
+    def score(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """The columns that are no fields (ids, say), and the answers beside them; raises RowsError."""
+        fields = [field.name for field in self.schema.fields]
+        if lacking := [field.name for field in self.schema.fields if field.required and field.name not in rows]:
+            raise RowsError(f"the columns {', '.join(lacking)} are missing; found {', '.join(map(str, rows.columns))}")
+        given = rows.reindex(columns=fields)
+        for field in self.schema.fields:
+            if field.required and (empty := int(given[field.name].isna().sum())):
+                raise RowsError(f"column {field.name}: {empty} rows have no value, expected one in each")
+        matrix = np.ascontiguousarray(encode_frame(self.schema, given), dtype=np.float32)
+        # A model that answers otherwise in company is asked row by row, as the server does.
+        chunk = _CHUNK if self.model.cost.batch_rows > 1 else 1
+        outputs = [self.model.run(matrix[start : start + chunk]) for start in range(0, len(matrix), chunk)]
+        width = max(1, len(self.schema.output.labels))
+        answers = np.concatenate(outputs) if outputs else np.empty((0, width), dtype=np.float32)
+        others = rows[[name for name in rows.columns if name not in fields]]
+        return others.assign(**self._columns(answers))
+
+    def _columns(self, answers: Matrix) -> dict[str, Any]:
+        labels, version = self.schema.output.labels, self.release.spec.version
+        if not labels:
+            return {"value": answers[:, 0], "version": version}
+        rule = Answers(self.schema.output, self.release.spec.threshold)
+        chosen = [labels[index] for index in rule.label_indexes(answers)]
+        each = {f"probability_{label}": answers[:, place] for place, label in enumerate(labels)}
+        return {"label": chosen, **each, "version": version}

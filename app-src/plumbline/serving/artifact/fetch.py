@@ -1,0 +1,103 @@
+"""Bring the artifact that a release names onto this disk, whole and verified, or not at all.
+
+Files arrive in a temporary folder beside the cache and are renamed into place only after their digest, signature and
+schema were checked, so that neither a full disk nor a killed process leaves a partial model to be found.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from plumbline.core.artifact import ArtifactError, verify_artifact
+from plumbline.core.release import Release
+from plumbline.core.schema import ModelSchema
+from plumbline.serving.artifact.sources import Source, open_source
+from plumbline.serving.settings import Settings
+
+FILES = frozenset({"model.onnx", "schema.json", "model.sig"})
+
+
+def obtain(
+    release: Release, settings: Settings, public_key: bytes, lap: Callable[[str], None]
+) -> tuple[Path, ModelSchema]:
+    """The verified folder of the release's model in the cache, and its schema; both are checked on every start.
+
+    `lap` is told when a step has ended. Raises ArtifactError where the bytes are not those of the release (never
+    worth a retry), FetchError where the source can't be read, OSError where the cache can't be written.
+    """
+    folder = settings.cache_dir / release.spec.artifact.digest.removeprefix("sha256:")
+    if folder.exists():
+        with suppress(ArtifactError):
+            schema = verify(folder, release, public_key)
+            lap("verify")
+            return folder, schema
+        shutil.rmtree(folder)
+    settings.cache_dir.mkdir(parents=True, exist_ok=True)
+    with _temporary(settings.cache_dir) as incoming:
+        with open_source(release.spec.artifact.uri, settings) as source:
+            download(source, incoming, settings.max_artifact_bytes)
+        lap("fetch")
+        schema = verify(incoming, release, public_key)
+        try:
+            incoming.rename(folder)
+        except OSError:
+            if not folder.exists():  # another process may have won the race with the same verified bytes
+                raise
+            verify(folder, release, public_key)
+    lap("verify")
+    return folder, schema
+
+
+def download(source: Source, target: Path, max_bytes: int) -> None:
+    """Copy the three files of an artifact; raises ArtifactError for any other name, a missing one or too many bytes.
+
+    Names are judged before a byte is written: a pickle, a script or a `../` path never reaches the disk.
+    """
+    names = source.names()
+    if surplus := sorted(set(names) - FILES):
+        raise ArtifactError(f"the artifact lists {surplus}; it may hold {sorted(FILES)} alone")
+    if missing := sorted(FILES - set(names)):
+        raise ArtifactError(f"the artifact lacks {missing}")
+    left = max_bytes
+    for name in sorted(FILES):
+        with (target / name).open("xb") as stream:
+            for chunk in source.read(name):
+                left -= len(chunk)
+                if left < 0:
+                    raise ArtifactError(f"the artifact is larger than {max_bytes} bytes (SERVING_MAX_ARTIFACT_BYTES)")
+                stream.write(chunk)
+
+
+def verify(folder: Path, release: Release, public_key: bytes) -> ModelSchema:
+    """Check a folder against the release: names, digest, signature, schema digest, the schema's model.
+
+    Raises ArtifactError that says what differs.
+    """
+    artifact = release.spec.artifact
+    names = {path.name for path in folder.iterdir()}
+    if names != FILES:
+        raise ArtifactError(f"the artifact holds {sorted(names)}, expected {sorted(FILES)}")
+    verify_artifact(folder, artifact.digest, public_key)
+    try:
+        schema = ModelSchema.model_validate_json((folder / "schema.json").read_bytes())
+    except ValidationError as error:
+        raise ArtifactError(f"schema.json: not a model schema: {error}") from error
+    if schema.digest() != artifact.schemaDigest:
+        raise ArtifactError(f"schema.json hashes to {schema.digest()}, the release names {artifact.schemaDigest}")
+    if schema.model != release.model:
+        raise ArtifactError(f"schema.json is of the model {schema.model!r}, the release is of {release.model!r}")
+    return schema
+
+
+@contextmanager
+def _temporary(parent: Path) -> Iterator[Path]:
+    """A folder that is gone at the end unless it was renamed."""
+    path = Path(tempfile.mkdtemp(prefix=".incoming-", dir=parent))
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)

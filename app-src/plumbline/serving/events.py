@@ -1,0 +1,161 @@
+"""The prediction log: what was asked and answered goes to a Redis stream, and no request ever waits for it."""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import orjson
+
+from plumbline.serving.inference.reader import Values
+from plumbline.serving.logs import log, timestamp
+from plumbline.serving.metrics import MODEL, Metrics
+from plumbline.serving.redis_link import Bypass, RedisLink, State, still_wanted
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+PREDICTIONS, FEEDBACK = "predictions", "feedback"
+_EVENTS, _BYTES = 200, 4 << 20
+"""In one call at most. As much as gathers until a busy loop gets to read its end."""
+_IDLE_SECONDS = 0.05
+_FULL = 0.25
+"""The share of the queue from which on it is written at once."""
+# One command for many events: packing an XADD for each in Python costs more than the prediction itself.
+_APPEND = """
+for i = 2, #ARGV do redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*', 'event', ARGV[i]) end
+return #ARGV - 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One answered request."""
+
+    id: str
+    at: float
+    request_id: str
+    arm: str
+    subject: str
+    rows: Sequence[Values]
+    outputs: bytes
+    """As answered: JSON, with commas between."""
+    seconds: float
+    text: bytes | None = None
+    """The rows as their caller wrote them (`Batch.text` of the reader); None where they must be written."""
+
+
+class PredictionLog:
+    """A queue in memory, bounded by its rows, and a task that moves it into the stream."""
+
+    def __init__(
+        self,
+        link: RedisLink,
+        columns: Sequence[str],
+        capacity: int,
+        maxlen: int,
+        metrics: Metrics,
+        role_file: Path | None = None,
+    ) -> None:
+        self._link, self._capacity, self._maxlen = link, capacity, maxlen
+        self._queue: deque[tuple[bytes, int]] = deque()
+        self._rows = 0
+        self._filling = asyncio.Event()
+        self._dropped = metrics.of(metrics.log_dropped)
+        self._written = metrics.of(metrics.log_written)
+        self._named = {name: metrics.labels[name] for name in MODEL}
+        # The names stand once before the rows: with each row they would be more than half of the stream.
+        self._columns = orjson.dumps(columns)
+        self._role_file = role_file
+        self._head = self._begin()
+
+    def put(self, event: Event) -> None:
+        """Keep an event for the stream, or count it as dropped when Redis was away for too long."""
+        if self._rows + len(event.rows) > self._capacity:
+            self._dropped.inc()
+        else:
+            # Written here, not when it is sent: many may be sent at once, and that must not keep the event loop.
+            self._queue.append((self.encode(event), len(event.rows)))
+            self._rows += len(event.rows)
+            if self._rows >= self._capacity * _FULL and self._link.state is State.CLOSED:
+                self._filling.set()
+
+    async def run(self) -> None:
+        """Write until cancelled."""
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_IDLE_SECONDS):
+                    await self._filling.wait()
+            self._filling.clear()
+            self._head = self._begin()
+            try:
+                while self._queue and self._link.state is State.CLOSED:
+                    await self._write()
+                    still_wanted()
+            except Bypass:
+                continue  # the events stay queued; the link's probe says when Redis is back
+
+    async def drain(self, seconds: float) -> None:
+        """Write what is left before the process ends, at most for so long; what stays is counted and logged."""
+        try:
+            async with asyncio.timeout(seconds):
+                while self._queue:
+                    await self._write()
+        except (Bypass, TimeoutError):
+            self._dropped.inc(len(self._queue))
+            log.warning("%d predictions were not logged: Redis did not take them", len(self._queue))
+
+    async def _write(self) -> None:
+        events: list[bytes] = []
+        rows = size = 0
+        for event, count in self._queue:
+            if events and (len(events) == _EVENTS or size + len(event) > _BYTES):
+                break
+            events.append(event)
+            rows += count
+            size += len(event)
+
+        async def append(client: "Redis") -> None:
+            await client.eval(_APPEND, 1, PREDICTIONS, str(self._maxlen), *events)
+
+        # An event leaves the queue when Redis has it. A call that failed late is made again: the consumer knows
+        # an event by its id, so that twice does no harm and never does.
+        await self._link.call("log", append, patient=True)
+        for _ in events:
+            self._queue.popleft()
+        self._rows -= rows
+        self._written.inc(len(events))
+
+    def _begin(self) -> bytes:
+        """How events begin now; a role that can't be read stays the one that was set."""
+        if self._role_file is not None:
+            with suppress(OSError):
+                self._named["role"] = self._role_file.read_text(encoding="utf-8").strip() or self._named["role"]
+        return orjson.dumps(self._named)[1:-1]
+
+    def encode(self, event: Event) -> bytes:
+        """The JSON document of the stream's `event` field."""
+        rest = orjson.dumps(
+            {
+                "id": event.id,
+                "at": timestamp(event.at),
+                "request_id": event.request_id,
+                "arm": event.arm,
+                "subject": event.subject,
+                "ms": round(event.seconds * 1000, 3),
+            }
+        )
+        rows = event.text or b'"columns":%b,"data":%b' % (self._columns, orjson.dumps(event.rows))
+        return b'%b,%b,%b,"outputs":[%b]}' % (rest[:-1], self._head, rows, event.outputs)
+
+
+async def append_feedback(link: RedisLink, document: bytes, maxlen: int) -> None:
+    """Put one piece of feedback into its stream; raises Bypass where Redis did not confirm it."""
+
+    async def add(client: "Redis") -> None:
+        await client.xadd(FEEDBACK, {"event": document}, maxlen=maxlen, approximate=True)
+
+    await link.call("feedback", add, patient=True)

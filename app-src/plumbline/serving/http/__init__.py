@@ -1,0 +1,1 @@
+"""Requests and answers: the routes, the edge around them, and the documents that describe them."""

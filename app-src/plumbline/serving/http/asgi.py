@@ -1,0 +1,99 @@
+"""The few pieces of ASGI that the hot routes share: what is known of a request, its body, its answer."""
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from plumbline.serving.errors import FieldError, Problem
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Endpoint = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+CONTEXT = "plumbline"
+"""Where the edge leaves a request's context in the scope."""
+_JSON = (b"content-type", b"application/json")
+_MAX_HEADER = 256
+
+
+class Context:
+    """What the edge knows of a request."""
+
+    __slots__ = ("headers", "request_id", "started")
+
+    def __init__(self, headers: dict[bytes, bytes], request_id: str, started: float) -> None:
+        self.headers = headers
+        self.request_id = request_id
+        self.started = started
+        """Of time.perf_counter, in seconds."""
+
+    def text(self, name: bytes) -> str:
+        """A header as text, cut to 256 characters; empty where there is none."""
+        return self.headers.get(name, b"")[:_MAX_HEADER].decode("latin-1")
+
+
+def require_json(context: Context) -> None:
+    """Refuse a body that is declared to be anything but JSON, or compressed."""
+    kind = context.headers.get(b"content-type", b"")
+    if kind != b"application/json" and kind.partition(b";")[0].strip().lower() != b"application/json":
+        shown = context.text(b"content-type") or "not set"
+        raise Problem(
+            415,
+            f"the content type is {shown}; expected application/json",
+            [FieldError("content-type", f"is {shown}", "application/json")],
+            {"accept-post": "application/json"},
+        )
+    require_plain(context)
+
+
+def require_plain(context: Context) -> None:
+    """Refuse a compressed body: what it unpacks to has no bound that could be checked first."""
+    if context.headers.get(b"content-encoding", b"identity").lower() != b"identity":
+        shown = context.text(b"content-encoding")
+        raise Problem(
+            415,
+            f"the content encoding is {shown}; expected none",
+            [FieldError("content-encoding", f"is {shown}", "no content encoding")],
+            {"accept-encoding": "identity"},
+        )
+
+
+async def read_body(context: Context, receive: Receive, limit: int) -> bytes:
+    """The whole body; raises Problem 413 beyond `limit` bytes, declared or not, and 400 if the caller went away."""
+    declared = context.headers.get(b"content-length")
+    if declared is not None and int(declared) > limit:
+        raise _too_large(limit)
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    if not message.get("more_body", False) and len(body) <= limit and message["type"] == "http.request":
+        return body
+    chunks, size = [body], len(body)
+    while message["type"] == "http.request" and message.get("more_body", False):
+        if size > limit:
+            raise _too_large(limit)
+        message = await receive()
+        chunks.append(message.get("body", b""))
+        size += len(chunks[-1])
+    if message["type"] != "http.request":
+        raise Problem(400, "the connection was closed before the body was complete")
+    if size > limit:
+        raise _too_large(limit)
+    return b"".join(chunks)
+
+
+def _too_large(limit: int) -> Problem:
+    return Problem(
+        413,
+        f"the body is larger than {limit} bytes; send fewer rows",
+        [FieldError("body", "is too large", f"at most {limit} bytes")],
+        # The rest of the body is not read, so that the connection can't be used again.
+        {"connection": "close"},
+    )
+
+
+async def respond(send: Send, body: bytes, status: int = 200) -> None:
+    """Send a JSON answer."""
+    headers = [_JSON, (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,131 @@
+"""The outermost layer, pure ASGI: request id, API key, rate limit, problems, metrics and access log, in one pass."""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from pydantic_core import to_json
+
+from plumbline.core import ids
+from plumbline.serving.errors import MEDIA_TYPE, FieldError, Problem
+from plumbline.serving.http.asgi import CONTEXT, Context, Endpoint, Message, Receive, Scope, Send
+from plumbline.serving.http.keys import Keyring
+from plumbline.serving.http.limits import Limiter
+from plumbline.serving.logs import log, timestamp
+
+if TYPE_CHECKING:
+    from plumbline.serving.server import Server
+
+_PROTECTED = ("/v1/", "/v2/models")
+_QUIET = ("/health", "/metrics", "/v2/health")
+_OTHER = "other"
+
+
+class Edge:
+    """Wraps the application; every answer of the server leaves through it."""
+
+    def __init__(self, app: Any, hot: Mapping[str, Endpoint], server: "Server", keyring: Keyring | None) -> None:
+        self._app, self._hot, self._server, self._keyring = app, hot, server, keyring
+        self._limiters: dict[str, Limiter] = {}
+        self._counters: dict[tuple[str, int], tuple[Callable[[], None], Callable[[float], None]]] = {}
+        self._bound: object = None
+        self._write = server.buffer.write if server.settings.access_log else None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or pass the lifespan on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        headers = dict(scope["headers"])
+        request_id = ids.request_id(headers.get(b"x-request-id"))
+        context = scope[CONTEXT] = Context(headers, request_id, started)
+        id_header = (b"x-request-id", request_id.encode())
+        status = 0
+
+        async def answer(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), id_header]
+            await send(message)
+
+        server = self._server
+        server.in_flight += 1
+        path = scope["path"]
+        endpoint = self._hot.get(path) if scope["method"] == "POST" else None
+        try:
+            if self._keyring is not None and path.startswith(_PROTECTED):
+                await self._admit(context, self._keyring)
+            await (endpoint or self._app)(scope, receive, answer)
+        except Problem as problem:
+            await _send_problem(answer, problem, request_id)
+        except Exception:
+            log.exception("%s %s failed", scope["method"], scope["path"], extra={"request_id": request_id})
+            if status:
+                raise
+            await _send_problem(answer, Problem(500, "the server failed; its log has the request id"), request_id)
+        finally:
+            server.in_flight -= 1
+            route = path if endpoint else getattr(scope.get("route") or scope.get("endpoint"), "path", _OTHER)
+            self._record(scope, route, request_id, status, time.perf_counter() - started)
+
+    async def _admit(self, context: Context, keyring: Keyring) -> None:
+        """Let a known caller in while its rate lasts; raises Problem 401 or 429."""
+        secret = context.headers.get(b"x-api-key")
+        if secret is None:
+            scheme, _, token = context.headers.get(b"authorization", b"").partition(b" ")
+            secret = token.strip() if scheme.lower() == b"bearer" else b""
+        key = keyring.find(secret)
+        if key is None:
+            expected = "a known API key in x-api-key, or as a bearer token"
+            message = "is not known" if secret else "is missing"
+            raise Problem(
+                401,
+                f"the API key {message}; expected {expected}",
+                [FieldError("x-api-key", message, expected)],
+                {"www-authenticate": "Bearer"},
+            )
+        limiter = self._limiters.get(key.name)
+        if limiter is None:
+            limiter = self._limiters[key.name] = Limiter(key, self._server.link)
+        if limiter.take_now():
+            return
+        if wait := await limiter.take():
+            raise Problem(
+                429,
+                f"{key.name} is limited to {key.rate:g} requests a second",
+                headers={"retry-after": str(max(1, math.ceil(wait)))},
+            )
+
+    def _record(self, scope: Scope, route: str, request_id: str, status: int, seconds: float) -> None:
+        if self._bound is not self._server.metrics.labels:  # the release became known
+            self._counters.clear()
+            self._bound = self._server.metrics.labels
+        recorders = self._counters.get((route, status))
+        if recorders is None:
+            metrics = self._server.metrics
+            recorders = self._counters[route, status] = (
+                metrics.of(metrics.requests, route=route, status=str(status)).inc,
+                metrics.of(metrics.latency, route=route).observe,
+            )
+        recorders[0]()
+        recorders[1](seconds)
+        path = scope["path"]
+        if self._write is None or (path.startswith(_QUIET) and status < 400):
+            return
+        # A hot path is this program's own text and the id was checked; any other path of a caller is encoded.
+        shown = f'"{route}"' if route is path else to_json(path[:256]).decode()
+        self._write(
+            f'{{"at":"{timestamp()}","level":"info","logger":"access","request_id":"{request_id}",'
+            f'"method":"{scope["method"]}","path":{shown},"status":{status},"ms":{seconds * 1000:.3f}}}'.encode()
+        )
+
+
+async def _send_problem(send: Send, problem: Problem, request_id: str) -> None:
+    body = problem.body(request_id)
+    headers = [(name.encode(), value.encode()) for name, value in problem.headers.items()]
+    headers += [(b"content-type", MEDIA_TYPE), (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": problem.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,122 @@
+"""The /v1 routes that take a body: plain ASGI endpoints. They translate; the engine predicts."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
+from pydantic_core import to_json
+
+from plumbline.core import ids
+from plumbline.core.schema import Output
+from plumbline.serving.errors import Problem, from_pydantic
+from plumbline.serving.events import append_feedback
+from plumbline.serving.http.asgi import CONTEXT, Receive, Scope, Send, read_body, require_json, respond
+from plumbline.serving.inference.engine import Engine
+from plumbline.serving.logs import timestamp
+from plumbline.serving.redis_link import Bypass
+from plumbline.serving.server import Server
+
+
+class Predict:
+    """POST /v1/predict: one row."""
+
+    def __init__(self, server: Server) -> None:
+        self._server, self._limit = server, server.settings.max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one row."""
+        context = scope[CONTEXT]
+        require_json(context)
+        body = await read_body(context, receive, self._limit)
+        server = self._server
+        engine = server.serving()
+        (row,) = await engine.fill([engine.contract.one(body)])
+        output = await engine.predict_one(row)
+        prediction = engine.answers.render(output)
+        event_id = ids.prediction_id()
+        await respond(send, f'{engine.head}"prediction_id":"{event_id}","prediction":{prediction}}}'.encode())
+        server.record(context, event_id, [row], prediction.encode())
+
+
+class PredictBatch:
+    """POST /v1/predict/batch: rows by name, or a matrix with the names once."""
+
+    def __init__(self, server: Server) -> None:
+        self._server, self._limit = server, server.settings.max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a batch; predictions stand in the order of the rows."""
+        context = scope[CONTEXT]
+        require_json(context)
+        body = await read_body(context, receive, self._limit)
+        server = self._server
+        engine = server.serving()
+        batch = engine.contract.batch(body)
+        rows = await engine.fill(batch.rows)
+        outputs = await engine.predict_rows(rows)
+        predictions = engine.answers.render_all(outputs)
+        event_id = ids.prediction_id()
+        head = f'{engine.head}"prediction_id":"{event_id}","predictions":['.encode()
+        await respond(send, b"%b%b]}" % (head, predictions))
+        server.record(context, event_id, rows, predictions, batch.text if rows is batch.rows else None)
+
+
+class Feedback:
+    """POST /v1/feedback: what turned out to be true of a prediction."""
+
+    def __init__(self, server: Server) -> None:
+        self._server, self._limit = server, server.settings.max_body_bytes
+        self._validators: dict[int, TypeAdapter[BaseModel]] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Accept feedback once Redis has it; 503 where it does not, so that the caller keeps it."""
+        context = scope[CONTEXT]
+        require_json(context)
+        body = await read_body(context, receive, self._limit)
+        engine = self._server.serving()
+        try:
+            given = self._validator(engine).validate_json(body)
+        except ValidationError as error:
+            raise from_pydantic(error) from error
+        link = self._server.link
+        if link is None:
+            raise Problem(503, "this server has no feedback store; SERVING_REDIS_URL is not set")
+        event = given.model_dump() | {"at": timestamp(), "model": engine.release.model}
+        try:
+            await append_feedback(link, to_json(event), self._server.settings.stream_maxlen)
+        except Bypass as error:
+            raise Problem(
+                503, "the feedback was not stored: Redis does not answer; send it again", headers={"retry-after": "5"}
+            ) from error
+        await respond(send, to_json({"status": "accepted", "prediction_id": event["prediction_id"]}), 202)
+
+    def _validator(self, engine: Engine) -> TypeAdapter[BaseModel]:
+        if id(engine) not in self._validators:
+            self._validators[id(engine)] = TypeAdapter(feedback_body(engine.schema.output))
+        return self._validators[id(engine)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+def feedback_body(output: Output) -> type[BaseModel]:
+    """The body of feedback: the truth is one of the model's labels, or a number."""
+    finite: Any = Annotated[float, Field(allow_inf_nan=False)]
+    truth: Any = Literal[output.labels] if output.labels else finite
+    named = Annotated[
+        str,
+        Field(
+            pattern=ids.PREDICTION_PATTERN,
+            description="of an answer; row i of a batch is <prediction_id>:<i>",
+            examples=[ids.prediction_id(1_700_000_000_000)],
+        ),
+    ]
+    worth: Any = Annotated[finite | None, Field(description="what it was worth to the business")]
+    described = f"what turned out to be true: {output.description}"
+    return create_model(
+        "FeedbackRequest",
+        __base__=_Strict,
+        prediction_id=(named, ...),
+        truth=(Annotated[truth, Field(description=described)], ...),
+        value=(worth, None),
+    )

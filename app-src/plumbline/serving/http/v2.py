@@ -1,0 +1,197 @@
+"""The Open Inference Protocol, REST, version 2, with its binary tensor data extension.
+
+A model takes one tensor for each field of its schema, or the single matrix `features` (rows, fields) of encoded
+values: numbers as they are, categories as the codes of schema.json, NaN (binary only) for what is missing.
+"""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic_core import to_json
+
+from plumbline.core import ids
+from plumbline.core.schema import ModelSchema
+from plumbline.serving.errors import FieldError, Problem, from_pydantic, invalid
+from plumbline.serving.http.asgi import CONTEXT, Context, Receive, Scope, Send, read_body, require_json, require_plain
+from plumbline.serving.http.tensors import Tensor, decode, encode_bytes, matrix_of, row_values
+from plumbline.serving.inference.engine import Engine
+from plumbline.serving.inference.model import INPUT, Matrix, output_name
+from plumbline.serving.inference.reader import Values
+from plumbline.serving.server import Server
+
+HEADER = b"inference-header-content-length"
+DATATYPES = {"number": "FP64", "integer": "INT64", "category": "BYTES"}
+
+
+class _Loose(BaseModel):
+    """Clients may send what the protocol names and this server has no use for."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+
+class InferInput(_Loose):
+    """One tensor of a request; `data` is absent where it follows in binary."""
+
+    name: str
+    shape: list[int]
+    datatype: str
+    parameters: dict[str, Any] = {}
+    data: list[Any] | None = None
+
+
+class InferOutput(_Loose):
+    """One output that is asked for."""
+
+    name: str
+    parameters: dict[str, Any] = {}
+
+
+class InferRequest(_Loose):
+    """The JSON part of an inference request."""
+
+    inputs: list[InferInput]
+    id: str | None = None
+    parameters: dict[str, Any] = {}
+    outputs: list[InferOutput] | None = None
+
+
+_REQUEST = TypeAdapter(InferRequest)
+
+
+class Infer:
+    """POST /v2/models/{model}[/versions/{version}]/infer."""
+
+    path = "/v2/models/{model}/infer"
+    """What its metrics are labelled with, with or without a version in the path."""
+
+    def __init__(self, server: Server) -> None:
+        self._server, self._limit = server, server.settings.max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one inference request, in JSON or in binary as asked."""
+        context: Context = scope[CONTEXT]
+        binary = HEADER in context.headers
+        if not binary and b"content-type" in context.headers:  # the protocol's clients need not send one
+            require_json(context)
+        require_plain(context)
+        body = await read_body(context, receive, self._limit)
+        engine = served(self._server, **scope["path_params"])
+        request, tensors = _read(body, context.headers.get(HEADER))
+        rows, outputs = await _predict(engine, tensors, self._server.settings.max_batch_rows)
+        predictions = engine.answers.render_all(outputs)
+        event_id = ids.prediction_id()
+        head, answer = _answer(engine, request, outputs, event_id)
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(answer))]
+        if head is not None:
+            headers[0] = (b"content-type", b"application/octet-stream")
+            headers.append((HEADER, b"%d" % head))
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": answer})
+        self._server.record(context, event_id, rows, predictions)
+
+
+def served(server: Server, model: str, version: str | None = None) -> Engine:
+    """The engine if it is of this name and version; raises Problem 404, or 503 while it is not ready."""
+    engine = server.serving()
+    if model != engine.release.model:
+        raise Problem(404, f"the model {model!r} is not served here; {engine.release.model} is")
+    if version is not None and version != engine.release.spec.version:
+        raise Problem(404, f"{model} {version!r} is not served here; {engine.release.spec.version} is")
+    return engine
+
+
+def metadata(engine: Engine) -> dict[str, Any]:
+    """The protocol's model metadata."""
+    schema = engine.schema
+    return {
+        "name": engine.release.model,
+        "versions": [engine.release.spec.version],
+        "platform": "onnxruntime_onnx",
+        "inputs": [{"name": f.name, "datatype": DATATYPES[f.type], "shape": [-1]} for f in schema.fields],
+        "outputs": [
+            {"name": name, "datatype": kind, "shape": [-1, *shape]} for name, kind, shape in _output_kinds(schema)
+        ],
+    }
+
+
+def _output_kinds(schema: ModelSchema) -> list[tuple[str, str, list[int]]]:
+    labels = schema.output.labels
+    numbers = (output_name(schema), "FP32", [len(labels) or 1])
+    return [("label", "BYTES", []), numbers] if labels else [numbers]
+
+
+def _read(body: bytes, header: bytes | None) -> tuple[InferRequest, list[Tensor]]:
+    """Split and validate a request; binary tensors stand after the JSON, in the order of the inputs."""
+    split = len(body)
+    if header is not None:
+        if not header.isdigit() or int(header) > len(body):
+            expected = f"a number of bytes up to {len(body)}"
+            raise invalid([FieldError(HEADER.decode(), "is not the length of the JSON part", expected)])
+        split = int(header)
+    try:
+        request = _REQUEST.validate_json(body[:split])
+    except ValidationError as error:
+        raise from_pydantic(error) from error
+    tensors, offset = [], split
+    for item in request.inputs:
+        size = item.parameters.get("binary_data_size")
+        raw = None
+        if size is not None:
+            if not isinstance(size, int) or not 0 <= size <= len(body) - offset:
+                raise invalid([FieldError(f"{item.name}.binary_data_size", f"is {size!r}", "the bytes of the tensor")])
+            raw = body[offset : offset + size]
+            offset += size
+        tensors.append(decode(item.name, item.datatype, item.shape, item.data, raw))
+    if offset != len(body):
+        raise invalid([FieldError("body", f"has {len(body) - offset} bytes more", "the inputs' binary data alone")])
+    return request, tensors
+
+
+async def _predict(engine: Engine, tensors: list[Tensor], max_rows: int) -> tuple[list[Values], Matrix]:
+    """The rows for the log, and the outputs."""
+    names = [tensor.name for tensor in tensors]
+    if len(set(names)) != len(names):
+        raise invalid([FieldError("inputs", "names a tensor twice", "each tensor once")])
+    if names == [INPUT] and INPUT not in engine.contract.columns:
+        matrix = matrix_of(tensors[0], engine.schema, max_rows)
+        return engine.decode(matrix), await engine.predict_matrix(matrix)
+    columns = {tensor.name: row_values(tensor, engine.schema) for tensor in tensors}
+    sizes = {name: len(values) for name, values in columns.items()}
+    if len(set(sizes.values())) > 1:
+        raise invalid([FieldError("inputs", f"have {sizes} rows", "tensors of the same number of rows")])
+    rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    checked = await engine.fill(engine.contract.rows(rows))
+    return checked, await engine.predict_rows(checked)
+
+
+def _answer(engine: Engine, request: InferRequest, outputs: Matrix, event_id: str) -> tuple[int | None, bytes]:
+    """The body, and the length of its JSON part if tensors follow it in binary."""
+    kinds = {name: (kind, shape) for name, kind, shape in _output_kinds(engine.schema)}
+    asked = [InferOutput(name=name) for name in kinds] if request.outputs is None else request.outputs
+    if unknown := [item.name for item in asked if item.name not in kinds]:
+        raise invalid([FieldError("outputs", f"asks for {unknown}", f"some of {sorted(kinds)}")])
+    always = request.parameters.get("binary_data_output") is True
+    described, parts = [], []
+    for item in asked or [InferOutput(name=name) for name in kinds]:
+        kind, shape = kinds[item.name]
+        values: list[Any] = outputs.ravel().tolist()
+        if kind == "BYTES":
+            labels = engine.schema.output.labels
+            values = [labels[index] for index in engine.answers.label_indexes(outputs)]
+        tensor: dict[str, Any] = {"name": item.name, "datatype": kind, "shape": [len(outputs), *shape]}
+        if item.parameters.get("binary_data", always) is True:
+            parts.append(encode_bytes(kind, values))
+            tensor["parameters"] = {"binary_data_size": len(parts[-1])}
+        else:
+            tensor["data"] = values
+        described.append(tensor)
+    document: dict[str, Any] = {
+        "model_name": engine.release.model,
+        "model_version": engine.release.spec.version,
+        "parameters": {"prediction_id": event_id},
+        "outputs": described,
+    }
+    if request.id is not None:
+        document["id"] = request.id
+    head = to_json(document)
+    return (len(head) if parts else None), head + b"".join(parts)

@@ -1,0 +1,1 @@
+"""From validated values to the model's numbers."""

@@ -1,0 +1,159 @@
+"""One served model, made ready from a verified artifact: validate, fill in, encode, look up, run, answer, log."""
+
+import math
+import time
+from typing import Any
+
+import numpy as np
+from pydantic_core import to_json
+
+from plumbline.core.release import Release
+from plumbline.core.schema import ModelSchema, SchemaField
+from plumbline.features.online import OnlineReader
+from plumbline.serving.inference.answers import Answers
+from plumbline.serving.inference.batching import Runner
+from plumbline.serving.inference.cache import ResponseCache
+from plumbline.serving.inference.contract import Contract
+from plumbline.serving.inference.model import Matrix, Model
+from plumbline.serving.inference.profile import Profile
+from plumbline.serving.inference.reader import Values
+from plumbline.serving.metrics import Metrics
+from plumbline.serving.redis_link import Bypass, RedisLink
+from plumbline.serving.settings import Settings
+
+
+class Engine:
+    """Everything between a request's bytes and the model's numbers."""
+
+    def __init__(
+        self, release: Release, schema: ModelSchema, model: Model, settings: Settings, metrics: Metrics
+    ) -> None:
+        self.release = release
+        self.schema = schema
+        self.model = model
+        self.contract = Contract(schema, settings.max_batch_rows)
+        self.answers = Answers(schema.output, release.spec.threshold)
+        self.head = f'{{"model":"{release.model}","version":"{release.spec.version}",'
+        """How every answer begins."""
+        self.runner = Runner(model, metrics)
+        key = schema.encode([schema.example()]).tobytes()
+        self.cache = ResponseCache(
+            release.spec.artifact.digest, model.cost.one_row, key, settings.cache_entries, settings.cache_seconds
+        )
+        self.cache.bind(metrics)
+        self._reader = OnlineReader(schema)
+        self._link: RedisLink | None = None
+        self._metrics = metrics
+        self._profile = Profile(schema, metrics)
+        self._known = [
+            (index, frozenset((*field.vocabulary, None)), metrics.of(metrics.unknown, field=field.name))
+            for index, field in enumerate(schema.fields)
+            if field.type == "category"
+        ]
+        row = to_json(schema.example())
+        self.contract.one(b'{"features":%b}' % row)  # the first use of a validator is slow
+        self.contract.batch(b'{"rows":[%b]}' % row)
+
+    def use_redis(self, link: RedisLink) -> None:
+        """Redis was reached: read views from it, and share the cache if that pays."""
+        self._link = link
+        self.cache.use_redis(link)
+
+    async def fill(self, rows: list[Values]) -> list[Values]:
+        """Rows with the views' values where the caller gave none; without Redis they stay missing."""
+        if not self._reader.views or self._link is None:
+            return rows
+        columns = self.contract.columns
+        named = [dict(zip(columns, row, strict=True)) for row in rows]
+        await self._look_up(named, self._link)
+        return [tuple(row.values()) for row in named]
+
+    async def predict_one(self, row: Values) -> list[float]:
+        """The model's numbers for one row, from the cache where there is one."""
+        matrix = self._encode([row])
+        cache = self.cache
+        key = matrix.tobytes()
+        found = cache.find(key)
+        if found is None and cache.asks_redis(key):
+            found = await cache.find_shared(key)
+        if found is None:
+            answer = self.runner.now(matrix)
+            if answer is None:
+                answer = await self.runner.later(matrix)
+            found = answer[0].tolist()
+            cache.keep(key, found)
+        output = list(found)
+        self._profile.add(matrix, np.array([output], np.float32))
+        return output
+
+    async def predict_rows(self, rows: list[Values]) -> Matrix:
+        """The model's numbers for a batch. A batch is not looked up: its rows cost less than their look-ups."""
+        return await self.predict_matrix(self._encode(rows))
+
+    async def predict_matrix(self, matrix: Matrix) -> Matrix:
+        """The model's numbers for rows that are encoded already, shape (rows, fields)."""
+        answer = self.runner.now(matrix)
+        if answer is None:
+            answer = await self.runner.later(matrix)
+        self._profile.add(matrix, answer)
+        return answer
+
+    def decode(self, matrix: Matrix) -> list[Values]:
+        """Encoded rows as values, for the prediction log; None for what is missing."""
+        fields = self.schema.fields
+        return [
+            tuple(_decoded(field, value) for field, value in zip(fields, row, strict=True)) for row in matrix.tolist()
+        ]
+
+    def describe(self) -> dict[str, Any]:
+        """What is served and how, for /v1/models."""
+        cost, decision = self.model.cost, self.cache.decision
+        return {
+            "one_row_ms": round(cost.one_row * 1000, 4),
+            "per_row_ms": round(cost.per_row * 1000, 4),
+            "threads": cost.threads,
+            "batching": self.runner.mode,
+            "batch_rows": cost.batch_rows,
+            "cache": decision.name,
+            "redis_share_asked": self.cache.share_asked,
+            "cache_lookup_ms": round(decision.local_cost * 1000, 4),
+            "redis_round_trip_ms": None if decision.round_trip is None else round(decision.round_trip * 1000, 4),
+        }
+
+    def close(self) -> None:
+        """Let go of the model's thread."""
+        self.runner.close()
+
+    def _encode(self, rows: list[Values]) -> Matrix:
+        for index, known, counter in self._known:
+            for row in rows:
+                if row[index] not in known:
+                    counter.inc()
+        return self.schema.encode_values(rows)
+
+    async def _look_up(self, rows: list[dict[str, Any]], link: RedisLink) -> None:
+        wanted = self._reader.wanted(rows)
+        if not wanted:
+            return
+        try:
+            documents = await link.call("online", lambda client: client.mget([key for _, _, key in wanted]))
+        except Bypass:
+            for name in {view.name for _, view, _ in wanted}:
+                self._metrics.of(self._metrics.online, view=name, result="bypass").inc()
+            return
+        now = time.time()
+        for (index, view, _), document in zip(wanted, documents, strict=True):
+            values = self._reader.values(view, document, now)
+            self._metrics.of(self._metrics.online, view=view.name, result="hit" if values else "miss").inc()
+            row = rows[index]
+            for field, value in values.items():
+                if row.get(field) is None:
+                    row[field] = value
+
+
+def _decoded(field: SchemaField, value: float) -> float | int | str | None:
+    if math.isnan(value):
+        return None
+    if field.type == "category":
+        return field.vocabulary[int(value)]
+    return int(value) if field.type == "integer" else value

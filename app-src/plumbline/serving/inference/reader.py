@@ -1,0 +1,78 @@
+"""The quick way from a request's bytes to its rows: msgspec, a fifth of the time that pydantic takes.
+
+It judges nothing: it reads only what the pydantic types of `contract` take too, with the same values, and leaves
+every other body to them, which then accept it or say what is wrong with it. A property test holds the two together.
+"""
+
+from typing import Annotated, Any, Literal, NamedTuple
+
+import msgspec
+from msgspec.structs import astuple
+
+from plumbline.core.schema import ModelSchema, SchemaField
+from plumbline.serving.inference.bounds import MAX_TEXT, bounds
+
+Values = tuple[float | int | str | None, ...]
+"""One row: a value for each field in the schema's order, None where it is missing."""
+_BYTES_A_VALUE = 32
+"""More than a number needs. A longer body is padded, and the log's queue counts rows, not bytes."""
+
+
+class Batch(NamedTuple):
+    """The rows of a request, and how its caller wrote them where that can be logged as it stands."""
+
+    rows: list[Values]
+    text: bytes | None = None
+    """The members `columns` and `data` of a JSON object, with the schema's columns in their order."""
+
+
+class Reader:
+    """Decoders of a model's well-formed requests."""
+
+    def __init__(self, schema: ModelSchema, max_rows: int) -> None:
+        names = tuple(field.name for field in schema.fields)
+        described: list[Any] = [
+            (field.name, _type(field)) if field.required else (field.name, _type(field) | None, None)
+            for field in schema.fields
+        ]
+        row = msgspec.defstruct("Row", described, kw_only=True, forbid_unknown_fields=True, gc=False)
+        array: Any = tuple[tuple(_type(field) if field.required else _type(field) | None for field in schema.fields)]  # type: ignore[misc]
+        columns: Any = tuple[tuple(Literal[name] for name in names)]  # type: ignore[misc]
+        some = msgspec.Meta(min_length=1, max_length=max_rows)
+        self._one = _decoder(features=row)
+        self._rows = _decoder(rows=Annotated[list[row], some])  # type: ignore[valid-type]
+        self._matrix = _decoder(columns=columns, data=Annotated[list[array], some])
+
+    def one(self, body: bytes) -> Values | None:
+        """The row of `{"features": {…}}`; None where pydantic must look."""
+        found = _read(self._one, body)
+        return None if found is None else astuple(found.features)
+
+    def batch(self, body: bytes) -> Batch | None:
+        """The rows of a batch, by name or as a matrix with the schema's columns; None where pydantic must look."""
+        if (found := _read(self._matrix, body)) is not None:
+            plain = len(body) <= _BYTES_A_VALUE * len(found.data) * len(found.columns)
+            return Batch(found.data, body.strip()[1:-1] if plain else None)
+        if (found := _read(self._rows, body)) is not None:
+            return Batch(list(map(astuple, found.rows)))
+        return None
+
+
+def _decoder(**fields: Any) -> "msgspec.json.Decoder[Any]":
+    return msgspec.json.Decoder(msgspec.defstruct("Body", list(fields.items()), forbid_unknown_fields=True))
+
+
+def _read(decoder: "msgspec.json.Decoder[Any]", body: bytes) -> Any:
+    try:
+        return decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def _type(field: SchemaField) -> Any:
+    if field.type == "category":
+        return Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_TEXT)]
+    low, high = bounds(field)
+    if field.type == "integer":
+        return Annotated[int, msgspec.Meta(ge=int(low), le=int(high))]
+    return Annotated[float, msgspec.Meta(ge=float(low), le=float(high))]

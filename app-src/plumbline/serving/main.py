@@ -1,0 +1,86 @@
+"""`plumbline serve`: one worker process on uvicorn with uvloop and httptools."""
+
+import asyncio
+import signal
+import socket
+import sys
+from types import FrameType
+
+import uvicorn
+
+from plumbline.serving.http.app import create_app
+from plumbline.serving.http.keys import read_keys
+from plumbline.serving.http.wire import Protocol
+from plumbline.serving.logs import log, set_up
+from plumbline.serving.metrics import Metrics
+from plumbline.serving.server import Server
+from plumbline.serving.settings import SettingsError, load_settings
+
+KEEP_ALIVE_SECONDS = 75
+"""How long an idle connection is kept: longer than the gateway does (kustomize/model-server/destination-rules.yaml)."""
+
+
+class _Uvicorn(uvicorn.Server):
+    """Keeps answering for a while after the first SIGTERM, until no gateway sends requests here any more."""
+
+    def __init__(self, config: uvicorn.Config, server: Server, drain_seconds: float) -> None:
+        super().__init__(config)
+        self._server, self._drain_seconds = server, drain_seconds
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Remember the loop: a signal's handler runs beside it."""
+        self._loop = asyncio.get_running_loop()
+        await super().startup(sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Unready first; a second signal, or Ctrl-C, closes at once."""
+        if self._server.draining or sig == signal.SIGINT or self._loop is None:
+            super().handle_exit(sig, frame)
+            return
+        self._server.drain()
+        log.info("draining: unready now, closing in %g s", self._drain_seconds)
+        # Not by way of uvicorn's handler, which would end a clean stop with the signal again.
+        self._loop.call_soon_threadsafe(self._loop.call_later, self._drain_seconds, self._close)
+
+    def _close(self) -> None:
+        self.should_exit = True
+
+
+def app(arguments: list[str], prog_name: str) -> None:
+    """Serve until told to stop; exits with 2 and a line for each setting that is wrong."""
+    if arguments:
+        sys.exit(_refuse(f"{prog_name} takes no arguments; it is set by SERVING_… (docs/serving.md)"))
+    try:
+        settings = load_settings()
+        keyring = None if settings.api_keys_file is None else read_keys(settings.api_keys_file)
+    except SettingsError as error:
+        sys.exit(_refuse(error))
+    buffer = set_up(settings.log_level)
+    if keyring is None:
+        log.warning("SERVING_API_KEYS_FILE is not set: every caller is let in")
+    server = Server(settings, Metrics(), buffer)
+    config = uvicorn.Config(
+        create_app(server, keyring),
+        host=settings.host,
+        port=settings.port,
+        loop="uvloop",
+        http=Protocol,
+        ws="none",
+        proxy_headers=False,  # a layer for each request, for an address that nothing here asks for
+        lifespan="on",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=settings.shutdown_seconds,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+    )
+    try:
+        _Uvicorn(config, server, settings.drain_seconds).run()
+    finally:
+        buffer.close()
+
+
+def _refuse(error: object) -> int:
+    print(error, file=sys.stderr)
+    return 2

@@ -1,0 +1,192 @@
+"""The life of one server process: starting, ready, draining; or alive and unready with the reason."""
+
+import asyncio
+import gc
+import os
+import time
+from itertools import chain, repeat
+from pathlib import Path
+
+from plumbline.core.artifact import ArtifactError
+from plumbline.core.release import Release, ReleaseError, read_release
+from plumbline.serving.artifact.fetch import obtain
+from plumbline.serving.artifact.sources import FetchError
+from plumbline.serving.cpus import available_cpus
+from plumbline.serving.errors import Problem
+from plumbline.serving.events import Event, PredictionLog
+from plumbline.serving.http.asgi import Context
+from plumbline.serving.inference.engine import Engine
+from plumbline.serving.inference.model import ModelError, load_model
+from plumbline.serving.inference.reader import Values
+from plumbline.serving.logs import LogBuffer, log
+from plumbline.serving.metrics import Metrics
+from plumbline.serving.redis_link import RedisLink
+from plumbline.serving.settings import Settings
+
+_RETRY_SECONDS = (1.0, 2.0, 5.0, 10.0, 30.0)
+_FLUSH_SECONDS = 3.0
+_MIRRORED = b"-shadow"
+"""What Envoy appends to the host of a mirrored request."""
+_REASONS = {ReleaseError: "release", ArtifactError: "tampered", ModelError: "model"}
+
+
+class Server:
+    """What the routes share."""
+
+    def __init__(self, settings: Settings, metrics: Metrics, buffer: LogBuffer) -> None:
+        self.settings, self.metrics, self.buffer = settings, metrics, buffer
+        self.engine: Engine | None = None
+        self.reason = "the model is being loaded"
+        self.draining = False
+        self.in_flight = 0
+        self.link: RedisLink | None = None
+        if settings.redis_url is not None:
+            self.link = RedisLink(str(settings.redis_url), settings.redis_timeout_ms, metrics)
+        self.log: PredictionLog | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._steps = Steps()
+
+    @property
+    def ready(self) -> bool:
+        """Whether traffic should come here."""
+        return self.engine is not None and not self.draining
+
+    def serving(self) -> Engine:
+        """The engine; raises Problem 503 with the reason while there is none."""
+        if self.engine is None:
+            raise Problem(503, self.reason, headers={"retry-after": "1"})
+        return self.engine
+
+    def start(self) -> None:
+        """Begin to load; returns at once, so that the process is alive and says why it is not ready."""
+        self._steps.lap("import")
+        self._tasks.append(asyncio.create_task(self._load()))
+
+    def drain(self) -> None:
+        """Say unready from now on, and go on answering."""
+        self.draining = True
+
+    async def stop(self) -> None:
+        """Write what the logs hold and let go; every request was answered before."""
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=_FLUSH_SECONDS)
+        if self.log is not None:
+            await self.log.drain(_FLUSH_SECONDS)
+        if self.link is not None:
+            await self.link.close()
+        if self.engine is not None:
+            self.engine.close()
+
+    def record(
+        self, context: Context, event_id: str, rows: list[Values], outputs: bytes, text: bytes | None = None
+    ) -> None:
+        """Put an answered request into the prediction log; not the copy of one, whose answer nobody gets.
+
+        `text` is that of `plumbline.serving.inference.reader.Batch` if these are its rows.
+        """
+        if self.log is not None and not context.headers.get(b"host", b"").endswith(_MIRRORED):
+            self.log.put(
+                Event(
+                    id=event_id,
+                    at=time.time(),
+                    request_id=context.request_id,
+                    arm=context.text(b"x-arm"),
+                    subject=context.text(b"x-subject"),
+                    rows=rows,
+                    text=text,
+                    outputs=outputs,
+                    seconds=time.perf_counter() - context.started,
+                )
+            )
+
+    async def _load(self) -> None:
+        """Try until it is loaded; only what may pass by itself is tried again, and a tampered model never is."""
+        delays = chain(_RETRY_SECONDS, repeat(_RETRY_SECONDS[-1]))
+        while self.engine is None:
+            try:
+                release = read_release(self.settings.release)
+                self.metrics.bind(release.model, release.spec.version, self.settings.role)
+                self._became_ready(await asyncio.to_thread(self._make_engine, release))
+            except (FetchError, OSError) as error:
+                self._failed("fetch" if isinstance(error, FetchError) else "disk", error)
+                await asyncio.sleep(next(delays))
+            except (ReleaseError, ArtifactError, ModelError) as error:
+                self._failed(_REASONS[type(error)], error)
+                break
+            except Exception as error:  # the process stays alive to say so
+                log.exception("the model can't be loaded")
+                self._failed("error", error)
+                break
+
+    def _make_engine(self, release: Release) -> Engine:
+        """Fetch, verify, load and warm up; runs in a thread."""
+        try:
+            public_key = self.settings.public_key.read_bytes()
+        except OSError as error:
+            raise ReleaseError(f"SERVING_PUBLIC_KEY: {error}") from error
+        folder, schema = obtain(release, self.settings, public_key, self._steps.lap)
+        cpus = self.settings.cpus or available_cpus()
+        model = load_model(folder / "model.onnx", schema, cpus, self._steps.lap)
+        return Engine(release, schema, model, self.settings, self.metrics)
+
+    def _became_ready(self, engine: Engine) -> None:
+        metrics, spec = self.metrics, engine.release.spec
+        if self.link is not None:
+            link, settings, columns = self.link, self.settings, engine.contract.columns
+            self.log = PredictionLog(
+                link, columns, settings.log_queue, settings.stream_maxlen, metrics, settings.role_file
+            )
+            link.on_close = lambda: engine.use_redis(link)
+            self._tasks += [asyncio.create_task(link.keep()), asyncio.create_task(self.log.run())]
+            metrics.watch(metrics.breaker, lambda: float(link.state))
+        metrics.watch(metrics.ready, lambda: float(self.ready))
+        metrics.watch(metrics.in_flight, lambda: float(self.in_flight))
+        gc.collect()
+        gc.freeze()  # what stands now stays: no collection needs to look at it again
+        # A batch makes thousands of objects and no cycle: at the default of 700 it is searched for some many times.
+        gc.set_threshold(20_000, 20, 100)
+        self.engine = engine
+        self._steps.lap("engine")
+        described = engine.describe()
+        metrics.of(metrics.info, digest=spec.artifact.digest, batching=described["batching"]).set(1)
+        for name, seconds in [*self._steps.seconds.items(), ("total", self._steps.total)]:
+            metrics.start_seconds.labels(step=name).set(seconds)
+        shown = ", ".join(f"{name} {seconds:.3f} s" for name, seconds in self._steps.seconds.items())
+        log.info(
+            "ready: %s %s in %.3f s (%s); %s", engine.release.model, spec.version, self._steps.total, shown, described
+        )
+
+    def _failed(self, reason: str, error: Exception) -> None:
+        self.reason = f"{reason}: {error}"
+        self.metrics.of(self.metrics.load_failed, reason=reason).inc()
+        self.metrics.of(self.metrics.ready).set(0)
+        log.error("the model can't be served: %s", self.reason)
+
+
+class Steps:
+    """The time of each step from the start of the process on."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._began = self._last = process_start()
+
+    def lap(self, name: str) -> None:
+        """A step has ended."""
+        now = time.time()
+        self.seconds[name] = self.seconds.get(name, 0.0) + now - self._last
+        self._last = now
+
+    @property
+    def total(self) -> float:
+        """Seconds from the start of the process to the last step's end."""
+        return self._last - self._began
+
+
+def process_start() -> float:
+    """When this process began, in seconds since the epoch; to a hundredth of a second, as Linux keeps it."""
+    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    uptime = float(Path("/proc/uptime").read_text().split()[0])
+    age = uptime - int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    return time.time() - age

@@ -1,0 +1,83 @@
+"""Everything that can be set from outside, by environment variables that begin with SERVING_."""
+
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AliasChoices, Field, RedisDsn, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from plumbline.core.errors import Misuse
+
+PREFIX = "SERVING_"
+
+
+class SettingsError(Misuse):
+    """A setting is missing or wrong; the message names the environment variable and what was expected."""
+
+
+class Settings(BaseSettings):
+    """The server's settings. Sizes are in bytes; times are in the unit that ends the name."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, env_ignore_empty=True)
+
+    release: Path
+    """The release.yaml that names what is served."""
+    public_key: Path
+    """PEM, ECDSA P-256: the key that the model's signature must verify with."""
+    cache_dir: Path = Path(tempfile.gettempdir()) / "plumbline-models"
+    """Verified artifacts, one folder for each digest."""
+    role: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")] = "stable"
+    """What this pod is in a rollout (stable, canary, …): a label of every metric and logged prediction."""
+    role_file: Path | None = None
+    """Where the role stands now, for the log: a pod that is promoted goes on, and only its labels change."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    drain_seconds: Annotated[float, Field(ge=0, le=300)] = 5
+    """After SIGTERM the server says unready and still answers for so long, until no gateway sends to it any more."""
+    shutdown_seconds: Annotated[int, Field(ge=1, le=600)] = 20
+    """After that: how long requests in flight may still take."""
+    access_log: bool = True
+    log_level: Annotated[str, Field(pattern=r"^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
+
+    max_body_bytes: Annotated[int, Field(ge=1024)] = 4 * 1024 * 1024
+    max_batch_rows: Annotated[int, Field(ge=1)] = 1000
+    cpus: Annotated[float, Field(gt=0)] | None = None
+    """CPUs that the model may use; by default what the container's cgroup allows."""
+
+    redis_url: RedisDsn | None = None
+    """Without it there is no prediction log, no feedback, no shared cache or limits and no online features."""
+    redis_timeout_ms: Annotated[float, Field(gt=0, le=16)] = 15
+    """For one call on the way to an answer. It waits for three at most, so that a slow Redis adds under 50 ms."""
+    cache_seconds: Annotated[float, Field(ge=0)] = 60
+    """How long an answer may be given again; 0 switches the response cache off."""
+    cache_entries: Annotated[int, Field(ge=1)] = 10_000
+    log_queue: Annotated[int, Field(ge=1)] = 10_000
+    """Rows that may wait for Redis in memory; more are dropped and counted."""
+    stream_maxlen: Annotated[int, Field(ge=1)] = 1_000_000
+
+    api_keys_file: Path | None = None
+    """Hashed API keys with their rates; without it every caller is let in (for a local machine only)."""
+
+    fetch_timeout_seconds: Annotated[float, Field(gt=0)] = 30
+    max_artifact_bytes: Annotated[int, Field(ge=1)] = 2 * 1024**3
+    mlflow_tracking_uri: Annotated[str, Field(validation_alias=AliasChoices("MLFLOW_TRACKING_URI"))] = ""
+    mlflow_tracking_username: Annotated[str, Field(validation_alias=AliasChoices("MLFLOW_TRACKING_USERNAME"))] = ""
+    mlflow_tracking_password: Annotated[SecretStr, Field(validation_alias=AliasChoices("MLFLOW_TRACKING_PASSWORD"))] = (
+        SecretStr("")
+    )
+
+
+def load_settings() -> Settings:
+    """Read the environment; raises SettingsError with one line for each variable that is missing or wrong."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        lines = []
+        for item in error.errors(include_url=False):
+            name = str(item["loc"][0])
+            variable = name if name.isupper() else PREFIX + name.upper()
+            got = "it is not set" if item["type"] == "missing" else f"got {item['input']!r}"
+            lines.append(f"{variable}: {item['msg']}; {got}")
+        raise SettingsError("\n".join(lines)) from error

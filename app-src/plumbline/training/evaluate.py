@@ -1,0 +1,104 @@
+"""Judge the candidate and its baseline on the test window, and keep the rows for those who judge again."""
+
+import shutil
+
+import numpy as np
+import pandas as pd
+
+from plumbline.core.schema import ModelSchema, Output
+from plumbline.training import learn, metrics, plots
+from plumbline.training.model import SLICE, TIME, ByTime, Floats, Inputs, Model, folder_of
+from plumbline.training.prepare import examples, load_part
+from plumbline.training.report import Interval, Period, Report, Slice
+from plumbline.training.search import Trial
+from plumbline.training.work import Work, written
+
+SLICE_ROWS = 30
+"""A slice of fewer rows, or with fewer than ten of either class, says nothing and is left out."""
+SLICE_OF_CLASS = 10
+
+
+def evaluate(work: Work) -> Report:
+    """Write evaluation/ (report.json, holdout.parquet, card.yaml) and plots/."""
+    schema, rows = load_part(work, "test")
+    output, seed = schema.output, work.settings.seed
+    test = examples(work, "test")
+    inputs, truth = test.inputs, test.target
+    candidate = learn.restore(
+        work.native / "candidate", work.model.candidate(schema, work.read(work.best, Trial).params)
+    )
+    baseline = learn.restore(work.native / "baseline", work.model.baseline(schema))
+    outputs = learn.outputs_of(candidate, inputs, output)
+    threshold = baseline_threshold = None
+    if output.task == "binary":
+        later = examples(work, "validation")
+        threshold, baseline_threshold = (
+            metrics.best_threshold(later.target, learn.outputs_of(estimator, later.inputs, output)[:, 1])
+            for estimator in (candidate, baseline)
+        )
+    weak = learn.outputs_of(baseline, inputs, output)
+    report = Report(
+        model=schema.model,
+        metrics=_judge(output, truth, outputs, threshold, seed),
+        baseline=_judge(output, truth, weak, baseline_threshold, seed),
+        slices=_slices(rows, output, truth, outputs, threshold, seed),
+        threshold=threshold,
+        train=_period(work.model, load_part(work, "train")[1]),
+        test=_period(work.model, rows),
+    )
+    with written(work.evaluation / "report.json") as temporary:
+        temporary.write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    with written(work.evaluation / "holdout.parquet") as temporary:
+        _holdout(rows, output, outputs).to_parquet(temporary, index=False)
+    shutil.copyfile(folder_of(schema.model) / "card.yaml", work.evaluation / "card.yaml")
+    names = [field.name for field in schema.fields]
+    plots.draw(work.plots, candidate, plots.Judged(output, names, inputs, truth, outputs, threshold), seed)
+    return report
+
+
+def _judge(output: Output, truth: Floats, outputs: Floats, threshold: float | None, seed: int) -> dict[str, Interval]:
+    return metrics.intervals(metrics.build(output, truth, outputs, threshold), len(truth), seed=seed)
+
+
+def _slices(
+    rows: pd.DataFrame, output: Output, truth: Floats, outputs: Floats, threshold: float | None, seed: int
+) -> tuple[Slice, ...]:
+    found = []
+    for column in (name for name in rows.columns if name.startswith(SLICE)):
+        values = rows[column].astype(str).to_numpy()
+        for value in sorted(set(values)):
+            chosen = values == value
+            if not _enough(output, truth[chosen]):
+                continue
+            judged = _judge(output, truth[chosen], outputs[chosen], threshold, seed)
+            found.append(Slice(column=column.removeprefix(SLICE), value=value, rows=int(chosen.sum()), metrics=judged))
+    return tuple(found)
+
+
+def _enough(output: Output, truth: Floats) -> bool:
+    if len(truth) < SLICE_ROWS:
+        return False
+    if output.task != "binary":
+        return True
+    return bool(min((truth == 0).sum(), (truth == 1).sum()) >= SLICE_OF_CLASS)
+
+
+def _period(model: Model, rows: pd.DataFrame) -> Period:
+    if not isinstance(model.split, ByTime):
+        return Period(first=None, last=None, rows=len(rows))
+    moments = rows[TIME].dt.tz_convert(model.split.test.tz)
+    return Period(first=moments.min().date(), last=moments.max().date(), rows=len(rows))
+
+
+def _holdout(rows: pd.DataFrame, output: Output, outputs: Floats) -> pd.DataFrame:
+    """The raw request rows with truth, slices and the native outputs: no one needs to unpickle a model to judge it."""
+    native = {f"native_{label}": outputs[:, place] for place, label in enumerate(output.labels or ("value",))}
+    return rows.drop(columns=TIME, errors="ignore").assign(**native)
+
+
+def native_outputs(work: Work) -> tuple[Inputs, Floats]:
+    """The inputs of the held-out rows, shape (rows, fields), and what the native model answered, (rows, k)."""
+    schema = work.read(work.schema, ModelSchema)
+    held = pd.read_parquet(work.evaluation / "holdout.parquet")
+    names = [f"native_{label}" for label in schema.output.labels or ("value",)]
+    return examples(work, "test").inputs, held[names].to_numpy(dtype=np.float64)

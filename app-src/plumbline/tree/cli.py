@@ -1,0 +1,82 @@
+"""`plumbline tree`: render, compare and check what the tree declares."""
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import yaml
+
+from plumbline.core.commands import application
+from plumbline.core.errors import Refused
+from plumbline.tree.render.build import environments, render, without_release
+
+app = application(__doc__ or "")
+
+Root = Annotated[Path, typer.Option(help="The work tree.", exists=True, file_okay=False)]
+
+Base = Annotated[str, typer.Option(help="The branch to compare with; main, if not given.")]
+
+
+@app.command("render")
+def render_all(
+    out: Annotated[Path, typer.Option(help="Where the YAML goes: <out>/<environment>/<folder>.yaml.")],
+    root: Root = Path(),
+) -> None:
+    """Write what Argo CD would apply, one file for each folder that it syncs."""
+    for environment in environments(root):
+        folders = render(root, environment)
+        for folder, objects in folders.items():
+            own = f"clusters/{environment}"
+            # The environment's own folder is what the Application `platform` syncs.
+            name = "platform" if folder == own else folder.removeprefix(f"{own}/")
+            file = out / environment / f"{name}.yaml"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(yaml.safe_dump_all(objects, sort_keys=False), encoding="utf-8")
+        examples = without_release(root, environment)
+        note = f"; with an example release: {', '.join(examples)}" if examples else ""
+        typer.echo(f"{out / environment}: {sum(map(len, folders.values()))} objects of {len(folders)} folders{note}")
+
+
+@app.command("diff")
+def print_diff(root: Root = Path(), base: Base = "") -> None:
+    """Print what the work tree changes in each environment, and what that means, as Markdown."""
+    from plumbline.tree.diff import diff
+
+    typer.echo(diff(root, base))
+
+
+@app.command("validate")
+def validate_all(root: Root = Path(), base: Base = "") -> None:
+    """Refuse what a cluster would refuse, and what no cluster would notice: each with its place and the reason."""
+    from plumbline.tree.validate.validate import validate
+
+    started = time.monotonic()
+    problems = validate(root, base, lambda line: typer.echo(f"» {line}"))
+    for problem in problems:
+        typer.secho(f"✗ {problem}", err=True, fg="red")
+    count = f"{len(problems)} problem{'' if len(problems) == 1 else 's'}" if problems else "no problem"
+    typer.echo(f"{count} in {time.monotonic() - started:.0f} s")
+    if problems:
+        raise typer.Exit(Refused.exit_code)
+
+
+@app.command("versions")
+def print_versions(root: Root = Path()) -> None:
+    """Print docs/versions.md: every version in use, from what pins it."""
+    from plumbline.tree.versions import table
+
+    typer.echo(table(root), nl=False)
+
+
+@app.command("bootstrap")
+def bootstrap_one(
+    environment: Annotated[str, typer.Argument(help="A folder of clusters/.")],
+    root: Root = Path(),
+    context: Annotated[str | None, typer.Option(help="Of the kubeconfig; its current one if not given.")] = None,
+    minutes: Annotated[float, typer.Option(help="To wait for the Applications.")] = 15,
+) -> None:
+    """Take an empty cluster to this repository; from then on Argo CD follows git by itself."""
+    from plumbline.tree.bootstrap import bootstrap
+
+    bootstrap(root, environment, context, minutes)

@@ -1,0 +1,60 @@
+"""What two renderings differ in: objects that come, go or change, and the fields that do."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from plumbline.tree.render.build import Objects
+from plumbline.tree.validate.cluster import name_of
+
+# How Kustomize ends the name of a ConfigMap or Secret that it generates: ten of these letters.
+_HASH = re.compile(r"-[2456789bcdfghkmt]{10}$")
+_MISSING = "nothing"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A field of an object before and after; without a field, the object as a whole."""
+
+    object: str
+    field: str
+    before: Any
+    after: Any
+
+
+def differences(before: Objects, after: Objects) -> list[Change]:
+    """Field by field, in the order of the names; a generated name counts without its hash."""
+    old, new = _by_name(before), _by_name(after)
+    found: list[Change] = []
+    for name in sorted(old.keys() | new.keys()):
+        if name in old and name in new:
+            left, right = _fields(old[name]), _fields(new[name])
+            for field in sorted(left.keys() | right.keys()):
+                values = left.get(field, _MISSING), right.get(field, _MISSING)
+                if values[0] != values[1]:
+                    found.append(Change(name, field, *values))
+        else:
+            found.append(Change(name, "", *(("there", _MISSING) if name in old else (_MISSING, "there"))))
+    return found
+
+
+def _by_name(objects: Objects) -> dict[str, Any]:
+    return {f"{item['metadata'].get('namespace', '')}/{_HASH.sub('', name_of(item))}": item for item in objects}
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    return {".".join(path): leaf for path, leaf in _leaves(value, ())}
+
+
+def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """An item of a list goes by its name, if it has one: an item put in front changes no other."""
+    if isinstance(value, dict) and value:
+        for key, item in value.items():
+            yield from _leaves(item, (*path, str(key)))
+    elif isinstance(value, list) and value:
+        for index, item in enumerate(value):
+            name = item.get("name", index) if isinstance(item, dict) else index
+            yield from _leaves(item, (*path, str(name)))
+    else:
+        yield path, _HASH.sub("", value) if isinstance(value, str) else value

@@ -1,0 +1,29 @@
+"""The commit that a work tree is compared with."""
+
+import subprocess
+from pathlib import Path
+
+from plumbline.core.errors import Accident
+
+
+class GitError(Accident):
+    """Git refused; the message says what and why."""
+
+
+def git(root: Path, *arguments: str) -> bytes:
+    """What git printed. Raises GitError."""
+    done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, check=False)
+    if done.returncode:
+        raise GitError(f"git {' '.join(arguments)}: {done.stderr.decode(errors='replace').strip()}")
+    return done.stdout
+
+
+def left(root: Path, base: str) -> str:
+    """The commit at which HEAD left `base`; without a name, the remote's main, or the local one. Raises GitError."""
+    names = [base] if base else ["origin/main", "main"]
+    for name in names:
+        try:
+            return git(root, "merge-base", "HEAD", name).decode().strip()
+        except GitError as error:
+            refused = error
+    raise GitError(f"no commit to compare with: fetch main, or name a branch with --base ({refused})")

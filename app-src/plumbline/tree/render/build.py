@@ -1,0 +1,90 @@
+"""What Argo CD makes of the tree: every folder that it syncs, built with the Kustomize that the tests pin."""
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import yaml
+
+from plumbline.core.errors import Misuse
+from plumbline.tree import tools
+from plumbline.tree.render.example import example_release
+
+# What a build reads; the rest of a work tree is large and of no concern to it.
+READ = ("apps", "argo", "clusters", "kustomize", "policies")
+
+Object = dict[str, Any]
+Objects = list[Object]
+
+
+class Loader(yaml.CSafeLoader):
+    """PyYAML's safe loader, to which a lone `=` is a text, as it is to everybody but YAML 1.1."""
+
+
+Loader.add_constructor("tag:yaml.org,2002:value", lambda _, node: str(node.value))
+
+
+class RenderError(Misuse):
+    """A folder does not build, or builds with a warning; the message names it."""
+
+
+def environments(root: Path) -> list[str]:
+    """The names of the environments: the folders of clusters/ that say their name in environment.yaml."""
+    return sorted(path.parent.name for path in root.glob("clusters/*/environment.yaml"))
+
+
+def synced(root: Path, environment: str) -> list[str]:
+    """The folders of an environment that Argo CD builds: its own, its workloads, its models. Components are not."""
+    files = (root / "clusters" / environment).rglob("kustomization.yaml")
+    return sorted(str(path.parent.relative_to(root)) for path in files if _kind(path) == "Kustomization")
+
+
+def render(root: Path, environment: str) -> dict[str, Objects]:
+    """{folder, relative to root: the objects that it renders to}. Raises RenderError.
+
+    A model without release.yaml renders with an example release: what will run is checked before anything is served.
+    """
+    with complete(root, environment) as tree:
+        folders = synced(tree, environment)
+        with ThreadPoolExecutor() as pool:
+            return dict(zip(folders, pool.map(lambda folder: build(tree, folder), folders), strict=True))
+
+
+def without_release(root: Path, environment: str) -> list[str]:
+    """The models of an environment that serve nothing yet."""
+    folders = (root / "clusters" / environment / "models").glob("*/kustomization.yaml")
+    return sorted(path.parent.name for path in folders if not (path.parent / "release.yaml").exists())
+
+
+@contextmanager
+def complete(root: Path, environment: str) -> Iterator[Path]:
+    """A copy of the tree in which every model of the environment has a release; Kustomize reads nothing outside."""
+    with TemporaryDirectory(prefix="render-") as copy:
+        tree = Path(copy).resolve()
+        for name in READ:
+            if (root / name).is_dir():
+                shutil.copytree(root / name, tree / name)
+        for model in without_release(tree, environment):
+            folder = tree / "clusters" / environment / "models" / model
+            (folder / "release.yaml").write_text(example_release(model), encoding="utf-8")
+        yield tree
+
+
+def build(tree: Path, folder: str, *, warnings: bool = False) -> Objects:
+    """One `kustomize build`; a warning is an error unless it may be a third party's: nobody reads Argo CD's log."""
+    kustomize = tools.kustomize()
+    if not kustomize.exists():
+        raise RenderError("kustomize is missing: run `make tools`")
+    done = subprocess.run([kustomize, "build", tree / folder], capture_output=True, text=True, check=False)
+    if done.returncode or (done.stderr and not warnings):
+        raise RenderError(f"{folder}: {done.stderr.strip().replace(f'{tree}/', '')}")
+    return [item for item in yaml.load_all(done.stdout, Loader) if item is not None]
+
+
+def _kind(path: Path) -> str:
+    return str(yaml.safe_load(path.read_text(encoding="utf-8")).get("kind", "Kustomization"))

@@ -1,0 +1,1 @@
+"""What would be refused after a merge, refused before it."""

@@ -1,0 +1,117 @@
+"""What can be said of the tree without a cluster: its models' documents, its links, its YAML."""
+
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from yamllint import linter
+from yamllint.config import YamlLintConfig
+
+from plumbline.tree import tools
+from plumbline.tree.documents import DocumentError, read_ladder, read_release
+from plumbline.tree.documents import name_of as name_in
+from plumbline.tree.render.environment import Environment
+from plumbline.tree.render.sync import OURS
+from plumbline.tree.validate.cluster import name_of
+from plumbline.tree.validate.crds import Crd
+from plumbline.tree.validate.problem import Problem
+
+_ACTIONLINT = "github.com/rhysd/actionlint/cmd/actionlint@v1.7.12"
+_LINTED = ("apps", "argo", "clusters", "kustomize", "policies", ".github")
+
+
+def lint(root: Path) -> list[Problem]:
+    """Yamllint, by the rules of .yamllint."""
+    config = YamlLintConfig(file=str(root / ".yamllint"))
+    files = [path for folder in _LINTED for path in sorted((root / folder).rglob("*.yaml"))]
+    return [
+        Problem(f"{path.relative_to(root)}:{found.line}", f"{found.desc} ({found.rule or 'syntax'})")
+        for path in files
+        for found in linter.run(path.read_text(encoding="utf-8"), config, str(path))
+    ]
+
+
+def workflows(root: Path) -> list[Problem]:
+    """Actionlint, as Go builds it from its module."""
+    files = sorted(root.glob(".github/workflows/*.yaml"))
+    command: list[str | Path] = [tools.go(), "run", _ACTIONLINT, "-oneline", "-shellcheck=", "-pyflakes="]
+    done = subprocess.run([*command, *files], cwd=root, capture_output=True, text=True, check=False)
+    if done.returncode > 1:
+        return [Problem(".github/workflows", f"actionlint gave no verdict: {done.stderr.strip()[-500:]}")]
+    said = (line.split(":", 3) for line in done.stdout.splitlines())
+    return [Problem(f"{file}:{line}", reason.strip()) for file, line, _, reason in said]
+
+
+def models(root: Path) -> list[Problem]:
+    """Every folder of a model: the model is known, and its documents have their shape and its name."""
+    found: list[Problem] = []
+    for folder in sorted(root.glob("clusters/*/models/*/")):
+        model, where = folder.name, str(folder.relative_to(root))
+        for known in (f"policies/promotion/{model}.yaml", f"app-src/models/{model}"):
+            if not (root / known).exists():
+                found.append(Problem(where, f"unknown model {model!r}: expected {known}"))
+        found += _document(root, folder / "canary.yaml", read_ladder)
+        if (folder / "release.yaml").exists():
+            found += _document(root, folder / "release.yaml", read_release)
+    return found
+
+
+def _document(root: Path, path: Path, read: Callable[[str], object]) -> Iterator[Problem]:
+    where = str(path.relative_to(root))
+    try:
+        text = path.read_text(encoding="utf-8")
+        read(text)
+        if (name := name_in(text)) != path.parent.name:
+            raise DocumentError(f"metadata.name: expected {path.parent.name!r}, the folder's name, not {name!r}")
+    except DocumentError as error:
+        yield Problem(f"{where}:{error.line}", str(error))
+    except (OSError, UnicodeDecodeError) as error:
+        yield Problem(where, f"cannot be read: {error}")
+
+
+def links(tree: Environment) -> list[Problem]:
+    """Every path of ours that an Application names is a folder of the environment, and every folder is synced once."""
+    ours = [sync for sync in tree.syncs if sync.url == OURS]
+    found = [
+        Problem(
+            f"apps: Application/{sync.application}", f"syncs {sync.path}, which is no folder of clusters/{tree.name}"
+        )
+        for sync in ours
+        if sync.path not in tree.folders
+    ]
+    for folder in tree.folders:
+        names = [sync.application for sync in ours if sync.path == folder]
+        if len(names) != 1:
+            found.append(Problem(folder, f"is synced by {' and '.join(names) or 'no Application'}; expected by one"))
+    return found
+
+
+def installed(tree: Environment, crds: dict[str, list[Crd]]) -> list[Problem]:
+    """Every custom kind that an environment uses is one that a third party of the same environment installs."""
+    own = {crd.kind for crd in crds[tree.name]}
+    custom = {crd.kind for found in crds.values() for crd in found if crd.kind[0] not in tree.given}
+    return [
+        Problem(f"{folder}: {name_of(item)}", f"no Application of {tree.name} installs the kind {item['kind']}")
+        for folder, _, item in tree.objects()
+        if (item["apiVersion"].split("/")[0], item["kind"]) in custom - own
+    ]
+
+
+def budgets(tree: Environment) -> list[Problem]:
+    """Where two replicas are the rule, a budget keeps one when nodes are drained; no admission policy sees it."""
+    if "replicas.plumbline.dev" not in {item["metadata"]["name"] for item in tree.of_kind("ValidatingAdmissionPolicy")}:
+        return []
+    selectors = [
+        (item["metadata"].get("namespace"), item["spec"]["selector"]["matchLabels"].items())
+        for item in tree.of_kind("PodDisruptionBudget")
+    ]
+    return [
+        Problem(f"{folder}: {name_of(item)}", "no PodDisruptionBudget selects its pods")
+        for folder, _, item in tree.objects()
+        if item["kind"] in ("Deployment", "StatefulSet", "Rollout") and item["spec"].get("replicas", 2) > 1
+        if not any(
+            namespace == item["metadata"].get("namespace")
+            and labels <= item["spec"]["template"]["metadata"]["labels"].items()
+            for namespace, labels in selectors
+        )
+    ]

@@ -1,0 +1,107 @@
+"""The CustomResourceDefinitions of the third parties that apps/ names, out of their Go modules at the same versions."""
+
+import json
+import re
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from plumbline.core.errors import Accident
+from plumbline.tree import tools
+
+_CRD = re.compile(
+    r"^kind: CustomResourceDefinition$.*?^  name: (?P<name>\S+)$"
+    r".*?^  group: (?P<group>\S+)$.*?^    kind: (?P<kind>\S+)$",
+    re.MULTILINE | re.DOTALL,
+)
+
+Kind = tuple[str, str]
+"""(group, kind)"""
+
+
+class CrdError(Accident):
+    """CRDs could not be found; the message names the repository and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a project keeps its CRDs: its Go module, and the files in it; a project of plain kinds has none."""
+
+    module: str
+    files: str
+    # A folder of tests/cluster/tools whose go.mod holds the version, for a project whose tags are no Go versions.
+    pinned: str = ""
+
+
+# By the repository that an Application names: of GitHub, or of charts.
+SOURCES: dict[str, Source | None] = {
+    "argoproj/argo-cd": Source("github.com/argoproj/argo-cd/v3", "manifests/crds/*-crd.yaml"),
+    "argoproj/argo-rollouts": Source("github.com/argoproj/argo-rollouts", "manifests/crds/*-crd.yaml"),
+    "argoproj/argo-workflows": Source(
+        "github.com/argoproj/argo-workflows/v4", "manifests/base/crds/full/argoproj.io_*.yaml"
+    ),
+    "https://charts.jetstack.io": Source("github.com/cert-manager/cert-manager", "deploy/crds/*_*.yaml"),
+    "https://charts.external-secrets.io": Source(
+        "github.com/external-secrets/external-secrets", "config/crds/bases/*_*.yaml"
+    ),
+    # Loki and Alloy.
+    "https://grafana-community.github.io/helm-charts": None,
+    "https://grafana.github.io/helm-charts": None,
+    "istio/istio": Source("istio.io/istio", "manifests/charts/base/files/crd-all.gen.yaml", pinned="istio"),
+    "kedacore/keda": Source("github.com/kedacore/keda/v2", "config/crd/bases/*.yaml"),
+    "kubernetes-sigs/metrics-server": None,
+    "prometheus-operator/prometheus-operator": Source(
+        "github.com/prometheus-operator/prometheus-operator", "example/prometheus-operator-crd/*.yaml"
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Crd:
+    """A definition as text: reading megabytes of schemas into Python takes longer than all the rest."""
+
+    name: str
+    kind: Kind
+    text: str
+
+
+def crds_of(sources: set[tuple[str, str]]) -> list[Crd]:
+    """The CRDs of these (repository URL, revision). Raises CrdError for a repository that SOURCES does not know."""
+    wanted = []
+    for url, revision in sorted(sources):
+        name = re.sub(r"^https://github\.com/|\.git$", "", url)
+        if name not in SOURCES:
+            raise CrdError(f"apps/ names {url}, and nobody says where its CRDs are: add it to SOURCES in crds.py")
+        if (source := SOURCES[name]) is not None:
+            wanted.append((source, revision))
+    with ThreadPoolExecutor() as pool:
+        return [crd for crds in pool.map(lambda item: _read(*item), wanted) for crd in crds]
+
+
+def _read(source: Source, revision: str) -> list[Crd]:
+    texts = [path.read_text(encoding="utf-8") for path in sorted(_module(source, revision).glob(source.files))]
+    documents = [document for text in texts for document in re.split(r"^---.*\n", text, flags=re.MULTILINE)]
+    matches = [(match, document) for document in documents if (match := _CRD.search(document))]
+    if not matches:
+        raise CrdError(f"{source.module}@{revision} has no CRD in {source.files}: correct SOURCES in crds.py")
+    return [Crd(match["name"], (match["group"], match["kind"]), document) for match, document in matches]
+
+
+def _module(source: Source, revision: str) -> Path:
+    """Where Go unpacks the module; its checksum database vouches for the content."""
+    if source.pinned:
+        return _download(tools.repository() / "tests/cluster/tools" / source.pinned, source.module)
+    # Outside of any go.mod, so that the version stands in apps/ alone.
+    with TemporaryDirectory(prefix="crds-") as folder:
+        return _download(Path(folder), f"{source.module}@v{revision.removeprefix('v')}")
+
+
+def _download(folder: Path, module: str) -> Path:
+    command: list[str | Path] = [tools.go(), "mod", "download", "-json", module]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    answer = json.loads(done.stdout) if done.stdout.startswith("{") else {}
+    if "Dir" not in answer:
+        raise CrdError(f"{module} can't be had from the Go module proxy: {answer.get('Error') or done.stderr.strip()}")
+    return Path(answer["Dir"])

@@ -1,0 +1,54 @@
+"""Checkov's rules for Kubernetes, on the objects as rendered; .checkov.yaml names each exception with its reason."""
+
+import copy
+import json
+import subprocess
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import yaml
+
+from plumbline.core.errors import Accident
+from plumbline.tree import tools
+from plumbline.tree.render.build import Object
+from plumbline.tree.render.environment import Environment
+from plumbline.tree.validate.problem import Problem
+
+
+class SecurityError(Accident):
+    """Checkov gave no verdict."""
+
+
+def insecure(root: Path, trees: list[Environment]) -> list[Problem]:
+    """What Checkov finds. Raises SecurityError."""
+    checkov = tools.checkov()
+    if not checkov.exists():
+        raise SecurityError("Checkov is missing: run `make .venv-checkov/.installed`")
+    with TemporaryDirectory(prefix="checkov-") as folder:
+        for tree in trees:
+            for name, objects in tree.folders.items():
+                file = Path(folder) / f"{name}.yaml"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_text(yaml.safe_dump_all(map(_known, objects)), encoding="utf-8")
+        command: list[str | Path] = [checkov, "--config-file", root / ".checkov.yaml", "-d", folder, "-o", "json"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    try:
+        failed = json.loads(done.stdout)["results"]["failed_checks"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise SecurityError(f"Checkov ended with {done.returncode}: {done.stderr[-1000:]}") from error
+    return [
+        Problem(
+            f"{item['file_path'].strip('/').removesuffix('.yaml')}: {item['resource']}",
+            f"{item['check_name']} ({item['check_id']}; an exception goes into .checkov.yaml, with its reason)",
+        )
+        for item in failed
+    ]
+
+
+def _known(item: Object) -> Object:
+    """Checkov knows no Rollout; its pods are those of a Deployment."""
+    if item["kind"] != "Rollout":
+        return item
+    known = copy.deepcopy(item) | {"apiVersion": "apps/v1", "kind": "Deployment"}
+    del known["spec"]["strategy"]
+    return known

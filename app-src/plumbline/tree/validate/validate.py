@@ -1,0 +1,86 @@
+"""`plumbline tree validate`: what would be refused after the merge is refused before it."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from plumbline.tree.render.build import Objects, RenderError, environments
+from plumbline.tree.render.environment import Environment
+from plumbline.tree.validate import checks
+from plumbline.tree.validate.api_server import api_server
+from plumbline.tree.validate.barred import frozen_ladders
+from plumbline.tree.validate.cluster import Cluster, name_of
+from plumbline.tree.validate.crds import crds_of
+from plumbline.tree.validate.examples import NAMESPACE, Example, check_examples, read_examples, witness
+from plumbline.tree.validate.problem import Problem
+from plumbline.tree.validate.security import insecure
+
+Say = Callable[[str], None]
+_POLICY, _BINDING = "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"
+
+
+def validate(root: Path, base: str, say: Say) -> list[Problem]:
+    """Every problem of the tree.
+
+    Raises ApiServerError, ClusterError, CrdError or SecurityError where nobody gives a verdict.
+    """
+    say("files: YAML, GitHub workflows, models, ladders")
+    problems = checks.lint(root) + checks.workflows(root) + checks.models(root) + frozen_ladders(root, base)
+    say("kustomize build of every folder, no warning allowed")
+    try:
+        trees = [Environment.load(root, name) for name in environments(root)]
+    except RenderError as error:
+        return [*problems, Problem("kustomize", str(error))]
+    for tree in trees:
+        problems += checks.links(tree) + checks.budgets(tree)
+    say("Checkov, by .checkov.yaml")
+    problems += insecure(root, trees)
+    return problems + _ask(trees, read_examples(root), say)
+
+
+def _ask(trees: list[Environment], examples: list[Example], say: Say) -> list[Problem]:
+    """Put all objects to an API server, environment by environment with its own policies."""
+    problems: list[Problem] = []
+    crds = {tree.name: crds_of(tree.sources()) for tree in trees}
+    for tree in trees:
+        problems += checks.installed(tree, crds)
+    used = {(item["apiVersion"].split("/")[0], item["kind"]) for tree in trees for _, _, item in tree.objects()}
+    used |= {(example.object["apiVersion"].split("/")[0], example.object["kind"]) for example in examples}
+    loaded = {crd.name: crd for found in crds.values() for crd in found if crd.kind in used}
+    with api_server() as client:
+        say(f"Kubernetes {client.get('/version').json()['gitVersion']} with {len(loaded)} CRDs of the third parties")
+        cluster = Cluster(client)
+        cluster.load(list(loaded.values()))
+        for tree in trees:
+            say(f"{tree.name}: {len(list(tree.objects()))} objects of {len(tree.folders)} folders")
+            problems += _ask_environment(cluster, tree, examples)
+    return problems
+
+
+def _ask_environment(cluster: Cluster, tree: Environment, examples: list[Example]) -> list[Problem]:
+    for namespace in _namespaces(tree):
+        cluster.apply(namespace)
+    policies, bindings = tree.of_kind(_POLICY), tree.of_kind(_BINDING)
+    standing = [*policies, *bindings, *map(witness, bindings)]
+    for item in standing:
+        cluster.apply(item)
+    problems = check_examples(cluster, examples, {item["metadata"]["name"] for item in policies})
+    with ThreadPoolExecutor(8) as pool:
+        answers = pool.map(lambda entry: (*entry, cluster.ask(entry[2], entry[1]).refusal), tree.objects())
+        problems += [Problem(f"{folder}: {name_of(item)}", refusal) for folder, _, item, refusal in answers if refusal]
+    for item in standing:
+        cluster.delete(item)
+    return problems
+
+
+def _namespaces(tree: Environment) -> Objects:
+    """Those that the tree has or the Applications make, labelled as they say, and the one of the examples."""
+    found = {item["metadata"]["name"]: dict(item["metadata"].get("labels", {})) for item in tree.of_kind("Namespace")}
+    for sync in tree.syncs:
+        found.setdefault(sync.namespace, {}).update(sync.labels)
+    # Of ours, and without Pod Security, which would refuse the pods before the policies see them.
+    found[NAMESPACE] = {"app.kubernetes.io/part-of": "plumbline"}
+    return [
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
+        for name, labels in found.items()
+    ]

@@ -1,5 +1,0 @@
-"""`python -m promotion`."""
-
-from promotion.cli import app
-
-app()

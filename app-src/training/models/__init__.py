@@ -1,1 +1,0 @@
-"""One folder per model; nothing outside a folder knows its name (docs/add-a-model.md)."""

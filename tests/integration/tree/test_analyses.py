@@ -1,0 +1,225 @@
+"""What the analyses say of good and bad canaries: rendered queries, a real Prometheus, the server's own counters."""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from prometheus import Prometheus, prometheus
+
+from bundles import Kind, model_bytes, schema_of
+from plumbline.serving.inference.model import Matrix, Model, load_model
+from plumbline.serving.inference.profile import Profile
+from plumbline.serving.metrics import Metrics
+from plumbline.tree.render.build import build, complete
+
+ROOT = Path(__file__).parents[3]
+NOW = time.time() - 3600
+SCRAPE, SECONDS = 5, 60
+ROUTE = "/v1/predict"
+Spoil = Callable[[Matrix, Matrix, np.random.Generator], tuple[Matrix, Matrix]]
+
+
+@dataclass(frozen=True)
+class Pods:
+    """What one version does with its callers. `spoil` is given rows and answers of a second, and changes either."""
+
+    seed: int = 1
+    kind: Kind = "binary"
+    per_second: int = 10
+    seconds: float = 0.004
+    errors: float = 0.0
+    spoil: Spoil = lambda rows, answers, _: (rows, answers)
+
+
+def _exchanged(rows: Matrix, answers: Matrix, generator: np.random.Generator) -> tuple[Matrix, Matrix]:
+    return rows, generator.permutation(answers)
+
+
+def _other_columns(rows: Matrix, _: Matrix, __: np.random.Generator) -> tuple[Matrix, Matrix]:
+    """The caller's rows, answered as if their columns stood in another order."""
+    return rows, MODELS["binary", 1].run(np.ascontiguousarray(rows[:, ::-1]))
+
+
+def _two_callers(rows: Matrix, _: Matrix, __: np.random.Generator) -> tuple[Matrix, Matrix]:
+    """Two rows, again and again: each field says which of them it was, and nothing else."""
+    rows = np.where(rows[:, :1] > 3000, _rows(np.random.default_rng(0), 1), _rows(np.random.default_rng(1), 1))
+    return rows, MODELS["binary", 0].run(rows)
+
+
+STABLE = {
+    "stable": Pods(seed=0, per_second=90),
+    "stable-value": Pods(seed=0, per_second=90, kind="regression"),
+    "stable-two": Pods(seed=0, per_second=90, spoil=_two_callers),
+}
+CANARIES = {
+    "good": Pods(),
+    "good-value": Pods(kind="regression"),
+    "good-at-full-weight": Pods(per_second=100),
+    "failing": Pods(errors=0.2),
+    "slow": Pods(seconds=0.504),
+    "permuted": Pods(spoil=_exchanged),
+    "permuted-value": Pods(kind="regression", spoil=_exchanged),
+    "other-columns": Pods(spoil=_other_columns),
+    "constant": Pods(spoil=lambda rows, answers, _: (rows, np.full_like(answers, 0.5))),
+    "turned-round": Pods(spoil=lambda rows, answers, _: (rows, np.ascontiguousarray(answers[:, ::-1]))),
+    "moved": Pods(spoil=lambda rows, answers, _: (rows, answers / 2 + [[0.5, 0]])),
+    "two-callers": Pods(spoil=_two_callers),
+    "one-row-only": Pods(spoil=lambda rows, answers, _: (np.repeat(rows[:1] * 0, len(rows), 0), answers)),
+    "silent": Pods(per_second=0),
+}
+MODELS: dict[tuple[Kind, int], Model] = {}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+    """A Prometheus that has scraped all these pods every SCRAPE seconds, up to NOW."""
+    folder = tmp_path_factory.mktemp("history")
+    for kind, seed in (("binary", 0), ("binary", 1), ("regression", 0), ("regression", 1)):
+        path = folder / f"{kind}-{seed}.onnx"
+        path.write_bytes(model_bytes(kind, seed))
+        MODELS[kind, seed] = load_model(path, schema_of(kind), 1, lambda _: None)
+    families: dict[str, list[str]] = defaultdict(list)
+    for number, (name, pods) in enumerate((STABLE | CANARIES).items()):
+        _serve(name, pods, np.random.default_rng(number), families)
+    history = "\n".join(line for lines in families.values() for line in lines) + "\n# EOF\n"
+    with prometheus(folder, history) as running:
+        yield running
+
+
+def _serve(name: str, pods: Pods, generator: np.random.Generator, families: dict[str, list[str]]) -> None:
+    metrics = Metrics()
+    metrics.bind("delays", f"v1.{pods.seed}.0", "stable")
+    profile = Profile(schema_of(pods.kind), metrics)
+    latency = metrics.of(metrics.latency, route=ROUTE)
+    for second in range(SECONDS + 1):
+        if second % SCRAPE == SCRAPE - 1:  # what is seen first is not nothing
+            for sample in (sample for family in metrics.registry.collect() for sample in family.samples):
+                labels = ",".join(f'{key}="{value}"' for key, value in sample.labels.items())
+                series = f'{sample.name}{{template_hash="{name}",{labels}}}'
+                families[sample.name].append(f"{series} {sample.value} {NOW - SECONDS + second:.0f}")
+        rows = _rows(generator, pods.per_second)
+        rows, answers = pods.spoil(rows, MODELS[pods.kind, pods.seed].run(rows), generator)
+        for row, answer in zip(rows, answers.tolist(), strict=True):
+            status = "500" if generator.random() < pods.errors else "200"
+            metrics.of(metrics.requests, route=ROUTE, status=status).inc()
+            latency.observe(pods.seconds * generator.uniform(0.5, 1.5))
+            profile.add(row[np.newaxis], [answer])
+
+
+def _rows(generator: np.random.Generator, count: int) -> Matrix:
+    columns = [generator.uniform(0, 6000, count), *(generator.integers(0, most, count) for most in (24, 4, 2))]
+    return np.stack([*columns, generator.uniform(0, 40, count)], axis=1).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def templates() -> dict[str, dict[str, Any]]:
+    """{name: spec} of the AnalysisTemplates as the local environment has them."""
+    with complete(ROOT, "local") as tree:
+        objects = build(tree, "clusters/local/models/flights")
+    return {item["metadata"]["name"]: item["spec"] for item in objects if item["kind"] == "AnalysisTemplate"}
+
+
+@pytest.fixture
+def judge(server: Prometheus, templates: dict[str, dict[str, Any]]) -> Callable[..., dict[str, str]]:
+    """{metric: phase} of one measurement, as Argo Rollouts would make it."""
+
+    def run(canary: str, stable: str = "stable", at: float = NOW) -> dict[str, str]:
+        verdict = templates["flights-verdict"]
+        values = {arg["name"]: arg.get("value") for arg in verdict["args"]} | {"canary": canary, "stable": stable}
+        phases = {}
+        for reference in verdict["templates"]:
+            for metric in templates[reference["templateName"]]["metrics"]:
+                result = server.query(_filled(metric["provider"]["prometheus"]["query"], values), at)
+                passed, failed = (
+                    eval(_filled(metric[name], values).replace("&&", "and"), {"result": result})  # noqa: S307 - ours
+                    for name in ("successCondition", "failureCondition")
+                )
+                assert not (passed and failed)
+                phases[metric["name"]] = "Successful" if passed else "Failed" if failed else "Inconclusive"
+        return phases
+
+    return run
+
+
+def _filled(text: str, values: dict[str, str]) -> str:
+    for name, value in values.items():
+        text = text.replace(f"{{{{args.{name}}}}}", value)
+    assert "{{" not in text
+    return text
+
+
+@pytest.mark.parametrize("canary", ["good", "good-at-full-weight"])
+def test_a_good_canary_passes_everything(judge: Callable[..., dict[str, str]], canary: str) -> None:
+    assert set(judge(canary).values()) == {"Successful"}
+
+
+def test_a_good_regression_passes_everything(judge: Callable[..., dict[str, str]]) -> None:
+    assert set(judge("good-value", "stable-value").values()) == {"Successful"}
+
+
+@pytest.mark.parametrize(
+    ("canary", "stable", "caught"),
+    [
+        ("failing", "stable", {"error-share"}),
+        ("slow", "stable", {"p95", "p95-above-stable"}),
+        ("permuted", "stable", {"agreement"}),
+        ("permuted-value", "stable-value", {"agreement"}),
+        ("other-columns", "stable", {"agreement", "score-shift"}),
+        ("constant", "stable", {"agreement", "score-shift"}),
+        ("turned-round", "stable", {"agreement"}),
+        ("moved", "stable", {"score-shift"}),
+    ],
+)
+def test_a_bad_canary_is_caught_by_what_it_does_wrong(
+    judge: Callable[..., dict[str, str]], canary: str, stable: str, caught: set[str]
+) -> None:
+    phases = judge(canary, stable)
+    assert {name for name, phase in phases.items() if phase == "Failed"} == caught
+    assert set(phases.values()) == {"Failed", "Successful"}
+
+
+def test_a_young_canary_is_not_judged_by_answers_that_are_only_guessed(judge: Callable[..., dict[str, str]]) -> None:
+    """90 answers are seen by the second scrape; increase() would make 100 of them, which is the minimum."""
+    for age in range(9, 14):
+        phases = judge("good", at=NOW - SECONDS + age)
+        # The agreement has a minimum of its own, which is sooner reached.
+        assert {name for name, phase in phases.items() if phase != "Inconclusive"} <= {"agreement"}
+    assert set(judge("good", at=NOW - SECONDS + 16).values()) == {"Successful"}
+
+
+@pytest.mark.parametrize("canary", ["silent", "unknown"])
+def test_without_answers_there_is_no_verdict(judge: Callable[..., dict[str, str]], canary: str) -> None:
+    assert set(judge(canary).values()) == {"Inconclusive"}
+
+
+def test_without_stable_nothing_is_compared(judge: Callable[..., dict[str, str]]) -> None:
+    phases = judge("good", "unknown")
+    assert {name for name, phase in phases.items() if phase == "Inconclusive"} == {
+        "p95-above-stable",
+        "score-shift",
+        "agreement",
+    }
+
+
+def test_equal_rows_can_not_show_an_agreement(judge: Callable[..., dict[str, str]]) -> None:
+    assert judge("one-row-only")["agreement"] == "Inconclusive"
+
+
+def test_what_five_fields_say_alike_counts_once(judge: Callable[..., dict[str, str]]) -> None:
+    """An eighth of standard error takes 64 rows, not a fifth of them: the first scrape has 50, the second 100."""
+    agreement = [judge("two-callers", "stable-two", NOW - SECONDS + age)["agreement"] for age in (5, 10)]
+    assert agreement == ["Inconclusive", "Successful"]
+
+
+def test_every_measurement_ends(templates: dict[str, dict[str, Any]]) -> None:
+    """Three good windows in a row, one bad one, or a dozen without a result: a `count` alone would promote on those."""
+    metrics = [metric for spec in templates.values() for metric in spec.get("metrics", [])]
+    assert len(metrics) == 5
+    for metric in metrics:
+        limits = [metric[name] for name in ("consecutiveSuccessLimit", "failureLimit", "inconclusiveLimit", "count")]
+        assert limits == [3, 0, 11, 12]

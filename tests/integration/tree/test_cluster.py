@@ -1,0 +1,118 @@
+"""What a real API server says to objects: each refusal has its reason, and asking leaves nothing behind."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from plumbline.tree.render.build import build
+from plumbline.tree.validate.cluster import Cluster
+from plumbline.tree.validate.crds import CrdError, crds_of
+from plumbline.tree.validate.examples import NAMESPACE, Example, check_examples, read_examples, witness
+
+ROOT = Path(__file__).parents[3]
+DEPLOYMENT = yaml.safe_load((ROOT / "policies/admission/examples/deployment.yaml").read_text())
+ROLLOUTS = ("https://github.com/argoproj/argo-rollouts.git", "v1.10.1")
+
+
+def deployment(**spec: Any) -> dict[str, Any]:
+    item: dict[str, Any] = copy.deepcopy(DEPLOYMENT)
+    item["spec"] |= spec
+    return item
+
+
+def test_a_right_object_is_accepted_and_not_stored(cluster: Cluster) -> None:
+    assert cluster.ask(deployment(), "default").refusal == ""
+    assert cluster.client.get("/apis/apps/v1/namespaces/default/deployments/example").status_code == 404
+
+
+def test_a_field_that_no_schema_knows_is_refused(cluster: Cluster) -> None:
+    assert "replcas" in cluster.ask(deployment(replcas=3), "default").refusal
+
+
+def test_a_value_of_another_type_is_refused(cluster: Cluster) -> None:
+    assert "replicas" in cluster.ask(deployment(replicas="three"), "default").refusal
+
+
+def test_an_illegal_value_is_refused(cluster: Cluster) -> None:
+    selector = {"matchLabels": {"app.kubernetes.io/name": "other"}}
+    assert "selector" in cluster.ask(deployment(selector=selector), "default").refusal
+
+
+def test_no_kind_is_skipped(cluster: Cluster) -> None:
+    item = {"apiVersion": "example.com/v1", "kind": "Gadget", "metadata": {"name": "one"}}
+    assert "no kind Gadget in example.com/v1" in cluster.ask(item, "default").refusal
+
+
+def test_a_repository_whose_crds_are_nowhere_is_an_error() -> None:
+    with pytest.raises(CrdError, match=r"example\.com/other.*add it to"):
+        crds_of({("https://example.com/other.git", "v1.0.0")})
+
+
+def test_crds_have_the_schema_of_the_version_that_apps_names(cluster: Cluster) -> None:
+    rollouts = [crd for crd in crds_of({ROLLOUTS}) if crd.kind == ("argoproj.io", "Rollout")]
+    cluster.load(rollouts)
+    rollout = yaml.safe_load((ROOT / "policies/admission/examples/rollout.yaml").read_text())
+    assert cluster.ask(rollout, "default").refusal == ""
+    rollout["spec"]["strategy"]["canary"]["steps"][0] = {"setWieght": 10}
+    assert "setWieght" in cluster.ask(rollout, "default").refusal
+
+
+@pytest.fixture(scope="session")
+def policies(cluster: Cluster) -> set[str]:
+    """The rules of production, in force."""
+    cluster.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "Namespace",
+            "metadata": {"name": NAMESPACE, "labels": {"app.kubernetes.io/part-of": "plumbline"}},
+        }
+    )
+    objects = [*build(ROOT, "policies/admission"), *build(ROOT, "policies/admission/production")]
+    for item in objects:
+        cluster.apply(item)
+        if item["kind"] == "ValidatingAdmissionPolicyBinding":
+            cluster.apply(witness(item))
+    return {item["metadata"]["name"] for item in objects}
+
+
+def deployments() -> list[Example]:
+    return [example for example in read_examples(ROOT) if example.object["kind"] != "Rollout"]
+
+
+def test_every_rule_has_an_accepted_and_a_refused_example(policies: set[str]) -> None:
+    found = {(example.policy, example.refused) for example in read_examples(ROOT)}
+    assert found == {(policy, refused) for policy in policies for refused in (True, False)}
+
+
+def test_the_examples_are_answered_as_their_names_say(cluster: Cluster, policies: set[str]) -> None:
+    assert check_examples(cluster, deployments(), policies) == []
+
+
+def test_an_example_without_its_fault_is_a_problem(
+    cluster: Cluster, policies: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("plumbline.tree.validate.examples._SECONDS", 0)
+    sound = DEPLOYMENT | {"metadata": {"name": "sound", "namespace": NAMESPACE}}
+    [problem] = check_examples(cluster, [Example("file", "images.plumbline.dev", True, sound, None)], policies)
+    assert str(problem) == "file: must be refused by images.plumbline.dev alone, and is accepted"
+
+
+def test_an_example_with_two_faults_is_a_problem(
+    cluster: Cluster, policies: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("plumbline.tree.validate.examples._SECONDS", 0)
+    item = deployment(replicas=1)
+    item["metadata"] = {"name": "two", "namespace": NAMESPACE}
+    item["spec"]["template"]["spec"]["containers"][0]["image"] = "docker.io/library/redis:latest"
+    [problem] = check_examples(cluster, [Example("file", "images.plumbline.dev", True, item, None)], policies)
+    assert "is refused by images.plumbline.dev, replicas.plumbline.dev" in str(problem)
+
+
+def test_namespaces_that_are_not_ours_are_left_alone(cluster: Cluster, policies: set[str]) -> None:
+    item = deployment(replicas=1)
+    item["spec"]["template"]["spec"]["hostNetwork"] = True
+    assert cluster.ask(item, NAMESPACE).refusal != ""
+    assert cluster.ask(item, "default").refusal == ""

@@ -1,0 +1,168 @@
+"""What apps/ declares: every Application is allowed what it does, pinned, and removable by one line."""
+
+import re
+import shutil
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from plumbline.tree.render.build import build, environments, render
+
+ROOT = Path(__file__).parents[3]
+ENVIRONMENTS = environments(ROOT)
+Rendered = dict[str, dict[str, list[dict[str, Any]]]]
+OURS = "https://github.com/plumbline-dev/plumbline.git"
+
+
+@pytest.fixture(scope="module")
+def rendered() -> Rendered:
+    """{environment: {folder: objects}}."""
+    return {environment: render(ROOT, environment) for environment in ENVIRONMENTS}
+
+
+def of_kind(objects: list[dict[str, Any]], kind: str) -> dict[str, dict[str, Any]]:
+    """{name: spec} of one kind."""
+    return {item["metadata"]["name"]: item["spec"] for item in objects if item["kind"] == kind}
+
+
+def sources(specs: dict[str, dict[str, Any]]) -> set[str]:
+    """Where the Applications come from."""
+    return {spec["source"]["repoURL"] for spec in specs.values()}
+
+
+def permits(project: dict[str, Any], item: dict[str, Any], namespace: str) -> bool:
+    """Whether Argo CD would let the project's Applications apply the object."""
+    group = item["apiVersion"].rpartition("/")[0]
+
+    def listed(rights: str) -> bool:
+        return any(
+            (right["group"], fnmatch(item["kind"], right["kind"])) == (group, True)
+            and fnmatch(item["metadata"]["name"], right.get("name", "*"))
+            for right in project.get(rights, [])
+        )
+
+    allowed_there = namespace in {destination["namespace"] for destination in project["destinations"]}
+    return allowed_there and (listed("namespaceResourceWhitelist") or listed("clusterResourceWhitelist"))
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_every_application_has_a_project_that_allows_its_source_and_place(environment: str, rendered: Rendered) -> None:
+    own = rendered[environment][f"clusters/{environment}"]
+    projects = of_kind(own, "AppProject")
+    for name, spec in of_kind(own, "Application").items():
+        project = projects[spec["project"]]
+        assert spec["source"]["repoURL"] in project["sourceRepos"], name
+        assert spec["destination"] in project["destinations"], name
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_no_project_allows_more_sources_than_are_used(environment: str, rendered: Rendered) -> None:
+    own = rendered[environment][f"clusters/{environment}"]
+    for name, project in of_kind(own, "AppProject").items():
+        members = {key: spec for key, spec in of_kind(own, "Application").items() if spec["project"] == name}
+        assert sources(members) | {OURS} >= set(project["sourceRepos"]), name
+        assert "*" not in project["sourceRepos"]
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+@pytest.mark.parametrize(("folder", "project"), [("workloads", "workloads"), ("models", "models"), ("", "root")])
+def test_every_object_of_ours_is_allowed_by_its_project(
+    environment: str, folder: str, project: str, rendered: Rendered
+) -> None:
+    own = f"clusters/{environment}"
+    rights = of_kind(rendered[environment][own], "AppProject")[project]
+    for path, objects in rendered[environment].items():
+        parent = str(Path(path).parent.relative_to(own)) if path != own else ""
+        if parent == folder:
+            # The folder is the namespace of a workload, `models` that of all models, `argocd` that of the root.
+            namespace = {"workloads": Path(path).name, "models": "models", "": "argocd"}[folder]
+            refused = [
+                f"{item['kind']}/{item['metadata']['name']}"
+                for item in objects
+                if not permits(rights, item, item["metadata"].get("namespace", namespace))
+            ]
+            assert not refused, f"{path}: apps/projects/{project}.yaml does not allow {refused}"
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_third_parties_are_pinned_by_one_exact_version(environment: str, rendered: Rendered) -> None:
+    for name, spec in of_kind(rendered[environment][f"clusters/{environment}"], "Application").items():
+        source = spec["source"]
+        if source["repoURL"] == OURS:
+            assert source["targetRevision"] == "main", name
+            continue
+        version = source["targetRevision"]
+        assert re.fullmatch(r"v?\d+\.\d+\.\d+", version), f"{name}: {version} may move"
+        tags = {image.rpartition(":")[2] for image in source.get("kustomize", {}).get("images", [])}
+        tags |= set(re.findall(r"tag: (\S+)", yaml.safe_dump(source.get("helm", {}))))
+        assert {tag.removeprefix("v") for tag in tags} <= {version.removeprefix("v")}, name
+
+
+def test_a_new_environment_is_one_folder(tree: Path) -> None:
+    new = tree / "clusters/quality"
+    shutil.copytree(tree / "clusters/staging", new)
+    name = new / "environment.yaml"
+    name.write_text(name.read_text().replace("name: staging", "name: quality"))
+    assert set(environments(tree)) == {*ENVIRONMENTS, "quality"}
+    objects = render(tree, "quality")
+    assert {path.removeprefix("clusters/quality") for path in objects} == {
+        path.removeprefix("clusters/staging") for path in render(tree, "staging")
+    }
+    own = objects["clusters/quality"]
+    assert of_kind(own, "Application")["platform"]["source"]["path"] == "clusters/quality"
+    assert "staging" not in yaml.safe_dump_all(own)
+
+
+def test_a_new_model_is_one_folder(tree: Path) -> None:
+    new = tree / "clusters/production/models/penguins"
+    shutil.copytree(tree / "clusters/production/models/diabetes", new)
+    for path in new.iterdir():
+        path.write_text(path.read_text().replace("diabetes", "penguins"))
+    objects = render(tree, "production")["clusters/production/models/penguins"]
+    names = [item["metadata"]["name"] for item in objects]
+    assert names
+    assert all(name.startswith("penguins-") for name in names), names
+    pod = of_kind(objects, "Rollout")["penguins-server"]["template"]
+    assert pod["metadata"]["labels"]["plumbline.dev/model"] == "penguins"
+
+
+OPTIONAL = sorted(path.name for path in (ROOT / "apps/components").iterdir())
+
+
+@pytest.mark.parametrize("component", OPTIONAL)
+def test_deleting_one_line_removes_a_component(component: str, tree: Path) -> None:
+    before = build(tree, "clusters/production")
+    listing = tree / "clusters/production/kustomization.yaml"
+    line = f"  - ../../apps/components/{component}\n"
+    assert line in listing.read_text()
+    listing.write_text(listing.read_text().replace(line, ""))
+    after = build(tree, "clusters/production")
+    assert after != before
+    files = (path.read_text() for path in (tree / "apps/components" / component).glob("*.yaml"))
+    declared = [item for text in files for item in yaml.safe_load_all(text) if isinstance(item, dict)]
+    gone = {item["metadata"]["name"] for item in declared if item["kind"] == "Application"}
+    assert of_kind(after, "Application").keys() == of_kind(before, "Application").keys() - gone
+    left = sources(of_kind(after, "Application"))
+    allowed = {url for project in of_kind(after, "AppProject").values() for url in project["sourceRepos"]}
+    assert allowed == left
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_the_rules_for_our_pods_hold_where_models_run_and_not_for_argo_cd(environment: str, rendered: Rendered) -> None:
+    """Namespaces are chosen by their labels; a transformer that renamed this one moved the rules to Argo CD."""
+    own = rendered[environment][f"clusters/{environment}"]
+    namespaces = {item["metadata"]["name"]: item["metadata"]["labels"] for item in own if item["kind"] == "Namespace"}
+    labels = {"app.kubernetes.io/part-of": "plumbline", "pod-security.kubernetes.io/enforce": "restricted"}
+    assert namespaces == {"models": labels}
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_what_the_bootstrap_needs_is_declared(environment: str, rendered: Rendered) -> None:
+    applications = of_kind(rendered[environment][f"clusters/{environment}"], "Application")
+    argo_cd = applications["argo-cd"]
+    assert argo_cd["source"]["kustomize"]["namespace"] == "argocd"
+    assert argo_cd["syncPolicy"]["managedNamespaceMetadata"]["labels"]
+    assert "platform" in applications

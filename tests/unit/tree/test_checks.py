@@ -1,0 +1,137 @@
+"""Each mistake that a person makes in the tree is a problem that names the file."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from plumbline.tree.render.environment import Environment
+from plumbline.tree.render.example import example_release
+from plumbline.tree.validate import checks
+from plumbline.tree.validate.crds import Crd
+
+from .conftest import ROOT
+
+FLIGHTS = "clusters/staging/models/flights"
+
+
+def said(problems: list[checks.Problem]) -> list[str]:
+    return [str(problem) for problem in problems]
+
+
+def test_the_models_of_the_tree_are_in_order() -> None:
+    assert checks.models(ROOT) == []
+
+
+def test_a_wrong_weight_order_is_refused(tree: Path) -> None:
+    with_models(tree)
+    file = tree / FLIGHTS / "canary.yaml"
+    file.write_text(file.read_text().replace("setWeight: 50", "setWeight: 5", 1))
+    [problem] = said(checks.models(tree))
+    assert problem.startswith(f"{FLIGHTS}/canary.yaml:")
+    assert "must rise strictly between 1 and 100, not [10, 5]" in problem
+
+
+def test_an_unknown_model_is_refused(tree: Path) -> None:
+    with_models(tree)
+    (tree / FLIGHTS).rename(tree / "clusters/staging/models/trains")
+    problems = said(checks.models(tree))
+    where = "clusters/staging/models/trains"
+    assert f"{where}: unknown model 'trains': expected policies/promotion/trains.yaml" in problems
+    assert f"{where}: unknown model 'trains': expected app-src/models/trains" in problems
+    assert any("expected 'trains', the folder's name, not 'flights'" in problem for problem in problems)
+
+
+def test_a_malformed_release_is_refused(tree: Path) -> None:
+    with_models(tree)
+    (tree / FLIGHTS / "release.yaml").write_text(example_release("flights").replace("threshold:", "treshold:"))
+    [problem] = said(checks.models(tree))
+    assert problem.startswith(f"{FLIGHTS}/release.yaml:")
+    assert "spec.treshold: Extra inputs are not permitted" in problem
+
+
+def test_a_digest_that_is_none_is_refused(tree: Path) -> None:
+    with_models(tree)
+    text = example_release("flights").replace("    digest: sha256:", "    digest: sha256:x")
+    (tree / FLIGHTS / "release.yaml").write_text(text)
+    [problem] = said(checks.models(tree))
+    line = next(number for number, content in enumerate(text.splitlines(), 1) if "    digest:" in content)
+    assert problem.startswith(f"{FLIGHTS}/release.yaml:{line}: spec.artifact.digest: String should match pattern")
+
+
+def test_the_release_of_another_model_is_refused(tree: Path) -> None:
+    with_models(tree)
+    (tree / FLIGHTS / "release.yaml").write_text(example_release("diabetes"))
+    assert "expected 'flights', the folder's name, not 'diabetes'" in said(checks.models(tree))[0]
+
+
+def test_a_model_without_a_ladder_is_refused(tree: Path) -> None:
+    with_models(tree)
+    (tree / FLIGHTS / "canary.yaml").unlink()
+    assert "cannot be read" in said(checks.models(tree))[0]
+
+
+def test_lint_names_file_line_and_rule(tree: Path) -> None:
+    (tree / ".yamllint").write_text((ROOT / ".yamllint").read_text())
+    (tree / "apps/root.yaml").write_text("kind: Application\nkind: Application\n")
+    problems = said(checks.lint(tree))
+    assert 'apps/root.yaml:2: duplication of key "kind" in mapping (key-duplicates)' in problems
+
+
+def test_a_workflow_that_github_would_refuse_is_a_problem(tmp_path: Path) -> None:
+    workflow = tmp_path / ".github/workflows/wrong.yaml"
+    workflow.parent.mkdir(parents=True)
+    workflow.write_text("on: push\njobs:\n  one:\n    runs-on: ubuntu-24.04\n    step: []\n")
+    problems = said(checks.workflows(tmp_path))
+    assert any(problem.startswith(".github/workflows/wrong.yaml:5: unexpected key") for problem in problems)
+
+
+def test_in_production_every_server_has_a_budget() -> None:
+    production = Environment.load(ROOT, "production")
+    [lone] = [item for item in production.of_kind("Rollout") if item["metadata"]["name"] == "flights-server"]
+    name = lone["spec"]["template"]["metadata"]["labels"]["plumbline.dev/model"]
+    kept = {
+        folder: [item for item in objects if not (item["kind"] == "PodDisruptionBudget" and name in str(item))]
+        for folder, objects in production.folders.items()
+    }
+    found = said(checks.budgets(replace(production, folders=kept)))
+    assert (
+        "clusters/production/models/flights: Rollout/flights-server: no PodDisruptionBudget selects its pods" in found
+    )
+    assert "clusters/production/models/diabetes: Rollout/diabetes-server" not in "".join(found)
+
+
+def test_a_folder_that_nothing_syncs_and_a_path_that_is_none_are_problems() -> None:
+    staging = Environment.load(ROOT, "staging")
+    models = f"Application/model-{Path(FLIGHTS).name}"
+    moved = [replace(sync, path="clusters/staging/gone") if sync.path == FLIGHTS else sync for sync in staging.syncs]
+    problems = said(checks.links(Environment("staging", staging.folders, moved)))
+    assert f"{FLIGHTS}: is synced by no Application; expected by one" in problems
+    assert f"apps: {models}: syncs clusters/staging/gone, which is no folder of clusters/staging" in problems
+    twice = [sync for sync in staging.syncs if sync.path == FLIGHTS] * 2
+    assert f"{FLIGHTS}: is synced by {models[12:]} and {models[12:]}; expected by one" in said(
+        checks.links(Environment("staging", {FLIGHTS: []}, twice))
+    )
+
+
+def test_a_kind_that_the_environment_does_not_install_is_a_problem() -> None:
+    item = {"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "metadata": {"name": "server"}}
+    crd = Crd("scaledobjects.keda.sh", ("keda.sh", "ScaledObject"), "")
+    local = Environment("local", {"clusters/local/models/flights": [item]}, [])
+    assert checks.installed(local, {"local": [crd], "staging": []}) == []
+    [problem] = said(checks.installed(local, {"local": [], "staging": [crd]}))
+    assert problem.endswith("ScaledObject/server: no Application of local installs the kind ScaledObject")
+    given = Environment("local", local.folders, [], frozenset({"keda.sh"}))
+    assert checks.installed(given, {"local": [], "staging": [crd]}) == []
+
+
+def with_models(tree: Path) -> None:
+    """The training code's folders are no part of what is declared; that they exist is enough."""
+    for model in ("flights", "diabetes"):
+        (tree / "app-src/models" / model).mkdir(parents=True)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_served(tree: Path) -> None:
+    for release in tree.glob("clusters/*/models/*/release.yaml"):
+        release.unlink()

@@ -1,0 +1,76 @@
+"""What a pull request says that it changes: for people first, then field by field."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from plumbline.tree.cli import app
+from plumbline.tree.render.example import example_release
+
+FOLDER = "clusters/production/models/flights"
+
+
+def git(root: Path, *arguments: str) -> None:
+    author = ("-c", "user.name=test", "-c", "user.email=test@plumbline.dev")
+    subprocess.run(["git", "-C", root, *author, *arguments], check=True, capture_output=True)
+
+
+@pytest.fixture
+def repository(tree: Path) -> Path:
+    (tree / FOLDER / "release.yaml").write_text(example_release("flights"))
+    git(tree, "init", "-q", "-b", "main")
+    git(tree, "add", "-A")
+    git(tree, "commit", "-q", "-m", "as it stands")
+    return tree
+
+
+def said(root: Path) -> dict[str, str]:
+    """{environment: its section}."""
+    done = CliRunner().invoke(app, ["diff", "--root", str(root)])
+    assert done.exit_code == 0, done.output
+    sections = done.output.split("### ")[1:]
+    return {section.split("\n", 1)[0]: section for section in sections}
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+def test_a_weight_and_a_version_are_said_in_words_and_in_fields(repository: Path) -> None:
+    edit(repository / FOLDER / "canary.yaml", "setWeight: 10\n", "setWeight: 20\n")
+    edit(repository / FOLDER / "release.yaml", "version: v0.0.0", "version: v0.1.0")
+    sections = said(repository)
+    assert sections["local"] == "local\n\nNo change.\n\n"
+    production = sections["production"]
+    assert "- **flights: weight 10 → 20**\n- **flights: version v0.0.0 → v0.1.0**\n" in production
+    field = "models/Rollout/flights-server spec.strategy.canary.steps.0.setWeight"
+    assert f"- {field}: 10\n+ {field}: 20\n" in production
+    assert "diabetes" not in production
+
+
+def test_another_rung_is_said_as_a_ladder(repository: Path) -> None:
+    more = "setWeight: 10\n    - analysis: {templates: [{templateName: verdict}]}\n    - setWeight: 20\n"
+    edit(repository / FOLDER / "canary.yaml", "setWeight: 10\n", more)
+    assert "**flights: weights 10, 50, 100 → 10, 20, 50, 100**" in said(repository)["production"]
+
+
+def test_a_third_party_and_a_removed_model_are_said(repository: Path) -> None:
+    edit(repository / "apps/argo-rollouts.yaml", "targetRevision: v1.10.1", "targetRevision: v1.10.0")
+    for file in (repository / FOLDER).iterdir():
+        file.unlink()
+    (repository / FOLDER).rmdir()
+    production = said(repository)["production"]
+    assert "- argo-rollouts: v1.10.1 → v1.10.0\n" in production
+    assert "- **flights: weights 10, 50, 100 → none**" in production
+    assert "- **flights: version v0.0.0 → none**" in production
+    assert "- models/Rollout/flights-server: there\n" in production
+
+
+def test_without_a_base_the_command_says_so_and_fails(repository: Path) -> None:
+    done = CliRunner().invoke(app, ["diff", "--root", str(repository), "--base", "elsewhere"])
+    assert done.exit_code == 1
+    assert "no commit to compare with" in done.output

@@ -1,0 +1,233 @@
+"""What a model's folder renders to: one release.yaml is one ReplicaSet, one line of canary.yaml is one weight."""
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from plumbline.serving.main import KEEP_ALIVE_SECONDS
+from plumbline.tree.render.build import build, complete
+
+ROOT = Path(__file__).parents[3]
+KUSTOMIZE = ROOT / ".cache" / "bin" / "kustomize"
+IMAGE = "ghcr.io/plumbline/model-server@sha256:" + "1" * 64
+RELEASE = f"""\
+apiVersion: plumbline.dev/v1
+kind: Release
+metadata:
+  name: flights
+  annotations:
+    config.kubernetes.io/local-config: "true"
+spec:
+  version: v1.0.0
+  image: {IMAGE}
+  artifact:
+    digest: sha256:{"2" * 64}
+  evidence:
+    gate: sha256:{"3" * 64}
+    approvedBy: ada
+"""
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A copy of the tree in which flights has a release."""
+    for folder in ("kustomize", "clusters"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    folder = tmp_path / "clusters/local/models/flights"
+    (folder / "release.yaml").write_text(RELEASE)
+    return folder
+
+
+def _render(folder: Path) -> dict[str, dict[str, Any]]:
+    """{Kind/name: object}."""
+    if not KUSTOMIZE.exists():
+        pytest.fail("kustomize is missing: run `make tools`")
+    done = subprocess.run([KUSTOMIZE, "build", folder], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    return {f"{item['kind']}/{item['metadata']['name']}": item for item in yaml.safe_load_all(done.stdout)}
+
+
+def test_the_release_reaches_the_pod_by_value_and_as_a_file(model: Path) -> None:
+    rendered = _render(model)
+    rollout = rendered["Rollout/flights-server"]["spec"]
+    pod = rollout["template"]["spec"]
+    assert pod["containers"][0]["image"] == IMAGE
+    assert rollout["template"]["metadata"]["labels"]["app.kubernetes.io/version"] == "v1.0.0"
+    mounted = next(volume["configMap"]["name"] for volume in pod["volumes"] if volume["name"] == "release")
+    assert rendered[f"ConfigMap/{mounted}"]["data"] == {"release.yaml": RELEASE}
+    assert not any(key.startswith(("Release/", "Canary/")) for key in rendered)
+
+
+def test_any_change_of_the_release_is_another_pod_template(model: Path) -> None:
+    before = _render(model)["Rollout/flights-server"]["spec"]["template"]
+    (model / "release.yaml").write_text(RELEASE + "  threshold: 0.4\n")
+    assert _render(model)["Rollout/flights-server"]["spec"]["template"] != before
+
+
+def test_what_stable_mounts_is_not_pruned_when_git_names_the_next_release(model: Path) -> None:
+    found = [item for key, item in _render(model).items() if key.startswith("ConfigMap/")]
+    assert len(found) == 3
+    for item in found:
+        annotations = item["metadata"]["annotations"]
+        assert annotations["argocd.argoproj.io/sync-options"] == "Prune=false"
+        assert annotations["argocd.argoproj.io/compare-options"] == "IgnoreExtraneous"
+
+
+def test_names_in_custom_resources_follow_the_prefix(model: Path) -> None:
+    rendered = _render(model)
+    canary = rendered["Rollout/flights-server"]["spec"]["strategy"]["canary"]
+    named = {
+        f"Service/{canary['stableService']}",
+        f"Service/{canary['canaryService']}",
+        f"VirtualService/{canary['trafficRouting']['istio']['virtualService']['name']}",
+    }
+    for step in canary["steps"]:
+        named |= {f"AnalysisTemplate/{item['templateName']}" for item in step.get("analysis", {}).get("templates", [])}
+    for key, item in rendered.items():
+        if key.startswith("VirtualService/"):
+            named |= {f"Gateway/{name}" for name in item["spec"].get("gateways", [])}
+            for route in item["spec"]["http"]:
+                named |= {f"Service/{way['destination']['host']}" for way in route.get("route", [])}
+                named |= {f"VirtualService/{route['delegate']['name']}"} if "delegate" in route else set()
+        if key.startswith("AnalysisTemplate/"):
+            named |= {f"AnalysisTemplate/{inner['templateName']}" for inner in item["spec"].get("templates", [])}
+        if key.startswith("DestinationRule/"):
+            named.add(f"Service/{item['spec']['host']}")
+    assert len(named) == 9
+    assert named <= rendered.keys()
+
+
+def test_what_rollouts_writes_is_all_that_argo_cd_ignores(model: Path) -> None:
+    """Argo CD ignores a list as a whole: the routes with people's limits may not stand in it."""
+    rendered = _render(model)
+    (ignored,) = (
+        item["name"].replace("{{ .path.basename }}", "flights")
+        for item in _render(ROOT / "clusters/local")["ApplicationSet/models"]["spec"]["template"]["spec"][
+            "ignoreDifferences"
+        ]
+        if item["kind"] == "VirtualService"
+    )
+    managed = rendered["Rollout/flights-server"]["spec"]["strategy"]["canary"]["trafficRouting"]["istio"]
+    assert managed["virtualService"] == {"name": ignored, "routes": ["shares"]}
+    (route,) = rendered[f"VirtualService/{ignored}"]["spec"]["http"]
+    assert route.keys() == {"name", "route"}
+
+
+def test_the_gateway_lets_go_of_an_idle_connection_before_the_server_does(model: Path) -> None:
+    """Else a request now and then is sent into a connection that the server is closing, and is answered 503."""
+    rules = [item for key, item in _render(model).items() if key.startswith("DestinationRule/")]
+    assert len(rules) == 2
+    for rule in rules:
+        idle = rule["spec"]["trafficPolicy"]["connectionPool"]["http"]["idleTimeout"]
+        assert 2 * int(idle.removesuffix("s")) < KEEP_ALIVE_SECONDS
+
+
+def test_a_retry_never_makes_a_second_prediction(model: Path) -> None:
+    routes = _render(model)["VirtualService/flights-server"]["spec"]["http"]
+    for route in routes:
+        before_any_model = {"connect-failure", "refused-stream", "reset-before-request"}
+        assert set(route["retries"]["retryOn"].split(",")) <= before_any_model
+        assert route["timeout"] == "5s"
+
+
+def test_a_weight_is_one_line(model: Path) -> None:
+    ladder = model / "canary.yaml"
+    text = ladder.read_text()
+    assert text.count("setWeight: 10\n") == 1
+    ladder.write_text(text.replace("setWeight: 10\n", "setWeight: 20\n"))
+    steps = _render(model)["Rollout/flights-server"]["spec"]["strategy"]["canary"]["steps"]
+    assert [step["setWeight"] for step in steps if "setWeight" in step] == [20, 50, 100]
+
+
+@pytest.mark.parametrize("environment", ["local", "staging", "production"])
+def test_an_environment_syncs_its_own_folder(environment: str) -> None:
+    rendered = _render(ROOT / "clusters" / environment)
+    assert rendered["Application/platform"]["spec"]["source"]["path"] == f"clusters/{environment}"
+    for name in ("models/*/release", "workloads/*/kustomization"):
+        generator = rendered[f"ApplicationSet/{name.split('/')[0]}"]["spec"]["generators"][0]["git"]
+        assert generator["files"] == [{"path": f"clusters/{environment}/{name}.yaml"}]
+
+
+def test_the_autoscaler_asks_for_this_model_and_never_takes_pods_away_blindly(model: Path) -> None:
+    rendered = _render(model)
+    scaled = rendered["ScaledObject/flights-server"]["spec"]
+    assert scaled["scaleTargetRef"]["name"] == "flights-server"
+    assert "fallback" not in scaled
+    cpu, *asked = scaled["triggers"]
+    assert (cpu["type"], cpu["metricType"], cpu["metadata"]["value"]) == ("cpu", "Utilization", "70")
+    assert [trigger["name"] for trigger in asked] == ["latency", "queue"]
+    for trigger in asked:
+        assert '{model="flights"' in trigger["metadata"]["query"]
+        assert trigger["metadata"]["ignoreNullValues"] == "false"
+
+
+def test_the_server_has_time_to_drain(model: Path) -> None:
+    rendered = _render(model)
+    (settings,) = (item["data"] for key, item in rendered.items() if key.startswith("ConfigMap/flights-settings"))
+    seconds = float(settings["SERVING_DRAIN_SECONDS"]) + float(settings["SERVING_SHUTDOWN_SECONDS"])
+    pod = rendered["Rollout/flights-server"]["spec"]["template"]["spec"]
+    assert pod["terminationGracePeriodSeconds"] >= seconds + 2 * 3  # its tasks, and then its log
+
+
+@pytest.mark.parametrize("environment", ["local", "staging", "production"])
+def test_every_variable_of_the_container_has_a_source(environment: str) -> None:
+    with complete(ROOT, environment) as tree:
+        objects = build(tree, f"clusters/{environment}/models/flights")
+    names = {f"{item['kind']}/{item['metadata']['name']}" for item in objects}
+    (pod,) = (item["spec"]["template"]["spec"] for item in objects if item["kind"] == "Rollout")
+    for source in pod["containers"][0]["envFrom"]:
+        if reference := source.get("configMapRef"):
+            assert f"ConfigMap/{reference['name']}" in names
+        elif environment != "local":  # there scripts/bootstrap makes them
+            assert f"ExternalSecret/{source['secretRef']['name']}" in names
+    secrets = [volume["secret"]["secretName"] for volume in pod["volumes"] if "secret" in volume]
+    assert secrets == (["public-key"] if environment == "local" else ["flights-public-key"])
+
+
+def _with(model: Path, component: str) -> dict[str, Any]:
+    """The Rollout's spec with a component of the model server included."""
+    file = model / "kustomization.yaml"
+    inserted = f"  - ../../model-server\n  - ../../../../kustomize/model-server/components/{component}\n"
+    file.write_text(file.read_text().replace("  - ../../model-server\n", inserted))
+    spec: dict[str, Any] = _render(model)["Rollout/flights-server"]["spec"]
+    return spec
+
+
+def test_a_gpu_is_a_component(model: Path) -> None:
+    pod = _with(model, "gpu")["template"]["spec"]
+    assert pod["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == 1
+    assert pod["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
+
+
+def test_api_keys_are_a_component(model: Path) -> None:
+    pod = _with(model, "api-keys")["template"]["spec"]
+    (container,) = pod["containers"]
+    (file,) = (item["value"] for item in container["env"] if item["name"] == "SERVING_API_KEYS_FILE")
+    (mount,) = (item for item in container["volumeMounts"] if item["name"] == "api-keys")
+    assert file.startswith(f"{mount['mountPath']}/")
+    assert {"name": "api-keys", "secret": {"secretName": "api-keys"}} in pod["volumes"]
+
+
+@pytest.mark.parametrize(
+    ("component", "route", "steps"),
+    [
+        ("shadow", "setMirrorRoute", ["setCanaryScale", "setMirrorRoute", "analysis", "setMirrorRoute"]),
+        ("experiment", "setHeaderRoute", ["setCanaryScale", "setHeaderRoute", "analysis", "pause", "setHeaderRoute"]),
+    ],
+)
+def test_a_managed_route_is_declared_judged_and_taken_away(
+    model: Path, component: str, route: str, steps: list[str]
+) -> None:
+    canary = _with(model, component)["strategy"]["canary"]
+    kinds = [next(iter(step)) for step in canary["steps"]]
+    ladder = ["setWeight", "analysis"] * 3
+    assert kinds == [*steps, "setCanaryScale", *ladder]
+    first, last = (step[route] for step in canary["steps"] if route in step)
+    assert {"name": first["name"]} == last
+    assert last in canary["trafficRouting"]["managedRoutes"]
+    assert first["match"]
+    assert canary["steps"][2] == canary["steps"][len(steps) + 2]

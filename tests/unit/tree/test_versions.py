@@ -1,0 +1,44 @@
+"""Each version is pinned once: what is written elsewhere, and what the test cluster builds, is the same."""
+
+from pathlib import Path
+
+import pytest
+
+from plumbline.tree.render.build import Objects, environments, render
+from plumbline.tree.versions import applications, built, images, modules, table
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="module")
+def own() -> dict[str, Objects]:
+    """{environment: the objects of its own folder}."""
+    return {name: render(ROOT, name)[f"clusters/{name}"] for name in environments(ROOT)}
+
+
+def test_the_document_is_what_the_pins_say() -> None:
+    written = (ROOT / "docs/versions.md").read_text(encoding="utf-8")
+    assert written == table(ROOT), "docs/versions.md is behind what pins the versions: run `make versions`"
+
+
+def test_the_test_cluster_builds_what_apps_installs(own: dict[str, Objects]) -> None:
+    programs = modules(ROOT)
+    compared = {item.name: (built(item, programs), item.version) for item in applications(own)}
+    # Istio's tags are no versions of Go's: its module is a commit of the same minor version.
+    same = {name: pair for name, pair in compared.items() if pair[0] and not pair[0].startswith("v0.0.0-")}
+    assert {"argo-cd", "argo-rollouts", "argo-workflows", "keda", "metrics-server", "prometheus-operator"} <= set(same)
+    assert {name: pair for name, pair in same.items() if pair[0] != pair[1]} == {}
+
+
+def test_every_environment_installs_the_same_version_of_a_part(own: dict[str, Objects]) -> None:
+    names = [item.name for item in applications(own)]
+    assert len(names) == len(set(names)), "an environment overrides a version: versions are pinned in apps/ alone"
+
+
+def test_images_of_others_are_found_wherever_an_object_names_one() -> None:
+    pod = {"containers": [{"image": "docker.io/library/redis:8.2.1"}, {"image": "ghcr.io/plumbline/mlflow@sha256:0"}]}
+    prometheus = {"kind": "Prometheus", "spec": {"image": "quay.io/prometheus/prometheus:v3.13.4"}}
+    found = images([{"kind": "Deployment", "spec": {"template": {"spec": pod}}}, prometheus])
+    assert found == {"docker.io/library/redis:8.2.1", "quay.io/prometheus/prometheus:v3.13.4"}
+    bare = {"kind": "ConfigMap", "data": {"image": "none"}}
+    assert images([bare]) == set()
