@@ -211,7 +211,7 @@ def status(env: Env, model: Models = None) -> None:
     rows, agreed = module.status(Registry(), Settings(), Cluster(), env, [_name(name) for name in model or []])
     typer.echo("\n".join(rows))
     if not agreed:
-        raise Refused("they differ")
+        raise typer.Exit(Refused.exit_code)
 
 
 @app.command()
@@ -282,7 +282,7 @@ def audit(
         typer.secho(problem, err=True, fg="red")
     typer.echo(f"{judged} files judged, {len(problems)} refused")
     if problems:
-        raise typer.Exit(1)
+        raise typer.Exit(Refused.exit_code)
 
 
 def _name(model: str) -> str:

@@ -167,7 +167,9 @@ class Registry:
         if found:
             numbers = [version.number for version in found]
             raise Refused(f"{model} {semver}: the registry versions {numbers} both carry this name; correct the tags")
-        raise Refused(f"{model} has no version {semver}, only {known}. `plumbline promote register --run …` makes one")
+        raise Refused(
+            f"{model} has no version {semver}; registered: {known}. `plumbline promote register --run …` makes one"
+        )
 
     def create(self, model: str, source: str, run_id: str, tags: dict[str, str]) -> Version:
         """Create an unfinished version (no `semver` yet), and the registered model where it is the first."""
