@@ -38,7 +38,9 @@ def test_every_query_is_promql(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("query", queries(), ids=lambda item: f"{item.dashboard}-{item.panel}")
 def test_a_series_of_ours_is_one_that_a_program_exports(query: Query) -> None:
-    files = [path for package in ("serving", "monitoring") for path in (ROOT / "app-src" / package).glob("*.py")]
+    files = [
+        path for package in ("serving", "monitoring") for path in (ROOT / "app-src/plumbline" / package).rglob("*.py")
+    ]
     source = "".join(path.read_text() for path in files)
     # The names of quality.py have their prefix in one place.
     exported = set(re.findall(r'"((?:serving|monitoring)_\w+)"', source))

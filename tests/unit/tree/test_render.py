@@ -59,5 +59,5 @@ def test_the_command_writes_a_file_for_each_folder(tree: Path) -> None:
 def test_the_command_says_what_does_not_build_and_fails(tree: Path) -> None:
     (tree / "kustomize/model-server/rollout.yaml").write_text("kind: [")
     done = CliRunner().invoke(app, ["render", "--root", str(tree), "--out", str(tree / "out")])
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert "clusters/local/models/" in done.output
