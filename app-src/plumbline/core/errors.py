@@ -19,7 +19,7 @@ class PlumblineError(Exception):
     word = "failed"
 
 
-class Accident(PlumblineError):
+class Accident(PlumblineError, RuntimeError):
     """A service or a connection failed; the same call may go through later."""
 
 
