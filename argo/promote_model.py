@@ -80,7 +80,7 @@ with WorkflowTemplate(
     mutex = Mutex(name="promote-{{inputs.parameters.environment}}-{{inputs.parameters.model}}")
     promotion(
         "promote",
-        "promote",
+        "run",
         *OPTIONS,
         *TARGET,
         minutes=20,
