@@ -189,7 +189,8 @@ def promote(demo: Demo, version: str, image: str) -> None:
 def serve(demo: Demo, origin: Path, role: str) -> Iterator[str]:
     """Start the model server from what git names now; yields its URL when it is ready."""
     tree = HOME / role
-    demo.run(f"the {role} server checks out the remote", "git", "clone", "-q", origin, tree, show=False)
+    clone = ("git", "clone", "-q", "--branch=main", origin, tree)
+    demo.run(f"the {role} server checks out the remote", *clone, show=False)
     port = services.free_port()
     environment = demo.environment | {
         "SERVING_RELEASE": str(tree / RELEASE),

@@ -23,7 +23,7 @@ import fastapi  # noqa: E402, F401
 import uvicorn  # noqa: E402, F401
 
 step("FastAPI, uvicorn, pydantic")
-import serving.__main__  # noqa: E402, F401
+import plumbline.serving.main  # noqa: E402, F401
 
 step("the server's own code")
 session = onnxruntime.InferenceSession(sys.argv[1] + "/model.onnx")

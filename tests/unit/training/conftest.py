@@ -15,8 +15,8 @@ from sklearn.datasets import load_iris
 from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression
 
-from features import ModelSchema, Output, SchemaField
-from training.model import ByShare, Model
+from plumbline.core.schema import ModelSchema, Output, SchemaField
+from plumbline.training.model import ByShare, Model
 
 NAMES = ("sepal_length", "sepal_width", "petal_length", "petal_width")
 LABELS = ("setosa", "versicolor", "virginica")
