@@ -84,7 +84,8 @@ def accept(work: Work, file: Path) -> None:
     try:
         trials = _TRIALS.validate_json(file.read_bytes())
     except (OSError, ValidationError) as error:
-        raise WorkError(f"{file}: expected trials as `plumbline train search` writes them: {error}") from error
+        wanted = "a list of trials as `plumbline train search` writes them"
+        raise WorkError(f"{file}: expected {wanted}: {error}") from error
     for trial in trials:
         work.write(_path(work, trial.number), trial)
 

@@ -180,7 +180,7 @@ def test_an_experiment_stands_below_its_model(iris, tmp_path):
 
 def test_an_unknown_model_is_answered_with_those_that_exist(iris):
     said = call("run", "--model", "tulips", fails=True)
-    assert "no model 'tulips'; expected one of diabetes, flights, iris" in said
+    assert f"no model 'tulips' in {iris.parent}; expected one of iris" in said
 
 
 def test_a_folder_that_defines_no_model_is_named(iris, monkeypatch):
