@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from plumbline.training.work import Settings
 
 app = application(__doc__ or "")
-ModelOption = Annotated[str, typer.Option("--model", help="its folder in TRAINING_MODELS (app-src/models)")]
+ModelOption = Annotated[str, typer.Option("--model", help="its folder in TRAINING_MODELS")]
 WorkOption = Annotated[Path, typer.Option("--work", help="folder through which the steps hand on their results")]
 SampleOption = Annotated[float, typer.Option(help="share of the rows to train and choose on")]
 TrialsOption = Annotated[int, typer.Option(help="hyperparameter trials")]

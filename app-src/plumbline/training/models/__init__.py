@@ -4,8 +4,9 @@ The folders are their owners', not this package's: they are only imported as if 
 """
 
 import os
+from pathlib import Path
 
-DEFAULT = "app-src/models"
-"""Where this repository keeps them: below the folder that commands are run in."""
+DEFAULT = str(Path(__file__).parents[3] / "models")
+"""Where this repository and its image keep them: beside the package. An installed wheel has none there."""
 
 __path__ = [os.environ.get("TRAINING_MODELS", DEFAULT)]
