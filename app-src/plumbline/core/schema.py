@@ -14,18 +14,16 @@ from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from plumbline.core.documents import Strict
 
 Matrix = npt.NDArray[np.float32]
 Value = float | int | str | None
 Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class SchemaField(_Strict):
+class SchemaField(Strict):
     """One value of a request and one column of the model's input."""
 
     name: Identifier
@@ -67,7 +65,7 @@ class SchemaField(_Strict):
         return {value: float(code) for code, value in enumerate(self.vocabulary)}
 
 
-class View(_Strict):
+class View(Strict):
     """Fields that the online store knows: the server fills them in where a caller leaves them out."""
 
     name: Identifier
@@ -78,7 +76,7 @@ class View(_Strict):
     """Older values count as missing, in the point-in-time join of training as well as online."""
 
 
-class Output(_Strict):
+class Output(Strict):
     """What an answer means."""
 
     task: Literal["binary", "multiclass", "regression"]
@@ -96,7 +94,7 @@ class Output(_Strict):
         return self
 
 
-class ModelSchema(_Strict):
+class ModelSchema(Strict):
     """`schema.json` of an artifact."""
 
     model: str

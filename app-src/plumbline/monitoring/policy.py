@@ -4,11 +4,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
+from plumbline.core.documents import DocumentError, Strict, read
 from plumbline.core.errors import Misuse
-from plumbline.core.release import Name, UniqueKeys
+from plumbline.core.names import Name
 
 Metric = Literal["accuracy", "absolute_error", "value", "ms"]
 LOWER_IS_BETTER = frozenset({"absolute_error", "ms"})
@@ -16,19 +16,11 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 
-class PolicyError(Misuse):
-    """A policy that is missing, is not YAML or breaks the shape; the message names file and field."""
-
-
 class ReferenceFault(Misuse):
     """A reference that is missing or has not the columns of an evaluation; the message says which."""
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Arm(_Strict):
+class Arm(Strict):
     """Which predictions belong to an arm: those with this role, this arm, or both."""
 
     role: str | None = None
@@ -41,21 +33,21 @@ class Arm(_Strict):
         return self
 
 
-class Promote(_Strict):
+class Promote(Strict):
     """A promotion needs evidence that treatment's gain is above this; 0 is "better", below 0 is "not worse by"."""
 
     metric: Metric
     above: Finite
 
 
-class Rollback(_Strict):
+class Rollback(Strict):
     """Evidence that treatment's gain is below this ends the experiment."""
 
     metric: Metric
     below: Finite
 
 
-class Experiment(_Strict):
+class Experiment(Strict):
     """`policies/experiments/<model>.yaml`.
 
     A gain is treatment minus control, turned round for metrics of which less is better (absolute_error, ms).
@@ -90,7 +82,7 @@ class Experiment(_Strict):
         return self
 
 
-class Column(_Strict):
+class Column(Strict):
     """The rule of one column, where the default does not fit it."""
 
     method: Literal["psi", "wasserstein", "jensenshannon"] | None = None
@@ -99,7 +91,7 @@ class Column(_Strict):
     """Reported, not judged: a column that is meant to move, like the month."""
 
 
-class Drift(_Strict):
+class Drift(Strict):
     """`policies/drift/<model>.yaml`; a model without the file has these values."""
 
     apiVersion: Literal["plumbline.dev/v1"] = "plumbline.dev/v1"
@@ -127,17 +119,8 @@ Policy = TypeVar("Policy", Experiment, Drift)
 
 
 def read_policy(path: Path, shape: type[Policy], model: str) -> Policy:
-    """Read a policy of a model; raises PolicyError that names the file, every wrong field and what was expected."""
-    try:
-        document = yaml.load(path.read_text(encoding="utf-8"), UniqueKeys)  # noqa: S506 - a SafeLoader
-        policy = shape.model_validate(document)
-    except (OSError, UnicodeDecodeError) as error:
-        raise PolicyError(f"{path}: cannot be read: {error}") from error
-    except yaml.YAMLError as error:
-        raise PolicyError(f"{path}: not readable as YAML: {error}") from error
-    except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'document'}: {e['msg']}" for e in error.errors())
-        raise PolicyError(f"{path}: {problems}") from error
+    """Read a policy of a model; raises DocumentError that names the file, every wrong field and what was expected."""
+    policy = read(path, shape)
     if policy.model != model:
-        raise PolicyError(f"{path}: model is {policy.model!r}, expected {model!r}")
+        raise DocumentError(f"model is {policy.model!r}, expected {model!r}", source=str(path))
     return policy

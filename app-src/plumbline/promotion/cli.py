@@ -287,7 +287,7 @@ def audit(
 
 def _name(model: str) -> str:
     """A model's name before it becomes a path or a search."""
-    from plumbline.promotion.gate.gate import plain_name
+    from plumbline.core.names import plain_name
 
     return plain_name(model, "model", like="flights")
 

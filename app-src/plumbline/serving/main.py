@@ -8,6 +8,7 @@ from types import FrameType
 
 import uvicorn
 
+from plumbline.core.documents import DocumentError
 from plumbline.serving.http.app import create_app
 from plumbline.serving.http.keys import read_keys
 from plumbline.serving.http.wire import Protocol
@@ -54,7 +55,7 @@ def app(arguments: list[str], prog_name: str) -> None:
     try:
         settings = load_settings()
         keyring = None if settings.api_keys_file is None else read_keys(settings.api_keys_file)
-    except SettingsError as error:
+    except (SettingsError, DocumentError) as error:
         sys.exit(_refuse(error))
     buffer = set_up(settings.log_level)
     if keyring is None:

@@ -8,7 +8,8 @@ from itertools import chain, repeat
 from pathlib import Path
 
 from plumbline.core.artifact import ArtifactError
-from plumbline.core.release import Release, ReleaseError, read_release
+from plumbline.core.documents import DocumentError
+from plumbline.core.release import Release, read_release
 from plumbline.serving.artifact.fetch import obtain
 from plumbline.serving.artifact.sources import FetchError
 from plumbline.serving.cpus import available_cpus
@@ -27,7 +28,7 @@ _RETRY_SECONDS = (1.0, 2.0, 5.0, 10.0, 30.0)
 _FLUSH_SECONDS = 3.0
 _MIRRORED = b"-shadow"
 """What Envoy appends to the host of a mirrored request."""
-_REASONS = {ReleaseError: "release", ArtifactError: "tampered", ModelError: "model"}
+_REASONS = {DocumentError: "release", ArtifactError: "tampered", ModelError: "model"}
 
 
 class Server:
@@ -112,7 +113,7 @@ class Server:
             except (FetchError, OSError) as error:
                 self._failed("fetch" if isinstance(error, FetchError) else "disk", error)
                 await asyncio.sleep(next(delays))
-            except (ReleaseError, ArtifactError, ModelError) as error:
+            except (DocumentError, ArtifactError, ModelError) as error:
                 self._failed(_REASONS[type(error)], error)
                 break
             except Exception as error:  # the process stays alive to say so
@@ -125,7 +126,7 @@ class Server:
         try:
             public_key = self.settings.public_key.read_bytes()
         except OSError as error:
-            raise ReleaseError(f"SERVING_PUBLIC_KEY: {error}") from error
+            raise DocumentError(f"SERVING_PUBLIC_KEY: {error}") from error
         folder, schema = obtain(release, self.settings, public_key, self._steps.lap)
         cpus = self.settings.cpus or available_cpus()
         model = load_model(folder / "model.onnx", schema, cpus, self._steps.lap)

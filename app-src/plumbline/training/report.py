@@ -2,14 +2,10 @@
 
 from datetime import date
 
-from pydantic import BaseModel, ConfigDict
+from plumbline.core.documents import Strict
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Interval(_Strict):
+class Interval(Strict):
     """A metric with its 95 % bootstrap interval."""
 
     value: float
@@ -17,7 +13,7 @@ class Interval(_Strict):
     high: float
 
 
-class Slice(_Strict):
+class Slice(Strict):
     """The metrics of the rows where `column` is `value`."""
 
     column: str
@@ -26,7 +22,7 @@ class Slice(_Strict):
     metrics: dict[str, Interval]
 
 
-class Period(_Strict):
+class Period(Strict):
     """A window of the data, both ends included; None where the data has no time."""
 
     first: date | None
@@ -34,7 +30,7 @@ class Period(_Strict):
     rows: int
 
 
-class Report(_Strict):
+class Report(Strict):
     """How good a model is, on data after (or apart from) what it was trained on."""
 
     model: str

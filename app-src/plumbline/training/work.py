@@ -8,8 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
+from plumbline.core.documents import Strict
 from plumbline.core.errors import Misuse
 from plumbline.training.model import Model, load
 
@@ -20,11 +21,7 @@ class WorkError(Misuse):
     """A work directory that lacks what a step needs, or holds another run's."""
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Settings(_Strict):
+class Settings(Strict):
     """What a run is asked to do: `settings.json`, written by the first step and the same for all others."""
 
     model: str
@@ -35,7 +32,7 @@ class Settings(_Strict):
     seed: Annotated[int, Field(ge=0)] = 0
 
 
-class DataVersion(_Strict):
+class DataVersion(Strict):
     """Which data the run uses: `data.json`."""
 
     version: str

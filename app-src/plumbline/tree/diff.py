@@ -7,8 +7,9 @@ from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from plumbline.core.documents import DocumentError
 from plumbline.tree.difference import Change, differences
-from plumbline.tree.documents import DocumentError, read_ladder, read_release
+from plumbline.tree.documents import read_ladder, read_release
 from plumbline.tree.git import git, left
 from plumbline.tree.render.build import Objects, environments, render
 from plumbline.tree.render.sync import OURS, syncs

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import yaml
 
+from plumbline.core.documents import parse
 from plumbline.core.errors import Accident, Inconclusive, Refused
-from plumbline.promotion.delivery.documents import BY_MERGE, Barred, Override, barred_path, dump, parse
+from plumbline.promotion.delivery.documents import BY_MERGE, Barred, Override, barred_path, dump
 from plumbline.promotion.delivery.follow import move_by_hand, sync
 from plumbline.promotion.delivery.git import checkout
 from plumbline.promotion.delivery.governance import approve, reject

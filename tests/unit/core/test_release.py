@@ -8,7 +8,9 @@ import pytest
 
 from bundles import make_bundle, make_keys
 from plumbline.core.artifact import ArtifactError, digest_of, verify_artifact
-from plumbline.core.release import ReleaseError, SemVer, parse_release, read_release
+from plumbline.core.documents import DocumentError
+from plumbline.core.names import SemVer
+from plumbline.core.release import parse_release, read_release
 
 
 @pytest.fixture(scope="module")
@@ -51,12 +53,12 @@ def test_a_release_reads_back(original, tmp_path):
 def test_a_wrong_release_names_the_field(original, tmp_path, old, new, message):
     text = original.release(tmp_path / "release.yaml").read_text()
     assert old in text
-    with pytest.raises(ReleaseError, match=message):
+    with pytest.raises(DocumentError, match=message):
         parse_release(text.replace(old, new))
 
 
 def test_a_missing_release_names_its_path(tmp_path):
-    with pytest.raises(ReleaseError, match=r"none\.yaml"):
+    with pytest.raises(DocumentError, match=r"none\.yaml"):
         read_release(tmp_path / "none.yaml")
 
 

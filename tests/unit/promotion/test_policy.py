@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import yaml
 
-from plumbline.core.errors import Refused
-from plumbline.promotion.delivery.documents import Approval, Barred, approval_path, barred_path, dump, parse
-from plumbline.promotion.gate.policy import Limit, Policy
+from plumbline.core.documents import DocumentError, parse
+from plumbline.promotion.delivery.documents import Approval, Barred, approval_path, barred_path, dump
+from plumbline.promotion.policy import Limit, Policy
 
 POLICIES = Path(__file__).parents[3] / "policies/promotion"
 
@@ -57,17 +57,17 @@ def test_an_environment_replaces_a_rule() -> None:
     ],
 )
 def test_illegal_gates_name_file_and_field(changes: dict[str, Any], said: str) -> None:
-    with pytest.raises(Refused, match=r"^policies/promotion/flights.yaml: ") as refusal:
+    with pytest.raises(DocumentError, match=r"^policies/promotion/flights.yaml: ") as refusal:
         parse(text(**changes), Policy, "policies/promotion/flights.yaml")
     assert said in str(refusal.value)
 
 
 def test_double_keys_and_broken_yaml() -> None:
-    with pytest.raises(Refused, match="stands twice"):
+    with pytest.raises(DocumentError, match="stands twice"):
         parse(text() + "\nkind: PromotionPolicy\n", Policy, "p.yaml")
-    with pytest.raises(Refused, match="not readable as YAML"):
+    with pytest.raises(DocumentError, match="not readable as YAML"):
         parse("a: [", Policy, "p.yaml")
-    with pytest.raises(Refused, match="document: "):
+    with pytest.raises(DocumentError, match="document: "):
         parse("- 1", Policy, "p.yaml")
 
 
@@ -93,5 +93,5 @@ def test_records_survive_their_text_and_have_their_place() -> None:
     barred = Barred.model_validate(facts | {"metric": "error-rate"})
     assert parse(dump(barred), Barred, "b.yaml") == barred
     assert barred_path("toy", barred.digest) == "policies/barred/toy/aaaaaaaaaaaa.yaml"
-    with pytest.raises(Refused, match="reason"):
+    with pytest.raises(DocumentError, match="reason"):
         parse(dump(barred).replace("good: enough", ""), Barred, "b.yaml")

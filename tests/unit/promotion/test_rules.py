@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from plumbline.core.errors import Inconclusive, Refused
-from plumbline.core.release import SemVer
+from plumbline.core.names import SemVer
 from plumbline.promotion.delivery.documents import Approval, Barred, Override
 from plumbline.promotion.gate.gate import Judgement
 from plumbline.promotion.gate.holdout import Parity
 from plumbline.promotion.gate.paired import Paired
-from plumbline.promotion.gate.policy import Environment, Rules
 from plumbline.promotion.gate.rules import Evidence, Standing, Verdict, judge, repository_of, worst
+from plumbline.promotion.policy import Environment, Rules
 from plumbline.promotion.registry.lifecycle import Lifecycle
 from plumbline.training.report import Interval, Period, Report, Slice
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from plumbline.core.release import SemVer
+from plumbline.core.names import SemVer
 from plumbline.core.schema import ModelSchema
 from plumbline.promotion.registry.versioning import Recipe, bump, interface_digest, number
 

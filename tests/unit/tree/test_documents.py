@@ -2,7 +2,8 @@
 
 import pytest
 
-from plumbline.tree.documents import DocumentError, Ladder, read_ladder, read_release
+from plumbline.core.documents import DocumentError
+from plumbline.tree.documents import Ladder, read_ladder, read_release
 from plumbline.tree.render.example import example_release
 
 CANARY = """\

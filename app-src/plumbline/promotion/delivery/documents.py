@@ -1,27 +1,16 @@
 """Documents of ours in git: strict YAML that names file and field where it is wrong."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel
 
-from plumbline.core.errors import Refused
-from plumbline.core.release import Digest, Name, UniqueKeys, Version
-
-Line = Annotated[str, Field(min_length=3, max_length=500, pattern=r"^[^\r\n]+$")]
-"""One line of text, so that it can stand in a commit message."""
-Document = TypeVar("Document", bound=BaseModel)
-
+from plumbline.core.documents import Strict
+from plumbline.core.names import Digest, Line, Name, Version
 
 BY_MERGE = "whoever merged the pull request"
 """Who approved a release that came by pull request, without an approval on record."""
-
-
-class Strict(BaseModel):
-    """Frozen, and an unknown key is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Approval(Strict):
@@ -57,21 +46,6 @@ class Barred(Strict):
     reason: Line
     at: datetime
     override: Override | None = None
-
-
-def parse(text: str, shape: type[Document], source: str) -> Document:
-    """Read a document; raises Refused that names `source`, every wrong field and what was expected."""
-    try:
-        document: Any = yaml.load(text, UniqueKeys)  # noqa: S506 - a SafeLoader
-    except yaml.YAMLError as error:
-        raise Refused(f"{source}: not readable as YAML: {error}") from error
-    try:
-        return shape.model_validate(document)
-    except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, item['loc'])) or 'document'}: {item['msg']}" for item in error.errors()
-        )
-        raise Refused(f"{source}: {problems}") from error
 
 
 def dump(document: BaseModel) -> str:

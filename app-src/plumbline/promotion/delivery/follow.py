@@ -10,7 +10,7 @@ from plumbline.core.errors import Refused
 from plumbline.promotion.delivery.documents import policy_path
 from plumbline.promotion.delivery.git import Checkout
 from plumbline.promotion.delivery.governance import served_by
-from plumbline.promotion.gate.gate import read_barred, read_policy, read_served
+from plumbline.promotion.delivery.records import read_barred, read_policy, read_served
 from plumbline.promotion.registry.client import Registry, Version
 from plumbline.promotion.registry.lifecycle import Lifecycle, path_to
 

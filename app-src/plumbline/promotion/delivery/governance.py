@@ -4,12 +4,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from plumbline.core.errors import Refused
-from plumbline.core.release import Release, ReleaseError, parse_release
+from plumbline.core.documents import DocumentError, worded
+from plumbline.core.errors import Misuse, Refused
+from plumbline.core.release import Release, parse_release
 from plumbline.promotion.delivery.documents import Approval, Barred, approval_path, barred_path, dump, release_path
 from plumbline.promotion.delivery.git import Change, Checkout, checkout, land
+from plumbline.promotion.delivery.records import read_barred, read_policy, read_served
 from plumbline.promotion.delivery.release_text import edit, move
-from plumbline.promotion.gate.gate import Request, read_barred, read_policy, read_served
+from plumbline.promotion.gate.gate import Request
 from plumbline.promotion.registry.client import Registry
 from plumbline.promotion.settings import Settings
 
@@ -163,7 +165,7 @@ def _newest(tree: Checkout, path: str, model: str, wanted: Callable[[Release], b
     for _, text in tree.history(path):
         try:
             release = parse_release(text, source=path)
-        except ReleaseError:
+        except DocumentError:
             continue  # somebody's mistake of the past is nothing to go back to
         records = [read_barred(tree, model, digest) for digest in digests_of(release)]
         if release.model == model and wanted(release) and all(barred is None or barred.override for barred in records):
@@ -187,5 +189,4 @@ def _checked(shape: type, **values: str) -> "Approval | Barred":
     try:
         return shape(at=datetime.now(UTC).replace(microsecond=0), **values)  # type: ignore[no-any-return]
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
-        raise Refused(problems) from error
+        raise Misuse(worded(error)) from error

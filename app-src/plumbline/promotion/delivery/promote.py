@@ -7,21 +7,14 @@ from typing import Literal
 
 from pydantic import ValidationError
 
+from plumbline.core.documents import worded
 from plumbline.core.errors import PlumblineError, Refused
 from plumbline.core.release import Artifact, Evidence, Lineage, Metadata, Release, Spec
 from plumbline.promotion.delivery.documents import BY_MERGE, release_path
 from plumbline.promotion.delivery.git import Change, Checkout, checkout, land
+from plumbline.promotion.delivery.records import read_approval, read_served
 from plumbline.promotion.delivery.release_text import edit, move, new_text
-from plumbline.promotion.gate.gate import (
-    Candidate,
-    Judgement,
-    Request,
-    candidate,
-    examine,
-    gate_name,
-    read_approval,
-    read_served,
-)
+from plumbline.promotion.gate.gate import Candidate, Judgement, Request, candidate, examine, gate_name
 from plumbline.promotion.registry.client import Registry
 from plumbline.promotion.settings import Settings
 
@@ -128,8 +121,7 @@ class _Promotion:
                 ),
             )
         except ValidationError as error:
-            problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
-            raise Refused(f"{version.model} {self.request.version} makes no legal release: {problems}") from error
+            raise Refused(f"{version.model} {self.request.version} makes no legal release: {worded(error)}") from error
 
     def _store(self, judgement: Judgement) -> None:
         """Keep the report beside the run before git names its digest; equal reports are written once."""

@@ -21,7 +21,7 @@ from plumbline.promotion.delivery.documents import release_path
 from plumbline.promotion.delivery.follow import sync
 from plumbline.promotion.delivery.git import Checkout, checkout
 from plumbline.promotion.delivery.governance import bar, digests_of, take_back
-from plumbline.promotion.gate.gate import read_served, require_environment
+from plumbline.promotion.delivery.records import read_served, require_environment
 from plumbline.promotion.registry.client import Registry
 from plumbline.promotion.settings import Settings
 

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from plumbline.core.errors import Refused
-from plumbline.core.release import Release, UniqueKeys, parse_release
+from plumbline.core.release import Release, parse_release
 
 Path = tuple[str, ...]
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./@:+-]*")
@@ -66,9 +66,9 @@ def edit(text: str, release: Release, *, source: str = "release.yaml", earlier_t
         raise Refused(f"{source}: is the release of {old.model!r}, not of {release.model!r}")
     if any(getattr(event, "anchor", None) for event in yaml.parse(text)):
         raise Refused(f"{source}: uses anchors, so that one token is several values; write the values out")
-    tokens = dict(_tokens(yaml.compose(text, UniqueKeys), ()))
+    tokens = dict(_tokens(yaml.compose(text), ()))
     before = dict(_leaves(old.spec.model_dump(), ("spec",)))
-    stood = dict(_tokens(yaml.compose(earlier_text, UniqueKeys), ())) if earlier_text else {}
+    stood = dict(_tokens(yaml.compose(earlier_text), ())) if earlier_text else {}
     edits = []
     for path, value in _leaves(release.spec.model_dump(), ("spec",)):
         was = stood.get(path)

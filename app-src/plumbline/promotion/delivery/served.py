@@ -4,9 +4,10 @@ import json
 import shutil
 from pathlib import Path
 
+from plumbline.core.names import plain_name
 from plumbline.promotion.delivery.git import Checkout
 from plumbline.promotion.delivery.reconcile import models_of
-from plumbline.promotion.gate.gate import plain_name, read_served, require_environment
+from plumbline.promotion.delivery.records import read_served, require_environment
 
 
 def write(tree: Checkout, environment: str, folder: Path) -> list[dict[str, str]]:

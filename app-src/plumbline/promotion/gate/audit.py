@@ -12,12 +12,14 @@ from functools import partial
 from pathlib import Path
 
 from plumbline.core.artifact import ArtifactError, verify_artifact
-from plumbline.core.errors import Refused
+from plumbline.core.documents import parse
+from plumbline.core.errors import Misuse, Refused
 from plumbline.core.release import Release
-from plumbline.promotion.delivery.documents import BY_MERGE, Approval, Barred, approval_path, barred_path, parse
+from plumbline.promotion.delivery.documents import BY_MERGE, Approval, Barred, approval_path, barred_path
 from plumbline.promotion.delivery.git import Checkout
+from plumbline.promotion.delivery.records import read_approval, read_barred, read_policy, read_served
 from plumbline.promotion.gate.evaluation import read_evaluation
-from plumbline.promotion.gate.gate import gate_name, read_approval, read_barred, read_policy, read_served
+from plumbline.promotion.gate.gate import gate_name
 from plumbline.promotion.gate.rules import repository_of
 from plumbline.promotion.registry.client import Registry, Version
 from plumbline.promotion.settings import Settings
@@ -33,7 +35,7 @@ def audit(registry: Registry, settings: Settings, path: Path) -> tuple[list[str]
         judged += 1
         try:
             check()
-        except Refused as error:
+        except (Refused, Misuse) as error:
             problems.append(f"{name}: {str(error).removeprefix(f'{name}: ')}")
     return problems, judged
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,34 +11,24 @@ from pathlib import Path
 
 from plumbline.core.artifact import ArtifactError, digest_of, verify_artifact
 from plumbline.core.errors import Inconclusive, Refused
-from plumbline.core.release import Release, ReleaseError, SemVer, parse_release
-from plumbline.promotion.delivery.documents import (
-    Approval,
-    Barred,
-    approval_path,
-    barred_path,
-    parse,
-    policy_path,
-    release_path,
-)
+from plumbline.core.names import SemVer, plain_name
+from plumbline.core.release import Release
+from plumbline.promotion.delivery.documents import policy_path, release_path
 from plumbline.promotion.delivery.git import Checkout
+from plumbline.promotion.delivery.records import (
+    read_approval,
+    read_barred,
+    read_policy,
+    read_served,
+    require_environment,
+)
 from plumbline.promotion.gate.bundle import open_bundle
 from plumbline.promotion.gate.evaluation import Evaluation, read_evaluation
 from plumbline.promotion.gate.paired import Paired, paired
-from plumbline.promotion.gate.policy import Champion, Policy
 from plumbline.promotion.gate.rules import Evidence, Outcome, Standing, Verdict, judge, worst
+from plumbline.promotion.policy import Champion
 from plumbline.promotion.registry.client import Registry, Version, bundle_uri
 from plumbline.promotion.settings import Settings
-
-NAME = r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?"
-VERSION = r"v(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)"
-
-
-def plain_name(value: str, what: str, like: str) -> str:
-    """A name before it becomes a path, a branch or a search; raises Refused where it is not one."""
-    if not re.fullmatch(NAME, value):
-        raise Refused(f"{what}: {value!r} is not one; expected like {like}")
-    return value
 
 
 @dataclass(frozen=True)
@@ -58,8 +47,7 @@ class Request:
         # These become paths and branch names: nothing but the three plain shapes gets that far.
         plain_name(self.model, "model", like="flights")
         plain_name(self.environment, "environment", like="staging")
-        if not re.fullmatch(VERSION, self.version):
-            raise Refused(f"version: {self.version!r} is not one; expected like v1.2.3")
+        SemVer.parse(self.version)
 
 
 @dataclass(frozen=True)
@@ -209,57 +197,6 @@ def candidate(registry: Registry, settings: Settings, model: str, version: str) 
     """A version of the registry and a temporary folder for its artifacts."""
     with tempfile.TemporaryDirectory(prefix="promotion-") as folder:
         yield Candidate(registry, settings, registry.find(model, version), Path(folder))
-
-
-def read_policy(tree: Checkout, model: str) -> Policy:
-    """The gate of a model; raises Refused where git has none or it breaks its type."""
-    path = policy_path(model)
-    text = tree.read(path)
-    if text is None:
-        raise Refused(f"{path} is missing: a model without a gate is not promoted; copy another model's and adapt it")
-    policy = parse(text, Policy, path)
-    if policy.metadata.name != model:
-        raise Refused(f"{path}: metadata.name is {policy.metadata.name!r}, expected {model!r}")
-    return policy
-
-
-def require_environment(tree: Checkout, environment: str) -> None:
-    """Raise Refused for an environment that git does not have: misspelt, it would seem to serve nothing."""
-    if not tree.is_folder(f"clusters/{environment}"):
-        known = ", ".join(path.split("/")[1] for path in tree.names("clusters", "*"))
-        raise Refused(f"clusters/{environment}/ is not in git, only {known}")
-
-
-def read_served(tree: Checkout, environment: str, model: str) -> Release | None:
-    """What git says that an environment serves."""
-    path = release_path(environment, model)
-    text = tree.read(path)
-    if text is None:
-        return None
-    try:
-        release = parse_release(text, source=path)
-    except ReleaseError as error:
-        raise Refused(f"{error}; correct the file first, nothing was changed") from error
-    if release.model != model:
-        raise Refused(f"{path}: is the release of {release.model!r}, not of {model!r}")
-    return release
-
-
-def read_barred(tree: Checkout, model: str, digest: str) -> Barred | None:
-    """The record that bars a digest, if there is one."""
-    path = barred_path(model, digest)
-    text = tree.read(path)
-    if text is None:
-        return None
-    barred = parse(text, Barred, path)
-    return barred if barred.digest == digest else None
-
-
-def read_approval(tree: Checkout, model: str, version: str) -> Approval | None:
-    """The recorded approval of a version, if there is one."""
-    path = approval_path(model, version)
-    text = tree.read(path)
-    return None if text is None else parse(text, Approval, path)
 
 
 def examine(tree: Checkout, request: Request, subject: Candidate) -> Judgement:

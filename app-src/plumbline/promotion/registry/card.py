@@ -9,8 +9,8 @@ from markdown_it import MarkdownIt
 
 from plumbline.promotion.delivery.documents import Approval
 from plumbline.promotion.delivery.git import Checkout
+from plumbline.promotion.delivery.records import read_approval
 from plumbline.promotion.gate.evaluation import Evaluation, read_evaluation
-from plumbline.promotion.gate.gate import read_approval
 from plumbline.promotion.registry.client import Registry, Version
 
 _environment = Environment(

@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlparse
 import yaml
 
 from plumbline.core.errors import Accident, PlumblineError, Refused
-from plumbline.core.release import SemVer
+from plumbline.core.names import SemVer
 from plumbline.promotion.registry.lifecycle import Lifecycle, check_move
 from plumbline.promotion.registry.versioning import Recipe
 

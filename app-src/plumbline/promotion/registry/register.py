@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from plumbline.core.artifact import SIGNATURE, ArtifactError, verify_artifact
 from plumbline.core.errors import Refused
+from plumbline.core.names import plain_name
 from plumbline.promotion.delivery.git import checkout
+from plumbline.promotion.delivery.records import read_policy
 from plumbline.promotion.gate.evaluation import Evaluation, read_evaluation
-from plumbline.promotion.gate.gate import plain_name, read_policy
 from plumbline.promotion.gate.holdout import Parity
 from plumbline.promotion.registry import card
 from plumbline.promotion.registry.client import RECIPE, Registry, Version, bundle_uri

@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from plumbline.core.release import SemVer
+from plumbline.core.names import SemVer
 from plumbline.core.schema import ModelSchema
 
 FIRST = SemVer(1, 0, 0)

@@ -5,17 +5,13 @@ import hmac
 from pathlib import Path
 from typing import Annotated
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from plumbline.core.release import UniqueKeys
-from plumbline.serving.settings import SettingsError
+from plumbline.core.documents import Strict, read
 
 
-class ApiKey(BaseModel):
+class ApiKey(Strict):
     """One caller."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -31,9 +27,7 @@ class ApiKey(BaseModel):
         return max(1.0, self.rate) if self.burst is None else self.burst
 
 
-class _File(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
+class _File(Strict):
     keys: Annotated[tuple[ApiKey, ...], Field(min_length=1)]
 
     @model_validator(mode="after")
@@ -65,14 +59,5 @@ class Keyring:
 
 
 def read_keys(path: Path) -> Keyring:
-    """Read the file of SERVING_API_KEYS_FILE (YAML or JSON); raises SettingsError that names file and field."""
-    try:
-        document = yaml.load(path.read_text(encoding="utf-8"), UniqueKeys)  # noqa: S506 - a SafeLoader
-        return Keyring(_File.model_validate(document).keys)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise SettingsError(f"SERVING_API_KEYS_FILE: {path}: cannot be read: {error}") from error
-    except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, item['loc'])) or 'document'}: {item['msg']}" for item in error.errors()
-        )
-        raise SettingsError(f"SERVING_API_KEYS_FILE: {path}: {problems}") from error
+    """Read the file of SERVING_API_KEYS_FILE (YAML or JSON); raises DocumentError that names file and field."""
+    return Keyring(read(path, _File, f"SERVING_API_KEYS_FILE: {path}").keys)

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from plumbline.core.errors import Refused
-from plumbline.promotion.delivery.documents import Barred, barred_path, parse
-from plumbline.tree.documents import DocumentError, read_release
+from plumbline.core.documents import DocumentError, parse
+from plumbline.promotion.delivery.documents import Barred, barred_path
+from plumbline.tree.documents import read_release
 from plumbline.tree.git import GitError, git, left
 from plumbline.tree.validate.problem import Problem
 
@@ -32,8 +32,8 @@ def _frozen(root: Path, name: str) -> Problem | None:
         return None
     try:
         barred = parse((root / record).read_text(encoding="utf-8"), Barred, record)
-    except Refused as error:
-        return Problem(record, str(error))
+    except DocumentError as error:
+        return Problem(record, error.reason)
     if barred.override is not None:
         return None
     reason = f"{release.spec.version} is barred for {barred.metric} ({record}): revert release.yaml before the ladder"

@@ -7,9 +7,10 @@ from pathlib import Path
 from yamllint import linter
 from yamllint.config import YamlLintConfig
 
+from plumbline.core.documents import DocumentError
 from plumbline.tree import tools
-from plumbline.tree.documents import DocumentError, read_ladder, read_release
 from plumbline.tree.documents import name_of as name_in
+from plumbline.tree.documents import read_ladder, read_release
 from plumbline.tree.render.environment import Environment
 from plumbline.tree.render.sync import OURS
 from plumbline.tree.validate.cluster import name_of

@@ -4,8 +4,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
-from plumbline.core.release import Name
-from plumbline.promotion.delivery.documents import Strict
+from plumbline.core.documents import Strict
+from plumbline.core.names import Name
 from plumbline.promotion.registry.lifecycle import Lifecycle
 
 Bound = Literal["value", "low", "high"]

@@ -1,0 +1,111 @@
+"""Documents of people, YAML or JSON, read strictly into types; what is wrong is said with file, field and line."""
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from plumbline.core.errors import Misuse
+
+Document = TypeVar("Document", bound=BaseModel)
+
+
+class Strict(BaseModel):
+    """Frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DocumentError(Misuse):
+    """A document that is missing, can't be read or breaks its shape; `line` is where, as far as that is known."""
+
+    def __init__(self, reason: str, *, source: str = "", line: int = 1) -> None:
+        super().__init__(f"{source}: {reason}" if source else reason)
+        self.reason, self.line = reason, line
+
+
+class UniqueKeys(yaml.SafeLoader):
+    """YAML keeps the last of two equal keys in silence; a document of ours must not."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Raise ConstructorError, with the place, for the second of two equal keys."""
+        seen = set()
+        for key_node, _ in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(None, None, "a key is no plain text", key_node.start_mark)
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} stands twice", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def load(text: str, source: str = "") -> Any:
+    """The plain values of a YAML (or JSON) text; raises DocumentError."""
+    try:
+        return yaml.load(text, UniqueKeys)  # noqa: S506 - a SafeLoader
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        reason = f"not readable as YAML: {error.problem or error.context} in line {line}"
+        raise DocumentError(reason, source=source, line=line) from error
+    except (yaml.YAMLError, ValueError) as error:  # a date that is none is a ValueError
+        raise DocumentError(f"not readable as YAML: {error}", source=source) from error
+    except RecursionError as error:
+        raise DocumentError("not readable as YAML: nested too deeply", source=source) from error
+
+
+def compose(text: str, source: str = "") -> yaml.Node | None:
+    """The nodes of a text, which know their places; raises DocumentError."""
+    load(text, source)  # composing alone lets a key stand twice
+    return yaml.compose(text, UniqueKeys)
+
+
+def parse(text: str, shape: type[Document], source: str = "") -> Document:
+    """Read a document; raises DocumentError that names `source`, every wrong field and what was expected."""
+    try:
+        return shape.model_validate(load(text, source))
+    except ValidationError as error:
+        place = tuple(map(str, error.errors()[0]["loc"]))
+        raise DocumentError(worded(error), source=source, line=line_of(yaml.compose(text), place)) from error
+
+
+def read(path: Path, shape: type[Document], source: str = "") -> Document:
+    """Read a file as `parse` does; its path is the source unless another is given."""
+    source = source or str(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DocumentError(f"cannot be read: {error}", source=source) from error
+    return parse(text, shape, source)
+
+
+def worded(error: ValidationError) -> str:
+    """Every wrong field of a value, with what was expected and, where it is one plain value, what was got."""
+    return "; ".join(
+        f"{'.'.join(map(str, item['loc'])) or 'document'}: {item['msg']}{_got(item['input'])}"
+        for item in error.errors(include_url=False)
+    )
+
+
+def _got(value: object) -> str:
+    return f" (got {value!r:.80})" if isinstance(value, str | int | float) or value is None else ""
+
+
+def find(node: yaml.Node | None, path: tuple[str, ...]) -> yaml.Node | None:
+    """The node at a path of keys; None where there is none."""
+    for key in path:
+        if not isinstance(node, yaml.MappingNode):
+            return None
+        node = next((value for name, value in node.value if name.value == key), None)
+    return node
+
+
+def line_of(node: yaml.Node | None, path: tuple[str, ...] = ()) -> int:
+    """The line of a path, or of the last part of it that exists: a missing key has no line of its own."""
+    for length in range(len(path), -1, -1):
+        if (place := find(node, path[:length])) is not None:
+            return int(place.start_mark.line) + 1
+    return 1
