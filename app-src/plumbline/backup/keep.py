@@ -4,7 +4,6 @@ Artifacts are written once and never changed, and a database names only those th
 and copied second, the two always fit. Copies are shared by all backups, so that each night copies what is new.
 """
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from fsspec.core import url_to_fs
 
+from plumbline.core.digests import file_hex
 from plumbline.core.errors import Misuse
 
 _MARK = "backup.json"
@@ -52,7 +52,7 @@ def keep(places: Places, dumps: Path) -> Backup:
         store.put_file(str(file), f"{root}/{name}/{file.name}")
     artifacts = _files(places.artifacts)
     _copy(places.artifacts, f"{places.store}/artifacts", artifacts)
-    backup = Backup(name, {file.name: _sha256(file) for file in files}, artifacts)
+    backup = Backup(name, {file.name: file_hex(file) for file in files}, artifacts)
     store.pipe_file(f"{root}/{name}/{_MARK}", json.dumps(asdict(backup), indent=2).encode())
     return backup
 
@@ -73,7 +73,7 @@ def fetch(places: Places, name: str, out: Path) -> Backup:
     out.mkdir(parents=True, exist_ok=True)
     for file, digest in backup.dumps.items():
         store.get_file(f"{root}/{backup.name}/{file}", str(out / file))
-        if _sha256(out / file) != digest:
+        if file_hex(out / file) != digest:
             raise BackupError(f"{backup.name}/{file} is not what was kept: its digest differs")
     _copy(f"{places.store}/artifacts", places.artifacts, backup.artifacts)
     return backup
@@ -96,8 +96,3 @@ def _copy(source: str, target: str, wanted: dict[str, int]) -> None:
     for path in missing:
         files.makedirs(str(Path(f"{into}/{path}").parent), exist_ok=True)
         files.copy(f"{root}/{path}", f"{into}/{path}")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

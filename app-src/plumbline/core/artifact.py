@@ -8,7 +8,6 @@ be ready. A test holds the two verifiers to the same verdicts.
 
 import base64
 import binascii
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
+from plumbline.core.digests import file_hex, sha256
 from plumbline.core.errors import Misuse, Refused
 
 SIGNATURE = "model.sig"
@@ -44,8 +44,7 @@ def file_digests(directory: Path) -> dict[str, str]:
         if path.is_symlink() or not (path.is_dir() or path.is_file()):
             raise ArtifactError(f"{name}: only plain files may stand in a model artifact")
         if path.is_file() and name != SIGNATURE:
-            with path.open("rb") as stream:
-                digests[name] = hashlib.file_digest(stream, "sha256").hexdigest()
+            digests[name] = file_hex(path)
     if not digests:
         raise ArtifactError(f"{directory}: the artifact holds no files")
     return dict(sorted(digests.items()))
@@ -53,8 +52,11 @@ def file_digests(directory: Path) -> dict[str, str]:
 
 def digest_of(directory: Path) -> str:
     """One `sha256:…` for the folder: the hash of its `<sha256>  <path>` lines, as sha256sum prints them."""
-    lines = "".join(f"{digest}  {name}\n" for name, digest in file_digests(directory).items())
-    return "sha256:" + hashlib.sha256(lines.encode()).hexdigest()
+    return _digest_of(file_digests(directory))
+
+
+def _digest_of(files: dict[str, str]) -> str:
+    return sha256("".join(f"{digest}  {name}\n" for name, digest in files.items()))
 
 
 def verify_artifact(directory: Path, digest: str, public_key: bytes) -> None:
@@ -64,7 +66,7 @@ def verify_artifact(directory: Path, digest: str, public_key: bytes) -> None:
     foreign signature.
     """
     files = file_digests(directory)
-    actual = digest_of(directory)
+    actual = _digest_of(files)
     if actual != digest:
         raise ArtifactError(f"the artifact hashes to {actual}, the release names {digest}; files: {sorted(files)}")
     signed = _signed_files(directory / SIGNATURE, public_key)

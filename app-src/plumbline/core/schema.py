@@ -5,7 +5,6 @@ one that it is served with. Feast was weighed and left: 446 MB and a registry of
 file, a Redis hash per entity and a point-in-time join (docs/features.md).
 """
 
-import hashlib
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -16,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
 
+from plumbline.core.digests import sha256
 from plumbline.core.documents import Strict
 
 Matrix = npt.NDArray[np.float32]
@@ -156,7 +156,7 @@ class ModelSchema(Strict):
 
     def digest(self) -> str:
         """`sha256:…` of the text of schema.json."""
-        return "sha256:" + hashlib.sha256(self.to_json().encode()).hexdigest()
+        return sha256(self.to_json())
 
     def example(self) -> dict[str, Any]:
         """A request's row made of every field's example."""

@@ -1,11 +1,11 @@
 """Which code this is: the commit that a run names, so that it can be made again."""
 
-import hashlib
-import json
 import os
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from plumbline.core.digests import sha256_of_json
 
 if TYPE_CHECKING:
     from plumbline.training.work import DataVersion, Settings
@@ -37,7 +37,7 @@ def prepared_key(settings: "Settings", data: "DataVersion", run: str) -> str:
     """
     commit, dirty = code_version()
     parts = [settings.model, data.digest, commit, settings.sample, settings.seed, run if dirty else ""]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    return sha256_of_json(parts).removeprefix("sha256:")
 
 
 def _git(root: Path, *arguments: str) -> str:

@@ -14,7 +14,7 @@ import pytest
 import redis
 from prometheus_client import CollectorRegistry
 
-from plumbline.core import uuid7
+from plumbline.core import ids
 from plumbline.monitoring.log.consumer import Consumer
 from plumbline.monitoring.log.metrics import Metrics
 from plumbline.monitoring.log.settings import Settings
@@ -34,7 +34,7 @@ class Log:
         self.stores: list[Store] = []
 
     def new_id(self, at: datetime | None = None) -> str:
-        moment = uuid7.floor(at or datetime.now(UTC)).int
+        moment = ids.floor(at or datetime.now(UTC)).int
         return str(UUID(int=moment | 0x7 << 76 | 0x2 << 62 | self.random.getrandbits(60)))
 
     def predict(self, *, rows: int | list[dict[str, Any]] = 1, at: datetime | None = None, **changes: Any) -> str:

@@ -11,7 +11,7 @@ import psycopg
 import redis
 import services
 
-from plumbline.core import uuid7
+from plumbline.core import ids
 
 from .conftest import eventually
 from .rendered import Workload, secrets
@@ -55,7 +55,7 @@ def test_it_makes_its_database_stores_and_says_when_a_server_is_away(
 def prediction() -> dict[str, object]:
     now = datetime.now(UTC)
     return {
-        "id": str(UUID(int=uuid7.floor(now).int | 0x7 << 76 | 0x2 << 62)), "at": now.isoformat(), "model": "flights",
+        "id": str(UUID(int=ids.floor(now).int | 0x7 << 76 | 0x2 << 62)), "at": now.isoformat(), "model": "flights",
         "version": "v1.0.0", "role": "stable", "arm": "", "subject": "", "request_id": "r",
         "rows": [{"distance": 1.0}], "outputs": [{"label": "late", "probability": 0.8}], "ms": 0.5,
     }  # fmt: skip

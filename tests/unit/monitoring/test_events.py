@@ -5,11 +5,11 @@ from uuid import UUID
 
 import pytest
 
-from plumbline.core import uuid7
+from plumbline.core import ids
 from plumbline.monitoring.log.events import WHOLE_ANSWER, Feedback, PoisonError, Prediction, Window, parse
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
-ID = str(UUID(int=uuid7.floor(NOW).int | 0x7 << 76 | 0x2 << 62))
+ID = str(UUID(int=ids.floor(NOW).int | 0x7 << 76 | 0x2 << 62))
 WINDOW = Window.around(NOW, days=90)
 PREDICTION: dict[str, Any] = {
     "id": ID, "at": "2026-11-23T12:00:00Z", "model": "flights", "version": "v1.0.0", "role": "stable", "arm": "",
@@ -65,7 +65,7 @@ def test_feedback(suffix: str, row: int, truth: str | float) -> None:
 
 
 def aged(days: float) -> str:
-    return str(UUID(int=uuid7.floor(NOW + timedelta(days=days)).int | 0x7 << 76 | 0x2 << 62))
+    return str(UUID(int=ids.floor(NOW + timedelta(days=days)).int | 0x7 << 76 | 0x2 << 62))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from uuid import UUID
 import numpy as np
 import psycopg
 
-from plumbline.core.uuid7 import instant
+from plumbline.core.ids import instant
 from plumbline.monitoring.experiment.readout import finite
 from plumbline.monitoring.experiment.verdict import Arrived, Look, Result, Test
 from plumbline.monitoring.log.queries import ROWS, window

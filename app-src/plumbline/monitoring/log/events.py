@@ -10,7 +10,7 @@ from uuid import UUID
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StrictFloat, StrictInt, StrictStr, ValidationError
 from pydantic import model_validator as model_check
 
-from plumbline.core.uuid7 import instant
+from plumbline.core.ids import instant
 
 PREDICTIONS = "predictions"
 FEEDBACK = "feedback"

@@ -7,7 +7,7 @@ in the stream wins; `arrived` is when the first one came.
 from datetime import UTC, datetime
 from typing import Any, LiteralString
 
-from plumbline.core.uuid7 import floor
+from plumbline.core.ids import floor
 
 ROWS: LiteralString = """
     WITH label AS (

@@ -12,7 +12,7 @@ import psycopg
 from psycopg import errors, sql
 from psycopg_pool import ConnectionPool
 
-from plumbline.core.uuid7 import day_range, instant
+from plumbline.core.ids import day_range, instant
 from plumbline.monitoring.log.events import Feedback, Prediction
 
 TABLES = ("predictions", "feedback")

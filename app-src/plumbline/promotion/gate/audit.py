@@ -4,7 +4,6 @@ A commit of `plumbline promote run` passes by construction. One that was written
 is caught here, by a check that a pull request runs.
 """
 
-import hashlib
 import json
 import tempfile
 from collections.abc import Callable, Iterator
@@ -12,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from plumbline.core.artifact import ArtifactError, verify_artifact
+from plumbline.core.digests import sha256
 from plumbline.core.documents import parse
 from plumbline.core.errors import Misuse, Refused
 from plumbline.core.release import Release
@@ -128,7 +128,7 @@ def _gate(registry: Registry, release: Release, environment: str, folder: Path) 
     if name not in registry.names(release.spec.lineage.run, "gate"):
         raise Refused(f"spec.evidence.gate: the run has no report gate/{name}; `plumbline promote run` writes it")
     data = (registry.download(release.spec.lineage.run, "gate", folder) / name).read_bytes()
-    if "sha256:" + hashlib.sha256(data).hexdigest() != evidence:
+    if sha256(data) != evidence:
         raise Refused(f"spec.evidence.gate: gate/{name} was changed after the gate wrote it")
     said = json.loads(data)
     expected = {

@@ -1,6 +1,5 @@
 """The gate: gathers what git, the registry and the artifact say, and applies the rules. Reads only, never writes."""
 
-import hashlib
 import json
 import tempfile
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from plumbline.core.artifact import ArtifactError, digest_of, verify_artifact
+from plumbline.core.digests import sha256
 from plumbline.core.errors import Inconclusive, Refused
 from plumbline.core.names import SemVer, plain_name
 from plumbline.core.release import Release
@@ -76,7 +76,7 @@ class Judgement:
 
     def sha256(self) -> str:
         """`sha256:…` of the stored text."""
-        return "sha256:" + hashlib.sha256(self.to_json().encode()).hexdigest()
+        return sha256(self.to_json())
 
     def table(self) -> str:
         """A Markdown table that is also readable as it is; what to do follows below it."""
@@ -236,7 +236,7 @@ def examine(tree: Checkout, request: Request, subject: Candidate) -> Judgement:
         environment=request.environment,
         image=request.image or "",
         champion="" if served is None else f"{served.spec.version} {served.spec.artifact.digest}",
-        policy="sha256:" + hashlib.sha256(policy_text.encode()).hexdigest(),
+        policy=sha256(policy_text),
         verdicts=judge(rules, environment, subject.evidence(rules.parity.rows), standing),
     )
 

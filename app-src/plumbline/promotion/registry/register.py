@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from plumbline.core.artifact import SIGNATURE, ArtifactError, verify_artifact
+from plumbline.core.digests import sha256_of_json
 from plumbline.core.errors import Refused
 from plumbline.core.names import plain_name
 from plumbline.promotion.delivery.git import checkout
@@ -16,7 +17,7 @@ from plumbline.promotion.registry import card
 from plumbline.promotion.registry.client import RECIPE, Registry, Version, bundle_uri
 from plumbline.promotion.registry.lifecycle import Lifecycle
 from plumbline.promotion.registry.signing import sign
-from plumbline.promotion.registry.versioning import Recipe, digest_of_json, interface_digest, number
+from plumbline.promotion.registry.versioning import Recipe, interface_digest, number
 from plumbline.promotion.settings import Settings
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def _tags(registry: Registry, run: "Run", evaluation: Evaluation, parity: Parity
         schema=schema.digest(),
         code=tags["code.commit"],
         kind=evaluation.bundle.kind,
-        parameters=digest_of_json(dict(run.data.params)),
+        parameters=sha256_of_json(dict(run.data.params)),
     )
     measured = {f"metric.{name}": f"{interval.value:.6g}" for name, interval in evaluation.report.metrics.items()}
     lineage = {name: tags.get(name, "") for name in ("model", "data.version", "data.digest", "code.dirty", "workflow")}

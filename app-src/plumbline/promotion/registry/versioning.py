@@ -7,11 +7,10 @@
 | nothing but the data (or nothing at all) | patch |
 """
 
-import hashlib
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from plumbline.core.digests import sha256_of_json
 from plumbline.core.names import SemVer
 from plumbline.core.schema import ModelSchema
 
@@ -34,18 +33,12 @@ class Recipe:
 def interface_digest(schema: ModelSchema) -> str:
     """Digest of the part of a schema that callers depend on."""
     output = schema.output
-    return digest_of_json(
+    return sha256_of_json(
         {
             "fields": [[field.name, field.type, field.unit, field.required] for field in schema.fields],
             "output": [output.task, output.name, list(output.labels), output.unit],
         }
     )
-
-
-def digest_of_json(value: object) -> str:
-    """`sha256:…` of a JSON value in its one canonical form."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
 
 def bump(previous: SemVer, old: Recipe, new: Recipe) -> SemVer:
