@@ -2,7 +2,6 @@
 
 import json
 import logging
-import re
 import signal
 import threading
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from plumbline.core.commands import AsJson, application
+from plumbline.core.durations import duration
 from plumbline.monitoring.log.queries import window
 from plumbline.monitoring.log.settings import Settings
 from plumbline.monitoring.log.store import Store
@@ -21,15 +21,6 @@ from plumbline.monitoring.policy import Drift, Experiment, read_policy
 
 app = application(__doc__ or "")
 _EXIT_CODES = {"none": 0, "drift": 10, "inconclusive": 11}
-_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
-
-
-def duration(text: str) -> timedelta:
-    """Read `30m`, `24h` or `90d`."""
-    match = re.fullmatch(r"([1-9]\d{0,4})([mhd])", text)
-    if match is None:
-        raise typer.BadParameter(f"{text!r} is not a duration; expected one like 30m, 24h or 90d")
-    return timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 
 Duration = Annotated[Any, typer.Option(parser=duration, metavar="DURATION")]

@@ -1,12 +1,14 @@
 """`plumbline promote`: register, judge, promote, approve, reject."""
 
 import tempfile
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from plumbline.core.commands import application
+from plumbline.core.durations import duration
 from plumbline.core.errors import Misuse, PlumblineError, Refused
 from plumbline.promotion.settings import Settings
 
@@ -244,10 +246,8 @@ def archive_unused(older_than: Annotated[str, typer.Option(help="Since they were
     from plumbline.promotion.delivery.git import checkout
     from plumbline.promotion.registry.client import Registry
 
-    if not (older_than.endswith("d") and older_than[:-1].isdigit()):
-        raise typer.BadParameter(f"{older_than!r} is not a number of days; expected one like 180d")
     with checkout(Settings()) as tree:
-        for version in do(Registry(), tree, int(older_than[:-1])):
+        for version in do(Registry(), tree, duration(older_than) / timedelta(days=1)):
             typer.echo(f"{version.model} {version.semver} is Archived")
 
 

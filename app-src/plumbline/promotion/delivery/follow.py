@@ -87,7 +87,7 @@ def _move(registry: Registry, version: Version, wanted: Lifecycle | None) -> Ite
         yield f"{version.semver}: {refusal}"
 
 
-def archive_unused(registry: Registry, tree: Checkout, days: int) -> Iterator[Version]:
+def archive_unused(registry: Registry, tree: Checkout, days: float) -> Iterator[Version]:
     """Archive the versions of each model with a gate that no environment took in so many days, but for the newest."""
     for path in tree.names("policies/promotion", "*.yaml"):
         versions = [version for version in registry.versions(PurePath(path).stem) if version.semver is not None]
