@@ -1,11 +1,12 @@
 """Which code this is: the commit that a run names, so that it can be made again."""
 
 import os
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from plumbline.core import programs
 from plumbline.core.digests import sha256_of_json
+from plumbline.training.model import folder_of
 
 if TYPE_CHECKING:
     from plumbline.training.work import DataVersion, Settings
@@ -13,21 +14,17 @@ if TYPE_CHECKING:
 UNKNOWN_COMMIT = "0" * 40
 
 
-def code_version() -> tuple[str, bool]:
-    """Commit of this code and whether files differ from it; from TRAINING_CODE_COMMIT in an image without git.
+def code_version(model: str) -> tuple[str, bool]:
+    """Commit of this code and whether it, or the model's own folder, differs from a commit.
 
-    Where neither is known the commit is forty zeros and the tree counts as changed: nobody can go back to it.
+    In an image without git TRAINING_CODE_COMMIT names the commit of both. Where a commit is not known it is forty zeros
+    and the code counts as changed: nobody can go back to it.
     """
     if commit := os.environ.get("TRAINING_CODE_COMMIT"):
         return commit, False
-    if (root := _repository()) is None:
-        return UNKNOWN_COMMIT, True
-    try:
-        changed = _git(root, "status", "--porcelain", "--", "app-src", "locks", "pyproject.toml")
-        return _git(root, "rev-parse", "HEAD"), bool(changed)
-    except (FileNotFoundError, subprocess.CalledProcessError):
-        # No git here, no commit yet, or a work tree of somebody else that git does not trust.
-        return UNKNOWN_COMMIT, True
+    package, folder = Path(__file__).resolve().parents[1], folder_of(model).resolve()
+    commit, changed = _state(package, str(package), "locks", "pyproject.toml")
+    return commit, changed or _state(folder, str(folder))[1]
 
 
 def prepared_key(settings: "Settings", data: "DataVersion", run: str) -> str:
@@ -35,17 +32,20 @@ def prepared_key(settings: "Settings", data: "DataVersion", run: str) -> str:
 
     Code that no commit names is like no other: the key is the run's own.
     """
-    commit, dirty = code_version()
+    commit, dirty = code_version(settings.model)
     parts = [settings.model, data.digest, commit, settings.sample, settings.seed, run if dirty else ""]
     return sha256_of_json(parts).removeprefix("sha256:")
 
 
-def _git(root: Path, *arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], cwd=root, check=True, capture_output=True, text=True)
-    return done.stdout.strip()
-
-
-def _repository() -> Path | None:
-    """The git work tree that this code stands in, None in an image."""
-    here = Path(__file__).resolve()
-    return next((folder for folder in here.parents if (folder / ".git").exists()), None)
+def _state(folder: Path, *parts: str) -> tuple[str, bool]:
+    """HEAD of the repository that a folder stands in, and whether these parts of it differ or are not in it at all."""
+    top = programs.git("rev-parse", "--show-toplevel", cwd=folder)
+    if top.returncode:  # no repository here, or one of somebody else that git does not trust
+        return UNKNOWN_COMMIT, True
+    root = Path(programs.text(top.stdout).strip())
+    head = programs.git("rev-parse", "HEAD", cwd=root)
+    if head.returncode:  # no commit yet
+        return UNKNOWN_COMMIT, True
+    changed = programs.git("status", "--porcelain", "--", *parts, cwd=root)
+    ignored = programs.git("check-ignore", "--quiet", str(folder), cwd=root)
+    return programs.text(head.stdout).strip(), bool(changed.returncode or changed.stdout or ignored.returncode == 0)

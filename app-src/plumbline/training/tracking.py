@@ -39,7 +39,7 @@ def open_run(work: Work) -> Run:
         return work.read(path, Run)
     settings, data = work.settings, work.read(work.data_version, DataVersion)
     experiment = _experiment(settings)
-    commit, dirty = code_version()
+    commit, dirty = code_version(settings.model)
     tags = {
         "model": settings.model,
         "data.version": data.version,

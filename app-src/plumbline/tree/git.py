@@ -1,8 +1,8 @@
 """The commit that a work tree is compared with."""
 
-import subprocess
 from pathlib import Path
 
+from plumbline.core import programs
 from plumbline.core.errors import Accident
 
 
@@ -12,9 +12,9 @@ class GitError(Accident):
 
 def git(root: Path, *arguments: str) -> bytes:
     """What git printed. Raises GitError."""
-    done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, check=False)
+    done = programs.git(*arguments, cwd=root)
     if done.returncode:
-        raise GitError(f"git {' '.join(arguments)}: {done.stderr.decode(errors='replace').strip()}")
+        raise GitError(f"git {' '.join(arguments)}: {programs.text(done.stderr).strip()}")
     return done.stdout
 
 

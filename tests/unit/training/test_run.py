@@ -124,7 +124,7 @@ def test_prepared_rows_are_shared_by_runs_of_equal_data_code_and_sample_alone(ir
     assert len({first, key("sample", "--sample", 0.5), key("seed", "--seed", 1)}) == 3
     monkeypatch.setenv("TRAINING_CODE_COMMIT", "b" * 40)
     assert key("code") != first
-    monkeypatch.setattr("plumbline.training.provenance.code_version", lambda: ("c" * 40, True))
+    monkeypatch.setattr("plumbline.training.provenance.code_version", lambda _: ("c" * 40, True))
     assert key("dirty") != key("dirty-again")
 
 

@@ -4,7 +4,6 @@ A change is made on the newest main and pushed without force. If somebody was fa
 the change is made again from the beginning, so that whatever it was judged by is judged again.
 """
 
-import os
 import re
 import shutil
 import subprocess
@@ -16,13 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import SystemRandom
 
+from plumbline.core import programs
 from plumbline.core.errors import Accident, Misuse, Refused
 from plumbline.promotion.settings import Settings
 
 _LOST_RACE = re.compile(
     "fetch first|non-fast-forward|cannot lock ref|failed to update ref|incorrect old value|stale info"
 )
-_TIMEOUT = 120
 
 
 @dataclass(frozen=True)
@@ -108,7 +107,7 @@ class Checkout:
             return True
         if _LOST_RACE.search(pushed.stderr):
             return False
-        raise Refused(f"git refused the push to {target}: {_mask(pushed.stderr).strip()}")
+        raise Refused(f"git refused the push to {target}: {pushed.stderr}")
 
     def refresh(self) -> None:
         """Stand on the newest commit of the branch; what was committed here and not pushed is dropped."""
@@ -169,16 +168,11 @@ def _git(settings: Settings, *arguments: str, check: bool = True) -> subprocess.
         for role in ("AUTHOR", "COMMITTER")
         for field, value in (("NAME", settings.author_name), ("EMAIL", settings.author_email))
     }
-    environment = os.environ | identity | {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
-    try:
-        done = subprocess.run(
-            ["git", *arguments], env=environment, capture_output=True, text=True, timeout=_TIMEOUT, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired, UnicodeDecodeError) as error:
-        raise Accident(f"git {arguments[0]}: {_mask(str(error))}; nothing was changed") from error
+    done = programs.git(*arguments, environment=identity)
+    said = _mask(programs.text(done.stderr)).strip()
     if check and done.returncode != 0:
-        raise Accident(f"git: {_mask(done.stderr).strip()}; nothing was changed")
-    return done
+        raise Accident(f"git: {said}; nothing was changed")
+    return subprocess.CompletedProcess(done.args, done.returncode, programs.text(done.stdout), said)
 
 
 def _mask(text: str) -> str:
