@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from plumbline.core.errors import Refused
+from plumbline.core.errors import Misuse, Refused
 from plumbline.promotion.delivery.documents import Approval, Barred, barred_path, dump
 from plumbline.promotion.delivery.promote import Outcome, promote
 from plumbline.promotion.gate.audit import audit
@@ -42,7 +42,7 @@ def test_poisoned_requests(
     add_model(remote, standing.model)
     before = remote.log()
     asked = {"model": standing.model, "version": "v1.0.0", "environment": "staging", "image": IMAGE, **change}
-    with pytest.raises(Refused, match=said):
+    with pytest.raises((Misuse, Refused), match=said):
         promote(registry, settings, Request(**asked), "commit")
     assert remote.log() == before
 
@@ -148,7 +148,7 @@ def test_git_that_is_not_as_it_should_be(
     add_model(remote, standing.model)
     remote.commit({path.format(model=standing.model): text})
     before = remote.log()
-    with pytest.raises(Refused, match=said.format(model=standing.model)):
+    with pytest.raises((Misuse, Refused), match=said.format(model=standing.model)):
         promote(registry, settings, Request(standing.model, "v1.0.0", "staging", IMAGE), "commit")
     assert remote.log() == before
 

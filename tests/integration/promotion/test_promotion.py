@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from plumbline.core.documents import parse
-from plumbline.core.errors import Accident, Inconclusive, Refused
+from plumbline.core.errors import Accident, Inconclusive, Misuse, Refused
 from plumbline.promotion.delivery.documents import BY_MERGE, Barred, Override, barred_path, dump
 from plumbline.promotion.delivery.follow import move_by_hand, sync
 from plumbline.promotion.delivery.git import checkout
@@ -229,7 +229,7 @@ def test_a_rejection_needs_no_registry_and_skips_what_is_barred(
     assert done.reverted == {"staging": "v1.0.2 → v1.0.0"}
     done = reject(down, settings, model, "v1.0.0", "latency", "p95 of 900 ms")
     assert (done.reverted, done.stranded) == ({}, ("staging",)), "nothing is left to go back to"
-    with pytest.raises(Refused, match="metric: "):
+    with pytest.raises(Misuse, match="metric: "):
         reject(registry, settings, model, "v1.0.1", "a\nb", "reason")
 
 

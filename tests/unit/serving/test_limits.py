@@ -6,9 +6,9 @@ import time
 
 import pytest
 
+from plumbline.core.documents import DocumentError
 from plumbline.serving.http.keys import ApiKey, Keyring, read_keys
 from plumbline.serving.http.limits import Bucket, Limiter
-from plumbline.serving.settings import SettingsError
 
 ROW = {"distance": 1400.0, "hour": 17, "carrier": "UA"}
 
@@ -49,18 +49,18 @@ def test_the_file_is_read_from_yaml_or_json(tmp_path):
         (f"keys: [{{name: w, sha256: {'a' * 64}, rate: 1}}, {{name: w, sha256: {'b' * 64}, rate: 1}}]", "same name"),
         (f"keys: [{{name: v, sha256: {'a' * 64}, rate: 1}}, {{name: w, sha256: {'a' * 64}, rate: 1}}]", "same sha256"),
         ("keys: []\nkeys: []", "twice"),
-        ("{", "cannot be read"),
+        ("{", "not readable as YAML"),
     ],
 )
 def test_a_wrong_file_names_itself_and_the_field(tmp_path, text, message):
     path = tmp_path / "keys.yaml"
     path.write_text(text)
-    with pytest.raises(SettingsError, match=f"SERVING_API_KEYS_FILE: .*{message}"):
+    with pytest.raises(DocumentError, match=f"SERVING_API_KEYS_FILE: .*{message}"):
         read_keys(path)
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(SettingsError, match=r"none\.yaml"):
+    with pytest.raises(DocumentError, match=r"none\.yaml"):
         read_keys(tmp_path / "none.yaml")
 
 
