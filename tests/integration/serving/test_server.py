@@ -18,7 +18,7 @@ FULL = ROW | {"origin": "JFK", "wind": 12.5}
 
 def test_its_environment_holds_nothing_that_unpickles_or_trains(serving_python):
     code = (
-        "import importlib.util as u, sys, serving.app\n"
+        "import importlib.util as u, sys, plumbline.serving.http.app\n"
         "heavy = ('mlflow', 'sklearn', 'pandas', 'joblib', 'cloudpickle', 'onnx', 'xgboost')\n"
         "print([n for n in heavy if u.find_spec(n)], [n for n in ('boto3', 'httpx', 'redis') if n in sys.modules])"
     )
