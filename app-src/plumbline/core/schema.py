@@ -86,6 +86,16 @@ class Output(Strict):
     """Of a classifier, in the order of the probabilities; for a binary one the second is the positive label."""
     unit: str = ""
 
+    @property
+    def tensor(self) -> str:
+        """The output of the ONNX file that is served."""
+        return "value" if self.task == "regression" else "probabilities"
+
+    @property
+    def width(self) -> int:
+        """How many numbers answer a row."""
+        return max(1, len(self.labels))
+
     @model_validator(mode="after")
     def _labels_fit(self) -> Self:
         low = {"binary": 2, "multiclass": 3, "regression": 0}[self.task]

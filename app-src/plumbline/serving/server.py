@@ -9,6 +9,7 @@ from pathlib import Path
 
 from plumbline.core.artifact import ArtifactError
 from plumbline.core.documents import DocumentError
+from plumbline.core.onnx import ModelError
 from plumbline.core.release import Release, read_release
 from plumbline.serving.artifact.fetch import obtain
 from plumbline.serving.artifact.sources import FetchError
@@ -17,7 +18,7 @@ from plumbline.serving.errors import Problem
 from plumbline.serving.events import Event, PredictionLog
 from plumbline.serving.http.asgi import Context
 from plumbline.serving.inference.engine import Engine
-from plumbline.serving.inference.model import ModelError, load_model
+from plumbline.serving.inference.model import load_model
 from plumbline.serving.inference.reader import Values
 from plumbline.serving.logs import LogBuffer, log
 from plumbline.serving.metrics import Metrics

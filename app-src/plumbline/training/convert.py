@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 
 from plumbline.core.errors import Misuse
+from plumbline.core.onnx import INPUT, ModelError, open_model
 from plumbline.core.schema import ModelSchema, Output
 from plumbline.training.model import Floats, Inputs, Model
 
-INPUT = "features"
 OPSET = {"": 18, "ai.onnx.ml": 3}
 LARGEST_DIFFERENCE = 1e-4
 """Above this a conversion is broken, not merely rounded; promotion's gate is stricter, per model."""
@@ -92,40 +91,25 @@ def to_onnx(model: Model, estimator: Any, schema: ModelSchema) -> onnx.ModelProt
 
 def _contract(converted: onnx.ModelProto, output: Output) -> onnx.ModelProto:
     """Keep one output under the contract's name; labels are the server's to say."""
-    name, width = output_of(output)
+    name = output.tensor
     kept = next(item for item in converted.graph.output if item.name in ("probabilities", "variable"))
     for node in converted.graph.node:
         node.output[:] = [name if item == kept.name else item for item in node.output]
         node.input[:] = [name if item == kept.name else item for item in node.input]
-    value = onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [None, width])
+    value = onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [None, output.width])
     converted.graph.ClearField("output")
     converted.graph.output.append(value)
     onnx.checker.check_model(converted)
     return converted
 
 
-def output_of(output: Output) -> tuple[str, int]:
-    """Name and width of the ONNX output."""
-    return ("value", 1) if output.task == "regression" else ("probabilities", len(output.labels))
-
-
-def session(path: Path) -> onnxruntime.InferenceSession:
-    """Open an ONNX file for the CPU, with ONNX Runtime's telemetry off."""
-    onnxruntime.disable_telemetry_events()
-    return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-
-
 def check(path: Path, schema: ModelSchema, inputs: Inputs, native: Floats) -> float:
     """The largest absolute difference to the native outputs; raises ConvertError for a broken contract or too much."""
-    opened = session(path)
-    name, width = output_of(schema.output)
-    found = [(item.name, item.type, item.shape[-1]) for item in (*opened.get_inputs(), *opened.get_outputs())]
-    expected = [(INPUT, "tensor(float)", len(schema.fields)), (name, "tensor(float)", width)]
-    if found != expected:
-        raise ConvertError(f"{path.name}: inputs and outputs are {found}, expected {expected}")
-    # Also one row by itself, and one where nothing is known: shapes and missing values must both work.
-    opened.run([name], {INPUT: np.full((1, len(schema.fields)), np.nan, dtype=np.float32)})
-    answered = opened.run([name], {INPUT: inputs})[0]
+    try:
+        session = open_model(path, schema)
+    except ModelError as error:
+        raise ConvertError(str(error)) from error
+    answered = session.run([schema.output.tensor], {INPUT: inputs})[0]
     difference = float(np.abs(answered - native).max())
     if not difference <= LARGEST_DIFFERENCE:
         raise ConvertError(

@@ -48,6 +48,8 @@ def graph(
     output: str = "probabilities",
     weights: np.ndarray = WEIGHTS,
     kind: int = TensorProto.FLOAT,
+    width: int | str = 2,
+    rows: int | None = None,
 ) -> onnx.ModelProto:
     tensor = numpy_helper.from_array(weights.astype(helper.tensor_dtype_to_np_dtype(kind)), "w")
     nodes = [helper.make_node("MatMul", [name, "w"], ["z"]), helper.make_node("Softmax", ["z"], [output])]
@@ -55,7 +57,7 @@ def graph(
         nodes,
         "toy",
         [helper.make_tensor_value_info(name, kind, [None, weights.shape[0]])],
-        [helper.make_tensor_value_info(output, kind, [None, weights.shape[1]])],
+        [helper.make_tensor_value_info(output, kind, [rows, width])],
         [tensor],
     )
     return helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
@@ -95,11 +97,14 @@ def external() -> bytes:
         (b"", "model.onnx: "),
         (b"\x80\x04pickle", "not an ONNX file"),
         (external(), r"the weights \['w'\] stand outside the file"),
-        (graph(name="input").SerializeToString(), "its signature is"),
-        (graph(output="label").SerializeToString(), "its signature is"),
-        (graph(weights=np.ones((3, 2))).SerializeToString(), "its signature is"),
-        (graph(kind=TensorProto.DOUBLE).SerializeToString(), "its signature is"),
-        (graph(weights=np.ones((2, 3))).SerializeToString(), r"of shape \(2, 3\), expected \(2, 2\)"),
+        (graph(name="input").SerializeToString(), "its inputs are .*'input'.* expected one, 'features'"),
+        (graph(output="label").SerializeToString(), "its outputs are .*'label'.* expected 'probabilities'"),
+        (graph(weights=np.ones((3, 2))).SerializeToString(), r"expected one, 'features', float32 of shape \(rows, 2\)"),
+        (graph(kind=TensorProto.DOUBLE).SerializeToString(), r"its inputs are .*tensor\(double\)"),
+        (graph(weights=np.ones((2, 3)), width=3).SerializeToString(), r"float32 of shape \(rows, 2\)"),
+        # What the graph leaves open, or tells otherwise than it answers.
+        (graph(weights=np.ones((2, 3)), width="n").SerializeToString(), r"of shape \(2, 3\), expected \(2, 2\)"),
+        (graph(rows=1).SerializeToString(), r"its outputs are .*\[1, 2\].* expected 'probabilities'"),
     ],
 )
 def test_graphs_that_break_the_contract(folder: Path, model: bytes, said: str) -> None:

@@ -11,12 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from plumbline.core.onnx import ModelError
 from plumbline.core.release import read_release
 from plumbline.core.schema import Output
 from plumbline.serving.errors import Problem
 from plumbline.serving.inference.answers import Answers
 from plumbline.serving.inference.batching import Runner
-from plumbline.serving.inference.model import Model, ModelError, load_model, probe_rows
+from plumbline.serving.inference.model import Model, load_model, probe_rows
 from plumbline.serving.metrics import Metrics
 
 

@@ -99,7 +99,7 @@ def test_a_file_with_other_inputs_breaks_the_contract(tmp_path):
     path = tmp_path / "model.onnx"
     path.write_bytes(convert.to_onnx(Plain, estimator, schema).SerializeToString())
     wider = schema_of("binary", 2)
-    with pytest.raises(ConvertError, match=r"inputs and outputs are .*'value'.* expected .*'probabilities'"):
+    with pytest.raises(ConvertError, match=r"its outputs are .*'value'.* expected 'probabilities'"):
         convert.check(path, wider, train.inputs, train.target)
 
 

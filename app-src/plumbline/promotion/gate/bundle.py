@@ -1,6 +1,5 @@
 """The served folder: which files it may hold, whether its ONNX keeps the contract, and how it answers."""
 
-import json
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -16,14 +15,12 @@ from pydantic import ValidationError
 
 from plumbline.core.artifact import SIGNATURE
 from plumbline.core.errors import Refused
+from plumbline.core.onnx import INPUT, open_model
 from plumbline.core.schema import ModelSchema
 
 Floats = npt.NDArray[np.float64]
 MODEL, SCHEMA = "model.onnx", "schema.json"
-INPUT = "features"
 _CHUNK = 20_000
-
-ort.disable_telemetry_events()
 
 
 @dataclass(frozen=True)
@@ -43,17 +40,12 @@ class Bundle:
 
     def predict(self, matrix: npt.NDArray[np.float32]) -> Floats:
         """Outputs, shape (rows, classes) or (rows, 1), for the input (rows, fields)."""
-        name = output_name(self.schema)
+        name = self.schema.output.tensor
         parts = [
             np.asarray(self.session.run([name], {INPUT: matrix[start : start + _CHUNK]})[0], dtype=np.float64)
             for start in range(0, len(matrix), _CHUNK)
         ]
         return np.concatenate(parts)
-
-
-def output_name(schema: ModelSchema) -> str:
-    """The ONNX output that is served: `value` of a regression, else `probabilities`."""
-    return "value" if schema.output.task == "regression" else "probabilities"
 
 
 def check_names(names: Collection[str], *, signed: bool | None) -> None:
@@ -83,31 +75,20 @@ def open_bundle(folder: Path, model: str) -> Bundle:
         raise Refused(f"{SCHEMA}: model is {schema.model!r}, expected {model!r}")
     data = (folder / MODEL).read_bytes()
     graph = _read_graph(data)
-    try:
-        session = ort.InferenceSession(data, _options(), providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime raises types of its own for each way a graph can be wrong
-        raise Refused(f"{MODEL}: ONNX Runtime cannot load it: {error}") from error
-    _check_contract(session, schema)
+    session = open_model(data, schema)
     return Bundle(folder, schema, "+".join(sorted({node.op_type for node in graph.node})), session)
 
 
 def one_row_p95_ms(bundle: Bundle, runs: int = 500) -> float:
     """The 95th percentile, in milliseconds, of answering the schema's example row on one thread."""
     row = bundle.schema.encode([bundle.schema.example()])
-    name = [output_name(bundle.schema)]
+    name = [bundle.schema.output.tensor]
     times = np.empty(runs)
     for index in range(-50, runs):  # the first 50 warm up and land where later ones overwrite them
         start = time.perf_counter()
         bundle.session.run(name, {INPUT: row})
         times[index] = time.perf_counter() - start
     return float(np.percentile(times, 95) * 1000)
-
-
-def _options() -> ort.SessionOptions:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    return options
 
 
 def _read_schema(path: Path) -> ModelSchema:
@@ -130,21 +111,3 @@ def _read_graph(data: bytes) -> Any:
     if outside := sorted(tensor.name for tensor in tensors if tensor.data_location == onnx.TensorProto.EXTERNAL):
         raise Refused(f"{MODEL}: the weights {outside} stand outside the file, where no digest covers them")
     return graph
-
-
-def _check_contract(session: ort.InferenceSession, schema: ModelSchema) -> None:
-    """One float input (n, fields), and the output that the task asks for, of the right width."""
-    found = {
-        "inputs": [[item.name, item.type, item.shape[-1] if item.shape else None] for item in session.get_inputs()],
-        "output": [[item.name, item.type] for item in session.get_outputs() if item.name == output_name(schema)],
-    }
-    expected = {
-        "inputs": [[INPUT, "tensor(float)", len(schema.fields)]],
-        "output": [[output_name(schema), "tensor(float)"]],
-    }
-    if found != expected:
-        raise Refused(f"{MODEL}: its signature is {json.dumps(found)}, expected {json.dumps(expected)}")
-    answer = np.asarray(session.run([output_name(schema)], {INPUT: schema.encode([schema.example()] * 2)})[0])
-    width = len(schema.output.labels) or 1
-    if answer.shape != (2, width):
-        raise Refused(f"{MODEL}: two rows give an output of shape {answer.shape}, expected {(2, width)}")

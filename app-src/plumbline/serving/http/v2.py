@@ -10,12 +10,12 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import to_json
 
 from plumbline.core import ids
-from plumbline.core.schema import ModelSchema
+from plumbline.core.onnx import INPUT
+from plumbline.core.schema import Matrix, ModelSchema
 from plumbline.serving.errors import FieldError, Problem, from_pydantic, invalid
 from plumbline.serving.http.asgi import CONTEXT, Context, Receive, Scope, Send, read_body, require_json, require_plain
 from plumbline.serving.http.tensors import Tensor, decode, encode_bytes, matrix_of, row_values
 from plumbline.serving.inference.engine import Engine
-from plumbline.serving.inference.model import INPUT, Matrix, output_name
 from plumbline.serving.inference.reader import Values
 from plumbline.serving.server import Server
 
@@ -116,7 +116,7 @@ def metadata(engine: Engine) -> dict[str, Any]:
 
 def _output_kinds(schema: ModelSchema) -> list[tuple[str, str, list[int]]]:
     labels = schema.output.labels
-    numbers = (output_name(schema), "FP32", [len(labels) or 1])
+    numbers = (schema.output.tensor, "FP32", [len(labels) or 1])
     return [("label", "BYTES", []), numbers] if labels else [numbers]
 
 

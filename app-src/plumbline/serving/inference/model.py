@@ -10,20 +10,15 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from plumbline.core.errors import Refused
+from plumbline.core.onnx import INPUT, ModelError, open_model
 from plumbline.core.schema import ModelSchema
 
 Matrix = npt.NDArray[np.float32]
-INPUT = "features"
 _PROBE_ROWS = 64
 _PROBE_SECONDS = 0.1
 _WORTH_THREADS = 1e-3
 """Seconds: below this, handing work to other threads costs more than it saves."""
 _MIN_GAIN = 1.2
-
-
-class ModelError(Refused):
-    """The model can't be loaded or is not what its schema says; the message says how."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +41,7 @@ class Model:
         self.cost = cost
         self._session = session  # owns what `_bound` calls
         self._bound = session._sess.run
-        self._outputs = [output_name(schema)]
+        self._outputs = [schema.output.tensor]
 
     def run(self, matrix: Matrix) -> Matrix:
         """The outputs of a contiguous float32 input (rows, fields): (rows, classes) or (rows, 1).
@@ -57,26 +52,19 @@ class Model:
         return self._bound(self._outputs, {INPUT: matrix}, None)[0]  # type: ignore[no-any-return]
 
 
-def output_name(schema: ModelSchema) -> str:
-    """The ONNX output that is served: `value` of a regression, else `probabilities`."""
-    return "value" if schema.output.task == "regression" else "probabilities"
-
-
 def load_model(path: Path, schema: ModelSchema, cpus: float, lap: Callable[[str], None]) -> Model:
     """Load, check against the schema, warm up and measure; raises ModelError. `lap` is told when a step has ended.
 
     One thread unless the model is slow and more threads are measured to help: spinning or shared threads make small
     models slower, and would take the quota from the event loop.
     """
-    ort.disable_telemetry_events()
-    session = _open(path, 1)
-    _check(session, schema)
+    session = open_model(path, schema, gpu=True)
     lap("load")
     probe = probe_rows(schema)
     model = Model(session, schema, _measure(session, schema, probe, 1))
     threads = math.floor(cpus)
     if model.cost.one_row > _WORTH_THREADS and threads > 1:
-        several = _open(path, threads)
+        several = open_model(path, schema, threads, gpu=True)
         cost = _measure(several, schema, probe, threads)
         if model.cost.one_row / cost.one_row > _MIN_GAIN and cost.batch_rows >= model.cost.batch_rows:
             model = Model(several, schema, cost)
@@ -105,56 +93,17 @@ def probe_rows(schema: ModelSchema) -> Matrix:
     return matrix
 
 
-def _open(path: Path, threads: int) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.use_deterministic_compute = True
-    options.log_severity_level = 3
-    # A spinning thread burns the container's quota between requests.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    try:
-        return ort.InferenceSession(path, options, providers=_providers())
-    except Exception as error:  # onnxruntime raises types of its own for each way a graph can be wrong
-        raise ModelError(f"{path.name}: ONNX Runtime cannot load it: {error}") from error
-
-
-def _providers() -> list[str]:
-    """The GPU where the image and the node have one, else the CPU."""
-    return [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in ort.get_available_providers()]
-
-
-def _check(session: ort.InferenceSession, schema: ModelSchema) -> None:
-    inputs = {item.name: (item.type, item.shape) for item in session.get_inputs()}
-    outputs = {item.name: (item.type, item.shape) for item in session.get_outputs()}
-    fields, name = len(schema.fields), output_name(schema)
-    kind, shape = inputs.get(INPUT, ("", []))
-    if len(inputs) != 1 or kind != "tensor(float)" or len(shape) != 2 or shape[1] != fields:
-        raise ModelError(
-            f"model.onnx: its inputs are {inputs}, expected one, {INPUT!r}, float32 of shape (rows, {fields})"
-        )
-    width = max(1, len(schema.output.labels))
-    kind, shape = outputs.get(name, ("", []))
-    if kind != "tensor(float)" or len(shape) != 2 or (isinstance(shape[1], int) and shape[1] != width):
-        raise ModelError(f"model.onnx: its outputs are {outputs}, expected {name!r}, float32 of shape (rows, {width})")
-
-
 def _measure(session: ort.InferenceSession, schema: ModelSchema, probe: Matrix, threads: int) -> Cost:
     """Time one row and a batch, and see whether batching keeps every bit; a slow model is given fewer rows."""
     model = Model(session, schema, Cost(0, 0, threads, 1))
     try:
         one = _median_seconds(model, probe[:1])
         rows = min(_PROBE_ROWS, max(4, int(_PROBE_SECONDS / one)))
-        answers = model.run(probe[:rows])
-        if answers.shape != (rows, max(1, len(schema.output.labels))):
-            raise ModelError(f"model.onnx: answers of shape {answers.shape} for {rows} rows")
         alone = np.concatenate([model.run(probe[i : i + 1]) for i in range(rows)])
         sizes = (rows, *(size for size in (2, 3, 8, 33) if size < rows))
         exact = all(np.array_equal(alone[:size], model.run(probe[:size]), equal_nan=True) for size in sizes)
         many = _median_seconds(model, probe[:rows])
-    except ModelError:
-        raise
-    except Exception as error:  # as above: whatever the runtime raises while it runs the graph
+    except Exception as error:  # onnxruntime raises types of its own for each way a graph can be wrong
         raise ModelError(f"model.onnx: it fails on the schema's example: {error}") from error
     return Cost(one_row=one, per_row=many / rows, threads=threads, batch_rows=rows if exact else 1)
 
