@@ -52,13 +52,21 @@ def graph(
     rows: int | None = None,
 ) -> onnx.ModelProto:
     tensor = numpy_helper.from_array(weights.astype(helper.tensor_dtype_to_np_dtype(kind)), "w")
-    nodes = [helper.make_node("MatMul", [name, "w"], ["z"]), helper.make_node("Softmax", ["z"], [output])]
+    kept = numpy_helper.from_array(np.ones(weights.shape[1], dtype=bool), "kept")
+    nodes = [
+        helper.make_node("MatMul", [name, "w"], ["z"]),
+        helper.make_node("Softmax", ["z"], ["p"]),
+        # How many columns Compress keeps is known when it runs.
+        helper.make_node("Compress", ["p", "kept"], [output], axis=1)
+        if width == "n"
+        else helper.make_node("Identity", ["p"], [output]),
+    ]
     made = helper.make_graph(
         nodes,
         "toy",
         [helper.make_tensor_value_info(name, kind, [None, weights.shape[0]])],
         [helper.make_tensor_value_info(output, kind, [rows, width])],
-        [tensor],
+        [tensor, kept],
     )
     return helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
 
@@ -74,7 +82,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_a_good_bundle_answers(folder: Path) -> None:
     bundle = open_bundle(folder, "toy")
-    assert bundle.kind == "MatMul+Softmax"
+    assert bundle.kind == "Identity+MatMul+Softmax"
     assert bundle.bytes == sum(path.stat().st_size for path in folder.iterdir())
     x = np.array([[1, 2], [3, 4]] * 15_000, dtype=np.float32)  # more rows than one chunk
     z = np.exp(x @ WEIGHTS)
