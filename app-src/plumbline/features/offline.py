@@ -1,11 +1,13 @@
 """Point-in-time joins: what the online store would have answered at each row's moment."""
 
-from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from plumbline.core.schema import Matrix, ModelSchema, View
+from plumbline.core.values import RowsError, encode
 
 TIME = "at"
 """The column of a moment: of a row, when its answer is asked for; of a value, from when on it was known."""
@@ -42,6 +44,21 @@ def _history(view: View, history: pd.DataFrame) -> pd.DataFrame:
 
 
 def encode_frame(schema: ModelSchema, rows: pd.DataFrame) -> Matrix:
-    """Rows of a frame to the model's input, shape (rows, fields), by the same encoding as a request's."""
-    columns: Sequence[Matrix] = [field.encode(rows[field.name].tolist()) for field in schema.fields]
-    return np.column_stack(columns)
+    """Rows of a frame to the model's input, shape (rows, fields), each value judged and encoded as a request's.
+
+    Columns that are no fields are not looked at. Raises RowsError for rows that the model's server would refuse.
+    """
+    if lacking := [field.name for field in schema.fields if field.required and field.name not in rows]:
+        raise RowsError(f"the columns {', '.join(lacking)} are missing; found {', '.join(map(str, rows.columns))}")
+    matrix = np.full((len(rows), len(schema.fields)), np.nan, dtype=np.float32)
+    for index, field in enumerate(schema.fields):
+        if field.name in rows:
+            matrix[:, index] = encode(field, _plain(rows[field.name]))
+    return matrix
+
+
+def _plain(column: "pd.Series[Any]") -> npt.NDArray[Any]:
+    """Without pandas' own types: numbers as numpy's, all else as objects, of which None is missing."""
+    if isinstance(column.dtype, np.dtype) and column.dtype.kind in "iuf":
+        return column.to_numpy()
+    return column.astype(object).where(column.notna(), None).to_numpy()

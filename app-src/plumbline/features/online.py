@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from plumbline.core.schema import ModelSchema, SchemaField, Value, View
+from plumbline.core.schema import ModelSchema, Value, View
+from plumbline.core.values import fits
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -112,20 +113,7 @@ class OnlineReader:
             return {
                 name: values[name]
                 for name in view.fields
-                if values.get(name) is not None and _fits(self._fields[name], values[name])
+                if values.get(name) is not None and fits(self._fields[name], values[name])
             }
         except (ValueError, KeyError, TypeError, AttributeError):
             return {}
-
-
-def _fits(field: SchemaField, value: Any) -> bool:
-    """Whether a stored value is one that a caller might have sent."""
-    if field.type == "category":
-        return isinstance(value, str)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return False
-    if field.type == "integer" and value != int(value):
-        return False
-    low = -math.inf if field.minimum is None else field.minimum
-    high = math.inf if field.maximum is None else field.maximum
-    return low <= value <= high

@@ -7,9 +7,8 @@ from pathlib import PurePath
 import pandas as pd
 from fsspec.core import url_to_fs
 
-from plumbline.scoring.scorer import RowsError, Scorer
-
-__all__ = ["RowsError", "score_files"]
+from plumbline.core.values import RowsError
+from plumbline.scoring.scorer import Scorer
 
 
 def score_files(scorer: Scorer, rows: str, out: str, part: int, parts: int) -> Iterator[tuple[str, int]]:

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from plumbline.core.errors import Misuse
 from plumbline.core.release import Release
 from plumbline.core.schema import ModelSchema
+from plumbline.core.values import RowsError
 from plumbline.features.offline import encode_frame
 from plumbline.serving.artifact.fetch import obtain
 from plumbline.serving.cpus import available_cpus
@@ -21,10 +21,6 @@ from plumbline.serving.inference.model import Matrix, Model, load_model
 from plumbline.serving.settings import Settings
 
 _CHUNK = 8192
-
-
-class RowsError(Misuse):
-    """Rows that the model can't answer; the message says which column and what was expected."""
 
 
 @dataclass(frozen=True)
@@ -47,19 +43,18 @@ class Scorer:
 
     def score(self, rows: pd.DataFrame) -> pd.DataFrame:
         """The columns that are no fields (ids, say), and the answers beside them; raises RowsError."""
-        fields = [field.name for field in self.schema.fields]
-        if lacking := [field.name for field in self.schema.fields if field.required and field.name not in rows]:
-            raise RowsError(f"the columns {', '.join(lacking)} are missing; found {', '.join(map(str, rows.columns))}")
-        given = rows.reindex(columns=fields)
-        for field in self.schema.fields:
-            if field.required and (empty := int(given[field.name].isna().sum())):
-                raise RowsError(f"column {field.name}: {empty} rows have no value, expected one in each")
-        matrix = np.ascontiguousarray(encode_frame(self.schema, given), dtype=np.float32)
+        matrix = encode_frame(self.schema, rows)
         # A model that answers otherwise in company is asked row by row, as the server does.
         chunk = _CHUNK if self.model.cost.batch_rows > 1 else 1
         outputs = [self.model.run(matrix[start : start + chunk]) for start in range(0, len(matrix), chunk)]
-        width = max(1, len(self.schema.output.labels))
+        width = self.schema.output.width
         answers = np.concatenate(outputs) if outputs else np.empty((0, width), dtype=np.float32)
+        if (endless := ~np.isfinite(answers).all(axis=1)).any():
+            row, count = int(endless.argmax()), int(endless.sum())
+            raise RowsError(
+                f"row {row}: the model has no finite answer, as in {count} of {len(rows)} rows: leave them out"
+            )
+        fields = {field.name for field in self.schema.fields}
         others = rows[[name for name in rows.columns if name not in fields]]
         return others.assign(**self._columns(answers))
 

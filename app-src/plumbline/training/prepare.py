@@ -5,6 +5,7 @@ import pandas as pd
 
 from plumbline.core.errors import Misuse
 from plumbline.core.schema import ModelSchema
+from plumbline.core.values import RowsError
 from plumbline.features.offline import encode_frame, join_view
 from plumbline.training.data import checked_tables
 from plumbline.training.model import SLICE, TIME, TRUTH, ByTime, Examples, Floats, Model, Tables
@@ -30,22 +31,11 @@ def assemble(model: Model, tables: Tables) -> pd.DataFrame:
     time = [TIME] if isinstance(model.split, ByTime) else []
     if lacking := [name for name in [*names, TRUTH, *time] if name not in rows.columns]:
         raise PrepareError(f"{model.schema.model}: rows() gives no column {', '.join(lacking)}")
-    _check_ranges(model.schema, rows)
+    try:
+        encode_frame(model.schema, rows)
+    except RowsError as error:  # what is refused when it is asked for must not be learnt from either
+        raise PrepareError(f"{model.schema.model}: {error}") from error
     return rows[[*time, *names, TRUTH, *extra]].reset_index(drop=True)
-
-
-def _check_ranges(schema: ModelSchema, rows: pd.DataFrame) -> None:
-    """A request outside a field's range is refused: training must not learn from such values either."""
-    for field in schema.fields:
-        values = rows[field.name]
-        if field.required and values.isna().any():
-            raise PrepareError(f"{field.name}: a required field is missing in {int(values.isna().sum())} rows")
-        for limit, wrong in ((field.minimum, "lt"), (field.maximum, "gt")):
-            if limit is not None and (broken := getattr(values, wrong)(limit)).any():
-                raise PrepareError(
-                    f"{field.name}: {values[broken].iloc[0]} in row {broken.idxmax()} is outside the schema's range "
-                    f"{field.minimum} to {field.maximum}"
-                )
 
 
 def split(model: Model, rows: pd.DataFrame, seed: int) -> dict[str, pd.DataFrame]:

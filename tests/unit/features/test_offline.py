@@ -103,6 +103,6 @@ def test_both_ends_of_the_age_are_included_as_they_are_online(age, found):
 
 
 def test_a_frame_encodes_as_its_rows_do():
-    frame = pd.DataFrame({"origin": ["B", "??", None], "wind": [1.5, np.nan, 2.0], "rain": [np.nan, 3.0, 4.0]})
+    frame = pd.DataFrame({"origin": ["B", "??", "A"], "wind": [1.5, np.nan, 2.0], "rain": [np.nan, 3.0, 4.0]})
     records = frame.astype(object).where(frame.notna(), None).to_dict("records")
     np.testing.assert_array_equal(encode_frame(SCHEMA, frame), SCHEMA.encode(records))

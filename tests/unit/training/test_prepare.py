@@ -106,10 +106,10 @@ def test_truth_becomes_the_place_of_its_label():
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        (frame(seats=[1, 2, 3, 10]), "seats: 10 in row 3 is outside the schema's range 1.0 to 9.0"),
-        (frame(seats=[0, 2, 3, 4]), "seats: 0 in row 0 is outside"),
-        (frame(seats=[1, np.nan, 3, 4]), "seats: a required field is missing in 1 rows"),
-        (frame(carrier=["AA", None, "AA", "BB"]), "carrier: a required field is missing in 1 rows"),
+        (frame(seats=[1, 2, 3, 10]), "column seats, row 3: found 10, expected an integer from 1 to 9"),
+        (frame(seats=[0, 2, 3, 4]), "column seats, row 0: found 0,"),
+        (frame(seats=[1, np.nan, 3, 4]), "column seats, row 1: found nothing"),
+        (frame(carrier=["AA", None, "AA", "BB"]), "column carrier, row 1: found nothing"),
         (frame().drop(columns=["truth"]), "no column truth"),
         (frame().drop(columns=["at", "seats"]), "no column seats, at"),
     ],

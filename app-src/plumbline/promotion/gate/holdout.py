@@ -11,6 +11,8 @@ import pyarrow.parquet as pq
 
 from plumbline.core.errors import Inconclusive, Refused
 from plumbline.core.schema import ModelSchema
+from plumbline.core.values import RowsError
+from plumbline.features.offline import encode_frame
 from plumbline.promotion.gate.bundle import Bundle, Floats
 
 SEED = 20130101
@@ -39,16 +41,12 @@ class Holdout:
     def encode(self, schema: ModelSchema) -> npt.NDArray[np.float32]:
         """The rows as a model's input, shape (rows, fields).
 
-        Raises Inconclusive where a required field has no column: the rows are not that model's requests.
+        Raises Inconclusive where they are not that model's requests.
         """
-        names = set(self.table.column_names)
-        if missing := [field.name for field in schema.fields if field.required and field.name not in names]:
-            raise Inconclusive(f"holdout.parquet has no column for the required fields {missing}")
-        matrix = np.full((self.rows, len(schema.fields)), np.nan, dtype=np.float32)
-        for index, field in enumerate(schema.fields):
-            if field.name in names:
-                matrix[:, index] = field.encode(self.table.column(field.name).to_pylist())
-        return matrix
+        try:
+            return encode_frame(schema, self.table.to_pandas())
+        except RowsError as error:
+            raise Inconclusive(f"holdout.parquet: {error}") from error
 
     def truth(self, schema: ModelSchema) -> Floats:
         """The truth, shape (rows,): a label's index, or the value of a regression."""

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from plumbline.core.schema import ModelSchema
+from plumbline.core.schema import Matrix, ModelSchema
+from plumbline.core.values import bounds, fault_of
 from plumbline.serving.errors import FieldError, Problem, invalid
-from plumbline.serving.inference.model import Matrix
 
 _NUMPY = {
     **{f"FP{bits}": f"<f{bits // 8}" for bits in (32, 64)},
@@ -125,20 +125,11 @@ def matrix_of(tensor: Tensor, schema: ModelSchema, max_rows: int) -> Matrix:
         raise _wrong(tensor.name, "holds text", "numbers")
     wide = np.array(tensor.values, dtype=np.float64).reshape(tensor.shape)
     for index, field in enumerate(fields):
-        column = wide[:, index]
-        known = column[~np.isnan(column)]
-        low, high = field.minimum, field.maximum
-        if field.type == "category":
-            low, high = 0, len(field.vocabulary) - 1
-        limit = float(np.finfo(np.float32).max)
-        low, high = -limit if low is None else low, limit if high is None else high
-        name = f"{tensor.name}.{field.name}"
-        if field.required and field.type != "category" and len(known) < len(column):
-            raise _wrong(name, "is missing", "a value")
-        if field.type != "number" and (known != np.floor(known)).any():
-            raise _wrong(name, "is not an integer", "an integer")
-        if ((known < low) | (known > high)).any():
-            raise _wrong(name, "is out of its bounds", f"a value from {low:g} to {high:g}")
+        # A category's code is not known where training did not see the value.
+        required = field.required and field.type != "category"
+        if fault := fault_of(field, wide[:, index], required=required):
+            low, high = bounds(field)
+            raise _wrong(f"{tensor.name}.{field.name}", fault.message, f"a value from {low:g} to {high:g}")
     return wide.astype(np.float32)
 
 

@@ -26,8 +26,8 @@ from pydantic_core import CoreSchema, core_schema, from_json
 from typing_extensions import TypedDict
 
 from plumbline.core.schema import ModelSchema, SchemaField
+from plumbline.core.values import MAX_TEXT, bounds
 from plumbline.serving.errors import FieldError, from_pydantic, invalid
-from plumbline.serving.inference.bounds import MAX_TEXT, bounds
 from plumbline.serving.inference.reader import Batch, Reader, Values
 
 Row = dict[str, Any]

@@ -27,7 +27,7 @@ class Cost:
 
     one_row: float
     per_row: float
-    """Of a full probe batch, divided by its rows."""
+    """Of a full probe batch, divided by its rows; of one row where batching would change an answer."""
     threads: int
     batch_rows: int
     """Up to so many rows gave bit-equal answers alone and together; 1 where they did not."""
@@ -46,9 +46,12 @@ class Model:
     def run(self, matrix: Matrix) -> Matrix:
         """The outputs of a contiguous float32 input (rows, fields): (rows, classes) or (rows, 1).
 
-        Calls the session below its Python wrapper, whose checks of names cost a third of a small model's time: the
-        load has made them already.
+        A model that answers otherwise in company is asked row by row: a batch is never another answer. Calls the
+        session below its Python wrapper, whose checks of names cost a third of a small model's time: the load has made
+        them already.
         """
+        if self.cost.batch_rows == 1 and len(matrix) > 1:
+            return np.concatenate([self.run(matrix[row : row + 1]) for row in range(len(matrix))])
         return self._bound(self._outputs, {INPUT: matrix}, None)[0]  # type: ignore[no-any-return]
 
 
@@ -95,7 +98,7 @@ def probe_rows(schema: ModelSchema) -> Matrix:
 
 def _measure(session: ort.InferenceSession, schema: ModelSchema, probe: Matrix, threads: int) -> Cost:
     """Time one row and a batch, and see whether batching keeps every bit; a slow model is given fewer rows."""
-    model = Model(session, schema, Cost(0, 0, threads, 1))
+    model = Model(session, schema, Cost(0, 0, threads, _PROBE_ROWS))
     try:
         one = _median_seconds(model, probe[:1])
         rows = min(_PROBE_ROWS, max(4, int(_PROBE_SECONDS / one)))
@@ -105,7 +108,7 @@ def _measure(session: ort.InferenceSession, schema: ModelSchema, probe: Matrix, 
         many = _median_seconds(model, probe[:rows])
     except Exception as error:  # onnxruntime raises types of its own for each way a graph can be wrong
         raise ModelError(f"model.onnx: it fails on the schema's example: {error}") from error
-    return Cost(one_row=one, per_row=many / rows, threads=threads, batch_rows=rows if exact else 1)
+    return Cost(one, many / rows, threads, rows) if exact else Cost(one, one, threads, 1)
 
 
 def _median_seconds(model: Model, matrix: Matrix) -> float:

@@ -10,7 +10,7 @@ import msgspec
 from msgspec.structs import astuple
 
 from plumbline.core.schema import ModelSchema, SchemaField
-from plumbline.serving.inference.bounds import MAX_TEXT, bounds
+from plumbline.core.values import MAX_TEXT, bounds
 
 Values = tuple[float | int | str | None, ...]
 """One row: a value for each field in the schema's order, None where it is missing."""

@@ -1,0 +1,103 @@
+"""The contract of values: what a field takes, for one value and for a column, whoever reads it.
+
+The server's types (`serving.inference.contract`, `reader`) are built from the bounds; its matrices, batch scoring,
+training and the gate judge columns; the online store judges single values. A property test holds them together.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from plumbline.core.errors import Misuse
+from plumbline.core.schema import SchemaField
+
+Column = npt.NDArray[Any] | Sequence[Any]
+FLOAT32_MAX = 3.4028234663852886e38
+"""A larger number would become an infinity in the model's input."""
+EXACT_INTEGER = 2**53
+"""What JSON numbers carry without loss (RFC 8259, section 6)."""
+MAX_TEXT = 256
+
+
+class RowsError(Misuse):
+    """Rows that the model's server would refuse; the message names column, row and what was expected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """The values of a column that its field does not take."""
+
+    message: str
+    """`is missing`, `is not an integer` …"""
+    rows: npt.NDArray[np.intp]
+    """Their numbers, from 0, rising."""
+
+
+def bounds(field: SchemaField) -> tuple[float, float]:
+    """The lowest and the highest number that a field takes; of a category, its codes."""
+    if field.type == "category":
+        return 0, len(field.vocabulary) - 1
+    limit = EXACT_INTEGER if field.type == "integer" else FLOAT32_MAX
+    return (
+        -limit if field.minimum is None else field.minimum,
+        limit if field.maximum is None else field.maximum,
+    )
+
+
+def expected(field: SchemaField) -> str:
+    """What a field takes, in words."""
+    if field.type == "category":
+        return f"a text of 1 to {MAX_TEXT} characters"
+    low, high = bounds(field)
+    return f"{'an integer' if field.type == 'integer' else 'a number'} from {low:g} to {high:g}"
+
+
+def fits(field: SchemaField, value: Any) -> bool:
+    """Whether a caller may send this value; missing (None) is no value."""
+    if field.type == "category":
+        return isinstance(value, str) and 1 <= len(value) <= MAX_TEXT
+    if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.integer | np.floating):
+        return False
+    low, high = bounds(field)
+    return bool(low <= value <= high) and (field.type == "number" or value == int(value))
+
+
+def fault_of(field: SchemaField, column: npt.NDArray[np.float64], *, required: bool) -> Fault | None:
+    """What is wrong with a column of numbers (of a category: of codes), in which NaN is missing."""
+    low, high = bounds(field)
+    missing = np.isnan(column)
+    for message, broken in (
+        ("is missing", missing & required),
+        ("is not an integer", ~missing & (column != np.floor(column)) & (field.type != "number")),
+        ("is out of its bounds", (column < low) | (column > high)),
+    ):
+        if broken.any():
+            return Fault(message, np.flatnonzero(broken))
+    return None
+
+
+def encode(field: SchemaField, values: Column) -> npt.NDArray[np.float32]:
+    """A column of values as the model's input, shape (rows,); None and NaN are missing. Raises RowsError."""
+    if isinstance(values, np.ndarray) and values.dtype.kind in "iuf" and field.type != "category":
+        numbers = values.astype(np.float64)
+        fault = fault_of(field, numbers, required=field.required)
+        if fault is None:
+            return numbers.astype(np.float32)
+    else:
+        given = values.tolist() if isinstance(values, np.ndarray) else values
+        values = [None if _is_nan(value) else value for value in given]
+        broken = [i for i, v in enumerate(values) if (field.required if v is None else not fits(field, v))]
+        if not broken:
+            return field.encode(values)
+        fault = Fault("", np.array(broken))
+    row, more = int(fault.rows[0]), f" (and {len(fault.rows) - 1} rows more)" if len(fault.rows) > 1 else ""
+    value = values[row].item() if isinstance(values, np.ndarray) else values[row]
+    found = "nothing" if value is None or _is_nan(value) else f"{value!r:.60}"
+    raise RowsError(f"column {field.name}, row {row}: found {found}, expected {expected(field)}{more}")
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float | np.floating) and bool(value != value)
