@@ -1,8 +1,10 @@
 """Other programs, run with a time limit and without what a person's shell or settings would change."""
 
 import os
+import re
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from plumbline.core.errors import Accident, Misuse
@@ -42,21 +44,35 @@ _GIT_PLACES = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Done:
+    """How a program ended, and what it printed."""
+
+    code: int
+    stdout: bytes
+    error: str
+    """What it complained about; passwords in URLs are hidden."""
+
+    @property
+    def text(self) -> str:
+        """What it printed; a byte that is no text is shown as such and stops nobody."""
+        return self.stdout.decode(errors="replace")
+
+
 def run(
-    command: Sequence[str | Path],
-    *,
+    program: str | Path,
+    *arguments: str | Path,
     seconds: float = 600,
     cwd: Path | None = None,
     environment: Mapping[str, str] | None = None,
     stdin: str | None = None,
-) -> subprocess.CompletedProcess[bytes]:
-    """Run a program to its end; what it printed comes as bytes. Raises Misuse where it is missing, Accident after
-    `seconds`.
-    """
-    name = Path(command[0]).name
+    missing: str = "install it, so that it is on PATH",
+) -> Done:
+    """Run a program to its end. Raises Misuse that says what to do where it is `missing`, Accident after `seconds`."""
+    name = Path(program).name
     try:
-        return subprocess.run(
-            command,
+        done = subprocess.run(
+            [program, *arguments],
             cwd=cwd,
             env=environment,
             input=None if stdin is None else stdin.encode(),
@@ -66,24 +82,20 @@ def run(
             check=False,
         )
     except FileNotFoundError as error:
-        raise Misuse(f"{name} is missing: install it, so that it is on PATH") from error
+        raise Misuse(f"{name} is missing: {missing}") from error
     except OSError as error:
         raise Accident(f"{name}: {error}") from error
     except subprocess.TimeoutExpired as error:
-        raise Accident(f"{name} {command[1] if len(command) > 1 else ''}: no end after {seconds:g} s") from error
+        raise Accident(f"{name} {arguments[0] if arguments else ''}: no end after {seconds:g} s") from error
+    complaint = re.sub(r"(\w+://)[^/@\s]+@", r"\1***@", done.stderr.decode(errors="replace")).strip()
+    return Done(done.returncode, done.stdout, complaint)
 
 
 def git(
     *arguments: str, cwd: Path | None = None, seconds: float = 120, environment: Mapping[str, str] | None = None
-) -> subprocess.CompletedProcess[bytes]:
+) -> Done:
     """Run git without the settings and the surroundings of a person; raises as `run` does."""
     kept = {name: value for name, value in os.environ.items() if name not in _GIT_PLACES}
     fixed = {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
-    return run(
-        ["git", *_GIT_OPTIONS, *arguments], cwd=cwd, seconds=seconds, environment=kept | fixed | dict(environment or {})
-    )
-
-
-def text(data: bytes) -> str:
-    """What a program printed, as text; a byte that is none is shown as such and stops nobody."""
-    return data.decode(errors="replace")
+    surroundings = kept | fixed | dict(environment or {})
+    return run("git", *_GIT_OPTIONS, *arguments, cwd=cwd, seconds=seconds, environment=surroundings)

@@ -40,12 +40,12 @@ def prepared_key(settings: "Settings", data: "DataVersion", run: str) -> str:
 def _state(folder: Path, *parts: str) -> tuple[str, bool]:
     """HEAD of the repository that a folder stands in, and whether these parts of it differ or are not in it at all."""
     top = programs.git("rev-parse", "--show-toplevel", cwd=folder)
-    if top.returncode:  # no repository here, or one of somebody else that git does not trust
+    if top.code:  # no repository here, or one of somebody else that git does not trust
         return UNKNOWN_COMMIT, True
-    root = Path(programs.text(top.stdout).strip())
+    root = Path(top.text.strip())
     head = programs.git("rev-parse", "HEAD", cwd=root)
-    if head.returncode:  # no commit yet
+    if head.code:  # no commit yet
         return UNKNOWN_COMMIT, True
     changed = programs.git("status", "--porcelain", "--", *parts, cwd=root)
     ignored = programs.git("check-ignore", "--quiet", str(folder), cwd=root)
-    return programs.text(head.stdout).strip(), bool(changed.returncode or changed.stdout or ignored.returncode == 0)
+    return head.text.strip(), bool(changed.code or changed.stdout or ignored.code == 0)

@@ -13,8 +13,8 @@ class GitError(Accident):
 def git(root: Path, *arguments: str) -> bytes:
     """What git printed. Raises GitError."""
     done = programs.git(*arguments, cwd=root)
-    if done.returncode:
-        raise GitError(f"git {' '.join(arguments)}: {programs.text(done.stderr).strip()}")
+    if done.code:
+        raise GitError(f"git {' '.join(arguments)}: {done.error}")
     return done.stdout
 
 

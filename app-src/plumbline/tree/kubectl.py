@@ -2,10 +2,10 @@
 
 import json
 import os
-import subprocess
 from collections.abc import Iterable
 from typing import Any
 
+from plumbline.core import programs
 from plumbline.core.errors import Accident
 
 
@@ -20,16 +20,12 @@ class Kubectl:
         self.command = [os.environ.get("KUBECTL", "kubectl"), *([f"--context={context}"] if context else [])]
 
     def run(self, *arguments: str, stdin: str | None = None) -> str:
-        """What it printed. Raises KubectlError."""
-        command = [*self.command, *arguments]
-        try:
-            done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
-        except FileNotFoundError as error:
-            raise KubectlError(f"{self.command[0]} is missing: install kubectl or set KUBECTL") from error
-        if done.returncode:
-            reason = (done.stderr.strip() or "it gave no reason").splitlines()[-1]
+        """What it printed. Raises KubectlError, and Misuse where there is no kubectl."""
+        done = programs.run(*self.command, *arguments, stdin=stdin, missing="install kubectl or set KUBECTL")
+        if done.code:
+            reason = (done.error or "it gave no reason").splitlines()[-1]
             raise KubectlError(f"kubectl {' '.join(arguments[:3])}: {reason}")
-        return done.stdout
+        return done.text
 
     def apply(self, objects: Iterable[dict[str, Any]]) -> None:
         """Server-side, as CRDs are too long for a client-side apply, under the name that Argo CD itself uses."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from plumbline.core.errors import Misuse
 from plumbline.promotion.registry.signing import public_half
 from plumbline.tree.bootstrap import contents, failure, lacking, up_to_date
 from plumbline.tree.kubectl import Kubectl, KubectlError
@@ -55,7 +56,7 @@ def test_an_application_set_is_done_when_it_says_so() -> None:
 
 def test_kubectl_missing_or_failing_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("KUBECTL", str(tmp_path / "absent"))
-    with pytest.raises(KubectlError, match=r"absent is missing: install kubectl or set KUBECTL$"):
+    with pytest.raises(Misuse, match=r"absent is missing: install kubectl or set KUBECTL$"):
         Kubectl().run("version")
     program = tmp_path / "kubectl"
     program.write_text('#!/bin/sh\necho trace >&2\necho "no such context: $1" >&2\nexit 1\n')

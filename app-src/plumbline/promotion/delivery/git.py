@@ -6,7 +6,6 @@ the change is made again from the beginning, so that whatever it was judged by i
 
 import re
 import shutil
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +21,11 @@ from plumbline.promotion.settings import Settings
 _LOST_RACE = re.compile(
     "fetch first|non-fast-forward|cannot lock ref|failed to update ref|incorrect old value|stale info"
 )
+_REFUSED = "[remote rejected]"
+
+
+class LostRace(Accident):
+    """Somebody else was faster, or holds a lock; the message is git's."""
 
 
 @dataclass(frozen=True)
@@ -44,13 +48,13 @@ class Checkout:
         """The branch that environments follow."""
         return self._settings.branch
 
-    def git(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    def git(self, *arguments: str, check: bool = True) -> programs.Done:
         """Run git in the clone; raises Accident with its message where it fails."""
         return _git(self._settings, "-C", str(self.path), *arguments, check=check)
 
     def head(self) -> str:
         """The commit that the clone stands on."""
-        return self.git("rev-parse", "HEAD").stdout.strip()
+        return self.git("rev-parse", "HEAD").text.strip()
 
     def is_folder(self, name: str) -> bool:
         """Whether git has that folder, reached through no symbolic link."""
@@ -73,41 +77,42 @@ class Checkout:
 
     def history(self, name: str) -> Iterator[tuple[str, str]]:
         """(commit, text) of a file, newest first, at each commit of the branch that changed it."""
-        for commit in self.git("log", "--first-parent", "--format=%H", "--", name).stdout.split():
+        for commit in self.git("log", "--first-parent", "--format=%H", "--", name).text.split():
             shown = self.git("show", f"{commit}:{name}", check=False)
-            if shown.returncode == 0:  # else the commit deleted it
-                yield commit, shown.stdout
+            if shown.code == 0:  # else the commit deleted it
+                yield commit, shown.text
 
     def diff(self, change: Change) -> str:
         """The change as a unified diff; the clone is left as it was."""
         self._write(change)
         try:
-            return self.git("diff", "--cached", "--no-color").stdout
+            return self.git("diff", "--cached", "--no-color").text
         finally:
             self.git("reset", "--hard", "--quiet", "HEAD")
 
     def commit(self, change: Change) -> str:
         """Commit exactly the change's files; returns the commit."""
         self._write(change)
-        touched = set(self.git("diff", "--cached", "--name-only").stdout.split("\n")) - {""}
+        touched = set(self.git("diff", "--cached", "--name-only").text.split("\n")) - {""}
         if not touched <= set(change.files):
             raise Refused(f"the commit would touch {sorted(touched - set(change.files))} as well")
         self.git("commit", "--quiet", "--message", change.message)
         return self.head()
 
-    def push(self, target: str) -> bool:
-        """Push HEAD to a branch without force; False where somebody was faster."""
+    def push(self, target: str) -> None:
+        """Push HEAD to a branch without force; raises LostRace, Refused where the server says no, or Accident."""
         pushed = self.git("push", "--quiet", "origin", f"HEAD:refs/heads/{target}", check=False)
-        if pushed.returncode == 0:
-            return True
+        if pushed.code == 0:
+            return
         commit = self.head()
         self.git("fetch", "--quiet", "origin")
-        ours = self.git("merge-base", "--is-ancestor", commit, f"origin/{target}", check=False)
-        if ours.returncode == 0:  # the connection broke after the server had taken it
-            return True
-        if _LOST_RACE.search(pushed.stderr):
-            return False
-        raise Refused(f"git refused the push to {target}: {pushed.stderr}")
+        if self.git("merge-base", "--is-ancestor", commit, f"origin/{target}", check=False).code == 0:
+            return  # the connection broke after the server had taken it
+        if _LOST_RACE.search(pushed.error):
+            raise LostRace(pushed.error)
+        if _REFUSED in pushed.error:
+            raise Refused(f"git refused the push to {target}: {pushed.error}")
+        raise Accident(f"git: the push to {target} failed: {pushed.error}; nothing was changed, try again")
 
     def refresh(self) -> None:
         """Stand on the newest commit of the branch; what was committed here and not pushed is dropped."""
@@ -154,27 +159,26 @@ def land(tree: Checkout, attempts: int, make: Callable[[], Change | None]) -> st
         if change is None:
             return None
         commit = tree.commit(change)
-        if tree.push(tree.branch):
+        try:
+            tree.push(tree.branch)
             return commit
+        except LostRace as error:
+            lost = error
         # Full jitter: writers that collided once spread out instead of colliding again.
         time.sleep(SystemRandom().uniform(0, min(2.0, 0.1 * 2**attempt)))
         tree.refresh()
-    raise Accident(f"lost {attempts} races to {tree.branch} in a row; nothing was changed, try again")
+    raise Accident(
+        f"{tree.branch} took no push in {attempts} tries; nothing was changed, try again. At last git said: {lost}"
+    )
 
 
-def _git(settings: Settings, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+def _git(settings: Settings, *arguments: str, check: bool = True) -> programs.Done:
     identity = {
         f"GIT_{role}_{field}": value
         for role in ("AUTHOR", "COMMITTER")
         for field, value in (("NAME", settings.author_name), ("EMAIL", settings.author_email))
     }
     done = programs.git(*arguments, environment=identity)
-    said = _mask(programs.text(done.stderr)).strip()
-    if check and done.returncode != 0:
-        raise Accident(f"git: {said}; nothing was changed")
-    return subprocess.CompletedProcess(done.args, done.returncode, programs.text(done.stdout), said)
-
-
-def _mask(text: str) -> str:
-    """Hide user and password of a URL."""
-    return re.sub(r"(\w+://)[^/@\s]+@", r"\1***@", text)
+    if check and done.code != 0:
+        raise Accident(f"git: {done.error}; nothing was changed")
+    return done

@@ -11,7 +11,7 @@ from plumbline.core.documents import worded
 from plumbline.core.errors import PlumblineError, Refused
 from plumbline.core.release import Artifact, Evidence, Lineage, Metadata, Release, Spec
 from plumbline.promotion.delivery.documents import BY_MERGE, release_path
-from plumbline.promotion.delivery.git import Change, Checkout, checkout, land
+from plumbline.promotion.delivery.git import Change, Checkout, LostRace, checkout, land
 from plumbline.promotion.delivery.records import read_approval, read_served
 from plumbline.promotion.delivery.release_text import edit, move, new_text
 from plumbline.promotion.gate.gate import Candidate, Judgement, Request, candidate, examine, gate_name
@@ -154,8 +154,12 @@ def _message(request: Request, served: Release | None, release: Release, judgeme
 
 def _push_branch(tree: Checkout, branch: str, change: Change) -> str:
     commit = tree.commit(change)
-    if not tree.push(branch):
-        raise Refused(f"the branch {branch} exists: merge or delete it first; it is never overwritten")
+    try:
+        tree.push(branch)
+    except LostRace as error:
+        if tree.git("rev-parse", "--verify", "--quiet", f"origin/{branch}", check=False).code:
+            raise
+        raise Refused(f"the branch {branch} exists: merge or delete it first; it is never overwritten") from error
     return commit
 
 

@@ -1,7 +1,6 @@
 """What Argo CD makes of the tree: every folder that it syncs, built with the Kustomize that the tests pin."""
 
 import shutil
-import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from plumbline.core import programs
 from plumbline.core.errors import Misuse
 from plumbline.tree import tools
 from plumbline.tree.render.example import example_release
@@ -77,13 +77,10 @@ def complete(root: Path, environment: str) -> Iterator[Path]:
 
 def build(tree: Path, folder: str, *, warnings: bool = False) -> Objects:
     """One `kustomize build`; a warning is an error unless it may be a third party's: nobody reads Argo CD's log."""
-    kustomize = tools.kustomize()
-    if not kustomize.exists():
-        raise RenderError("kustomize is missing: run `make tools`")
-    done = subprocess.run([kustomize, "build", tree / folder], capture_output=True, text=True, check=False)
-    if done.returncode or (done.stderr and not warnings):
-        raise RenderError(f"{folder}: {done.stderr.strip().replace(f'{tree}/', '')}")
-    return [item for item in yaml.load_all(done.stdout, Loader) if item is not None]
+    done = programs.run(tools.kustomize(), "build", tree / folder, missing="run `make tools`")
+    if done.code or (done.error and not warnings):
+        raise RenderError(f"{folder}: {done.error.replace(f'{tree}/', '')}")
+    return [item for item in yaml.load_all(done.text, Loader) if item is not None]
 
 
 def _kind(path: Path) -> str:

@@ -1,12 +1,12 @@
 """What can be said of the tree without a cluster: its models' documents, its links, its YAML."""
 
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from yamllint import linter
 from yamllint.config import YamlLintConfig
 
+from plumbline.core import programs
 from plumbline.core.documents import DocumentError
 from plumbline.tree import tools
 from plumbline.tree.documents import name_of as name_in
@@ -35,12 +35,11 @@ def lint(root: Path) -> list[Problem]:
 def workflows(root: Path) -> list[Problem]:
     """Actionlint, as Go builds it from its module."""
     files = sorted(root.glob(".github/workflows/*.yaml"))
-    command: list[str | Path] = [tools.go(), "run", _ACTIONLINT, "-oneline", "-shellcheck=", "-pyflakes="]
-    done = subprocess.run([*command, *files], cwd=root, capture_output=True, text=True, check=False)
-    if done.returncode > 1:
-        return [Problem(".github/workflows", f"actionlint gave no verdict: {done.stderr.strip()[-500:]}")]
-    said = (line.split(":", 3) for line in done.stdout.splitlines())
-    return [Problem(f"{file}:{line}", reason.strip()) for file, line, _, reason in said]
+    done = programs.run(tools.go(), "run", _ACTIONLINT, "-oneline", "-shellcheck=", "-pyflakes=", *files, cwd=root)
+    if done.code > 1:
+        return [Problem(".github/workflows", f"actionlint gave no verdict: {done.error[-500:]}")]
+    findings = (line.split(":", 3) for line in done.text.splitlines())
+    return [Problem(f"{file}:{line}", reason.strip()) for file, line, _, reason in findings]
 
 
 def models(root: Path) -> list[Problem]:

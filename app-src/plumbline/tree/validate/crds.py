@@ -2,12 +2,12 @@
 
 import json
 import re
-import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from plumbline.core import programs
 from plumbline.core.errors import Accident
 from plumbline.tree import tools
 
@@ -99,9 +99,8 @@ def _module(source: Source, revision: str) -> Path:
 
 
 def _download(folder: Path, module: str) -> Path:
-    command: list[str | Path] = [tools.go(), "mod", "download", "-json", module]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    answer = json.loads(done.stdout) if done.stdout.startswith("{") else {}
+    done = programs.run(tools.go(), "mod", "download", "-json", module, cwd=folder)
+    answer = json.loads(done.stdout) if done.stdout.startswith(b"{") else {}
     if "Dir" not in answer:
-        raise CrdError(f"{module} can't be had from the Go module proxy: {answer.get('Error') or done.stderr.strip()}")
+        raise CrdError(f"{module} can't be had from the Go module proxy: {answer.get('Error') or done.error}")
     return Path(answer["Dir"])

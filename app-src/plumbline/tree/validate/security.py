@@ -2,12 +2,12 @@
 
 import copy
 import json
-import subprocess
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import yaml
 
+from plumbline.core import programs
 from plumbline.core.errors import Accident
 from plumbline.tree import tools
 from plumbline.tree.render.build import Object
@@ -21,21 +21,18 @@ class SecurityError(Accident):
 
 def insecure(root: Path, trees: list[Environment]) -> list[Problem]:
     """What Checkov finds. Raises SecurityError."""
-    checkov = tools.checkov()
-    if not checkov.exists():
-        raise SecurityError("Checkov is missing: run `make .venv-checkov/.installed`")
     with TemporaryDirectory(prefix="checkov-") as folder:
         for tree in trees:
             for name, objects in tree.folders.items():
                 file = Path(folder) / f"{name}.yaml"
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_text(yaml.safe_dump_all(map(_known, objects)), encoding="utf-8")
-        command: list[str | Path] = [checkov, "--config-file", root / ".checkov.yaml", "-d", folder, "-o", "json"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        options = ("--config-file", root / ".checkov.yaml", "-d", folder, "-o", "json")
+        done = programs.run(tools.checkov(), *options, missing="run `make .venv-checkov/.installed`")
     try:
         failed = json.loads(done.stdout)["results"]["failed_checks"]
     except (ValueError, KeyError, TypeError) as error:
-        raise SecurityError(f"Checkov ended with {done.returncode}: {done.stderr[-1000:]}") from error
+        raise SecurityError(f"Checkov ended with {done.code}: {done.error[-1000:]}") from error
     return [
         Problem(
             f"{item['file_path'].strip('/').removesuffix('.yaml')}: {item['resource']}",
