@@ -43,7 +43,7 @@ class Log:
         event: dict[str, Any] = {
             "id": self.new_id(at), "at": (at or datetime.now(UTC)).isoformat(), "model": "flights",
             "version": "v1.0.0", "role": "stable", "arm": "", "subject": "", "request_id": "r",
-            "rows": rows,
+            "columns": (columns := list(rows[0])), "data": [[row[name] for name in columns] for row in rows],
             "outputs": [{"label": "late", "probability": 0.8}] * len(rows), "ms": 0.5,
         }  # fmt: skip
         event |= changes

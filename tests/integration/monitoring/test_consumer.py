@@ -216,6 +216,6 @@ def test_several_consumers_share_the_work(log: Any, members: int) -> None:
 def _prediction(log: Any, number: int) -> tuple[str, dict[str, str]]:
     event = {
         "id": log.new_id(datetime.now(UTC) - timedelta(days=number % 5)), "at": datetime.now(UTC).isoformat(),
-        "model": "flights", "version": "v1.0.0", "rows": [{}], "outputs": [{"value": 1}], "ms": 1,
+        "model": "flights", "version": "v1.0.0", "columns": [], "data": [[]], "outputs": [{"value": 1}], "ms": 1,
     }  # fmt: skip
     return "predictions", {"event": json.dumps(event)}

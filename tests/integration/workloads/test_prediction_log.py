@@ -57,5 +57,5 @@ def prediction() -> dict[str, object]:
     return {
         "id": str(UUID(int=ids.floor(now).int | 0x7 << 76 | 0x2 << 62)), "at": now.isoformat(), "model": "flights",
         "version": "v1.0.0", "role": "stable", "arm": "", "subject": "", "request_id": "r",
-        "rows": [{"distance": 1.0}], "outputs": [{"label": "late", "probability": 0.8}], "ms": 0.5,
+        "columns": ["distance"], "data": [[1.0]], "outputs": [{"label": "late", "probability": 0.8}], "ms": 0.5,
     }  # fmt: skip

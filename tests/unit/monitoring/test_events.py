@@ -13,7 +13,7 @@ ID = str(UUID(int=ids.floor(NOW).int | 0x7 << 76 | 0x2 << 62))
 WINDOW = Window.around(NOW, days=90)
 PREDICTION: dict[str, Any] = {
     "id": ID, "at": "2026-11-23T12:00:00Z", "model": "flights", "version": "v1.0.0", "role": "stable", "arm": "",
-    "subject": "", "request_id": "r", "rows": [{"distance": 1.5, "carrier": "UA", "wind": None}],
+    "subject": "", "request_id": "r", "columns": ["distance", "carrier", "wind"], "data": [[1.5, "UA", None]],
     "outputs": [{"label": "late", "probability": 0.7, "probabilities": {"on time": 0.3, "late": 0.7}}], "ms": 0.8,
 }  # fmt: skip
 FEEDBACK: dict[str, Any] = {
@@ -29,6 +29,7 @@ def read(stream: str, event: Any) -> Prediction | Feedback:
 def test_a_prediction() -> None:
     event = read("predictions", PREDICTION | {"a_newer_server": "says more"})
     assert isinstance(event, Prediction)
+    assert event.rows == [{"distance": 1.5, "carrier": "UA"}]
     assert event.outputs[0].score == 0.7
 
 
@@ -53,7 +54,7 @@ def test_an_integer_that_no_float_holds_is_the_number_that_the_model_saw() -> No
     values = [2**53, 10**30, 3, 3.0]
     event = read("predictions", PREDICTION | {"columns": list("abcd"), "data": [values]})
     assert isinstance(event, Prediction)
-    assert repr(event.rows) == repr(({"a": 2**53, "b": 1e30, "c": 3, "d": 3.0},))
+    assert repr(event.rows) == repr([{"a": 2**53, "b": 1e30, "c": 3, "d": 3.0}])
 
 
 @pytest.mark.parametrize(("suffix", "row"), [("", WHOLE_ANSWER), (":0", 0), (":17", 17)])
@@ -79,10 +80,11 @@ def aged(days: float) -> str:
         ({"model": ""}, "model: String should have at least 1"),
         ({"outputs": []}, "1 rows have 0 outputs"),
         ({"outputs": [{}]}, "an output has a label or a value"),
-        ({"rows": [{"x": [1]}]}, "rows.0.x"),
-        ({"rows": [], "outputs": []}, "rows: Tuple should have at least 1"),
+        ({"data": [[1.5, [1], None]]}, "data.0.1"),
+        ({"data": [[1.5, "UA"]]}, "not as many values as there are columns, 3"),
+        ({"data": [], "outputs": []}, "data: Tuple should have at least 1"),
         ({"outputs": [{"value": float("nan")}]}, "outputs.0.value: Input should be a finite number"),
-        ({"rows": [{"x": float("inf")}]}, "rows.0.x"),
+        ({"data": [[float("inf"), "UA", None]]}, "data.0.0"),
     ],
 )
 def test_a_prediction_that_cannot_be_kept_says_why(change: dict[str, Any], reason: str) -> None:

@@ -43,7 +43,7 @@ def test_an_event_of_the_server(
     assert isinstance(read, Prediction)
     assert str(read.id) == event.id
     assert (read.model, read.version, read.role, read.arm, read.subject) == ("flights", "v1.2.3", "canary", "b", "me")
-    assert list(read.rows) == [{"distance": 1.5, "carrier": 'U"A'}, {"distance": 2, "carrier": "DL", "wind": 3.0}]
+    assert read.rows == [{"distance": 1.5, "carrier": 'U"A'}, {"distance": 2, "carrier": "DL", "wind": 3.0}]
     assert [(item.label, item.score) for item in read.outputs] == [(label, score)] * 2
     assert read.ms == 0.8
     assert abs(read.at.timestamp() - event.at) < 0.01

@@ -100,21 +100,42 @@ def test_callers_are_put_together_in_order_and_counted(bundles):
     assert count < 5
 
 
-def test_a_failed_batch_fails_its_callers_only(bundles):
-    async def main():
-        runner = Runner(load(bundles["slow"]), Metrics())
-        rows = probe_rows(bundles["slow"].schema)
-        good, bad = await asyncio.gather(
-            runner.later(rows[:1]), runner.later(rows[:1, :2].copy()), return_exceptions=True
-        )
-        later = await runner.later(rows[1:2])
-        runner.close()
-        return good, bad, later
+WIDE = {"a row of another width": slice(0, 2), "a row that the model fails on": slice(None)}
 
-    good, bad, later = asyncio.run(main())
-    assert isinstance(bad, Exception)
-    assert later.shape == (1, 1)
-    assert isinstance(good, np.ndarray | Exception)
+
+@pytest.mark.parametrize("fault", WIDE)
+def test_a_failed_batch_fails_the_caller_who_is_to_blame_and_nobody_else(bundles, fault):
+    """Each caller's rows are run once more, alone, and no oftener."""
+    model = priced(bundles["slow"], one_row=0.02, batch_rows=32)
+    rows, run, sizes = probe_rows(model.schema), model.run, []
+    bad = np.ascontiguousarray(rows[5:6, WIDE[fault]])
+
+    def counted(matrix):
+        sizes.append(len(matrix))
+        if (matrix[:, :2] == bad[:, :2]).all(axis=1).any():
+            raise RuntimeError("this one")
+        return run(matrix)
+
+    model.run = counted
+
+    async def main():
+        runner = Runner(model, Metrics())
+        callers = [rows[:1], rows[1:4], bad, rows[4:5]]
+        gone = asyncio.create_task(runner.later(rows[:1]))
+        asked = asyncio.gather(*(runner.later(part) for part in callers), return_exceptions=True)
+        await asyncio.sleep(0)
+        gone.cancel()
+        answers = await asked
+        later = await runner.later(rows[6:7])
+        runner.close()
+        return answers, later
+
+    (first, second, blamed, last), later = asyncio.run(main())
+    assert isinstance(blamed, RuntimeError)
+    for answer, part in ((first, rows[:1]), (second, rows[1:4]), (last, rows[4:5]), (later, rows[6:7])):
+        np.testing.assert_array_equal(answer, run(part))
+    together = [7] if fault == "a row that the model fails on" else []
+    assert sizes == [*together, 1, 3, 1, 1, 1]
 
 
 def test_a_caller_that_went_away_harms_nobody(bundles):

@@ -64,20 +64,6 @@ _EXACT = 2**53
 Value = float | Annotated[int, Field(ge=-_EXACT, le=_EXACT)] | str | None
 
 
-class _Table(_Event):
-    """Rows as a server or its caller wrote them: the names once, null for what is missing."""
-
-    columns: tuple[str, ...]
-    data: tuple[tuple[Value, ...], ...]
-
-    def rows(self) -> list[dict[str, Value]]:
-        """By name, without what is missing."""
-        return [
-            {name: value for name, value in zip(self.columns, row, strict=True) if value is not None}
-            for row in self.data
-        ]
-
-
 class Prediction(_Event):
     """One answered request of n rows."""
 
@@ -89,23 +75,25 @@ class Prediction(_Event):
     arm: str = ""
     subject: str = ""
     request_id: str = ""
-    rows: Annotated[tuple[dict[str, Value], ...], Field(min_length=1)]
+    columns: tuple[str, ...]
+    data: Annotated[tuple[tuple[Value, ...], ...], Field(min_length=1)]
+    """A row each, in the order of the columns; None is what is missing."""
     outputs: tuple[Answer, ...]
     ms: float
 
-    @model_check(mode="before")
-    @classmethod
-    def _named(cls, given: Any) -> Any:
-        """The rows of a table."""
-        if not isinstance(given, dict) or "data" not in given:
-            return given
-        return given | {"rows": _Table.model_validate(given).rows()}
-
     @model_check(mode="after")
-    def _one_output_per_row(self) -> Self:
-        if len(self.rows) != len(self.outputs):
-            raise ValueError(f"{len(self.rows)} rows have {len(self.outputs)} outputs")
+    def _whole(self) -> Self:
+        if len(self.data) != len(self.outputs):
+            raise ValueError(f"{len(self.data)} rows have {len(self.outputs)} outputs")
+        if any(len(row) != len(self.columns) for row in self.data):
+            raise ValueError(f"a row has not as many values as there are columns, {len(self.columns)}")
         return self
+
+    @property
+    def rows(self) -> list[dict[str, Value]]:
+        """By name, without what is missing."""
+        named = (zip(self.columns, row, strict=True) for row in self.data)
+        return [{name: value for name, value in row if value is not None} for row in named]
 
 
 class _FeedbackEvent(_Event):

@@ -202,7 +202,7 @@ def _rows(item: Prediction) -> Iterator[tuple[Any, ...]]:
     shared = (item.at, item.model, item.version, item.role, item.arm, item.subject, item.request_id)
     for number, (features, output) in enumerate(zip(item.rows, item.outputs, strict=True)):
         texts = (json.dumps(features), output.model_dump_json(exclude_unset=True))
-        yield (item.id, number, len(item.rows), *shared, *texts, output.label, output.score, item.ms)
+        yield (item.id, number, len(item.data), *shared, *texts, output.label, output.score, item.ms)
 
 
 def _feedback_row(item: Feedback) -> tuple[Any, ...]:

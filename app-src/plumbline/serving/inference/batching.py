@@ -57,24 +57,30 @@ class Runner:
         self._pool.shutdown(wait=False)
 
     async def _work(self) -> None:
-        loop = asyncio.get_running_loop()
         while self._waiting:
-            batch = self._next()
-            try:
-                matrix = batch[0][0] if len(batch) == 1 else np.concatenate([item[0] for item in batch])
-                self._rows.observe(len(matrix))
-                answers = await loop.run_in_executor(self._pool, self._model.run, matrix)
-            except Exception as error:  # every caller of this batch is told, and the next batch is run
-                for _, future in batch:
-                    if not future.done():
-                        future.set_exception(error)
-                continue
-            start = 0
-            for rows, future in batch:
-                if not future.done():  # a caller that went away was cancelled
-                    future.set_result(answers[start : start + len(rows)])
-                start += len(rows)
+            await self._run(self._next())
         self._task = None
+
+    async def _run(self, batch: "list[tuple[Matrix, asyncio.Future[Matrix]]]") -> None:
+        """Run callers' rows together. Where that fails each caller's are run once more, alone: one is to blame."""
+        try:
+            matrix = batch[0][0] if len(batch) == 1 else np.concatenate([item[0] for item in batch])
+            self._rows.observe(len(matrix))
+            answers = await asyncio.get_running_loop().run_in_executor(self._pool, self._model.run, matrix)
+        except Exception as error:  # the callers are told, and the next batch is run
+            for rows, future in batch:
+                if future.done():  # a caller that went away was cancelled
+                    continue
+                if len(batch) > 1:
+                    await self._run([(rows, future)])
+                else:
+                    future.set_exception(error)
+            return
+        start = 0
+        for rows, future in batch:
+            if not future.done():
+                future.set_result(answers[start : start + len(rows)])
+            start += len(rows)
 
     def _next(self) -> list[tuple[Matrix, "asyncio.Future[Matrix]"]]:
         """What is run next: the first in the queue, and as many after it as may run with it."""
