@@ -1,10 +1,12 @@
 """What holds for every test."""
 
 import json
+import shutil
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,18 @@ from hypothesis import HealthCheck, settings
 # How long an example takes says more of what else the machine does than of the code.
 settings.register_profile("plumbline", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("plumbline")
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A copy of what is declared, that a test may break."""
+    from plumbline.tree.render.build import READ
+
+    root = Path(__file__).parents[1]
+    for folder in READ:
+        if (root / folder).exists():
+            shutil.copytree(root / folder, tmp_path / folder)
+    return tmp_path
 
 
 @dataclass

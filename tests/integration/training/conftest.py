@@ -9,6 +9,7 @@ from pathlib import Path
 import mlflow
 import pytest
 import services
+from irises import iris as iris
 
 Command = Callable[..., str]
 
@@ -50,3 +51,18 @@ def client(mlflow_server: services.Mlflow, monkeypatch: pytest.MonkeyPatch) -> m
     for name, value in mlflow_server.environment.items():
         monkeypatch.setenv(name, value)
     return mlflow.MlflowClient()
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an MLflow database whose tables are made once."""
+    return tmp_path_factory.mktemp("mlflow")
+
+
+@pytest.fixture
+def tracked(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow on its embedded default, below a temporary folder."""
+
+    monkeypatch.chdir(store)
+    uri = f"sqlite:///{store / 'mlflow.db'}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,8 +11,7 @@ import yaml
 from plumbline.monitoring.log.settings import Settings
 from plumbline.tree.render.build import render
 
-from .test_secrets import ROOT
-
+ROOT = Path(__file__).parents[3]
 Object = dict[str, Any]
 ENVIRONMENTS = ("local", "staging", "production")
 SERVERS = ("Deployment", "StatefulSet")
