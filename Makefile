@@ -62,7 +62,7 @@ diff: install tools ## What this branch changes in each environment, as Markdown
 	@.venv/bin/plumbline tree diff $(if $(BASE),--base $(BASE))
 
 versions: install tools ## Write docs/versions.md from what pins them
-	@.venv/bin/plumbline tree versions > docs/versions.md
+	@.venv/bin/python scripts/versions.py > docs/versions.md
 
 demo: install services ## From data to a served, promoted, measured model on this machine (FULL=1: all the data)
 	@.venv/bin/python scripts/demo.py $(if $(FULL),--full) $(if $(KEEP),--keep)

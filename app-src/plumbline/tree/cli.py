@@ -61,14 +61,6 @@ def validate_all(root: Root = Path(), base: Base = "") -> None:
         raise typer.Exit(Refused.exit_code)
 
 
-@app.command("versions")
-def print_versions(root: Root = Path()) -> None:
-    """Print docs/versions.md: every version in use, from what pins it."""
-    from plumbline.tree.versions import table
-
-    typer.echo(table(root), nl=False)
-
-
 @app.command("bootstrap")
 def bootstrap_one(
     environment: Annotated[str, typer.Argument(help="A folder of clusters/.")],

@@ -2,8 +2,9 @@
 
 import json
 import re
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -31,8 +32,8 @@ class Source:
 
     module: str
     files: str
-    # A folder of tests/cluster/tools whose go.mod holds the version, for a project whose tags are no Go versions.
-    pinned: str = ""
+    # {revision: version of the Go module} for a project whose tags are no Go versions.
+    versions: Mapping[str, str] = field(default_factory=dict)
 
 
 # By the repository that an Application names: of GitHub, or of charts.
@@ -49,7 +50,11 @@ SOURCES: dict[str, Source | None] = {
     # Loki and Alloy.
     "https://grafana-community.github.io/helm-charts": None,
     "https://grafana.github.io/helm-charts": None,
-    "istio/istio": Source("istio.io/istio", "manifests/charts/base/files/crd-all.gen.yaml", pinned="istio"),
+    "istio/istio": Source(
+        "istio.io/istio",
+        "manifests/charts/base/files/crd-all.gen.yaml",
+        {"1.31.4": "v0.0.0-20260827124520-eed52ebb66ad"},
+    ),
     "kedacore/keda": Source("github.com/kedacore/keda/v2", "config/crd/bases/*.yaml"),
     "kubernetes-sigs/metrics-server": None,
     "prometheus-operator/prometheus-operator": Source(
@@ -91,15 +96,13 @@ def _read(source: Source, revision: str) -> list[Crd]:
 
 def _module(source: Source, revision: str) -> Path:
     """Where Go unpacks the module; its checksum database vouches for the content."""
-    if source.pinned:
-        return _download(tools.repository() / "tests/cluster/tools" / source.pinned, source.module)
+    version = f"v{revision.removeprefix('v')}"
+    if source.versions and (version := source.versions.get(revision, "")) == "":
+        raise CrdError(f"{source.module}: its Go version for {revision} is not known: add it to SOURCES in crds.py")
+    module = f"{source.module}@{version}"
     # Outside of any go.mod, so that the version stands in apps/ alone.
     with TemporaryDirectory(prefix="crds-") as folder:
-        return _download(Path(folder), f"{source.module}@v{revision.removeprefix('v')}")
-
-
-def _download(folder: Path, module: str) -> Path:
-    done = programs.run(tools.go(), "mod", "download", "-json", module, cwd=folder)
+        done = programs.run(tools.go(), "mod", "download", "-json", module, cwd=Path(folder))
     answer = json.loads(done.stdout) if done.stdout.startswith(b"{") else {}
     if "Dir" not in answer:
         raise CrdError(f"{module} can't be had from the Go module proxy: {answer.get('Error') or done.error}")

@@ -98,3 +98,7 @@ def table(root: Path) -> str:
     lines += ["", "## Programs that the tests build", "", "| Go module | version |", "| --- | --- |"]
     lines += [f"| {module} | {version} |" for module, version in programs.items()]
     return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(table(Path(__file__).parents[1]), end="")
