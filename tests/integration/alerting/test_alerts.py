@@ -78,10 +78,6 @@ def test_an_alert_says_how_urgent_it_is_and_what_to_do(alert: dict[str, Any]) ->
 
 
 def test_no_runbook_is_left_of_an_alert_that_is_gone() -> None:
-    names = {alert["alert"] for alert in _alerts()}
-    for page in (ROOT / "docs/runbooks").glob("*.md"):
-        # Words in camel case are alerts' names; other headings are for people.
-        headings = set(
-            re.findall(r"^## ([A-Z][a-z]+(?:[A-Z][a-z]+)+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
-        )
-        assert headings <= names, page.name
+    pages = "\n".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs/runbooks").glob("*.md"))
+    # One word alone is an alert's name; other headings are for people.
+    assert set(re.findall(r"^## ([A-Z]\w+)$", pages, re.MULTILINE)) == {alert["alert"] for alert in _alerts()}

@@ -1,6 +1,7 @@
 """What Prometheus is told of the answers: the last day's labelled ones, and nothing that is no longer known."""
 
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -65,10 +66,17 @@ def test_figures_of_a_database_that_is_gone_are_not_shown(log: Any) -> None:
 
 
 def test_it_reads_until_it_is_told_to_stop(log: Any) -> None:
+    log.label(log.predict())
     log.consume()
-    quality, stop = Quality(log.stores[0]), threading.Event()
+    quality, stop, registry = Quality(log.stores[0]), threading.Event(), CollectorRegistry()
+    registry.register(quality)
     thread = threading.Thread(target=quality.run, args=[stop])
     thread.start()
+    deadline = time.monotonic() + 10
+    while registry.get_sample_value("monitoring_labelled_rows", FLIGHTS) != 1:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert thread.is_alive()
     stop.set()
     thread.join(10)
     assert not thread.is_alive()

@@ -57,14 +57,14 @@ def _overwrite(client: MlflowClient, run: str, name: str, folder: Path, change: 
 @pytest.mark.parametrize(
     ("name", "change", "said"),
     [
-        ("bundle/model.onnx", lambda old: old.replace(b"features", b"featureS", 1), "model.onnx|digest and signature"),
+        ("bundle/model.onnx", lambda old: old.replace(b"skl2onnx", b"skl2onnX", 1), "signature: the artifact hashes"),
         ("bundle/model.sig", lambda _: b"{}", "digest and signature: model.sig"),
         (
             "bundle/schema.json",
             lambda old: old.replace(b"Speed.", b"Haste."),
             "digest and signature: the artifact hashes",
         ),
-        ("evaluation/report.json", lambda old: old.replace(b'"high":', b'"high": 0'), "report.json|evaluation/ hashes"),
+        ("evaluation/report.json", lambda old: old.replace(b'"high":', b'"high":1'), "evaluation/ hashes"),
         ("evaluation/card.yaml", lambda old: old + b"more: text\n", "digest and signature: evaluation/ hashes"),
     ],
 )

@@ -34,7 +34,7 @@ def test_a_version_carries_what_governance_needs(
     assert version.tags["data.digest"] == "sha256:" + "d" * 64
     bundle = registry.download(version.run, "bundle", tmp_path)
     verify_artifact(bundle, version.digest, settings.public_pem())
-    with pytest.raises(ArtifactError):
+    with pytest.raises(ArtifactError, match="the release names"):
         verify_artifact(bundle, "sha256:" + "0" * 64, settings.public_pem())
     card = registry.download(version.run, "card", tmp_path)
     text, page = (card / "card.md").read_text(), (card / "card.html").read_text()
@@ -126,14 +126,27 @@ class Explode:
 
 
 @pytest.mark.parametrize(
-    "place", ["bundle/model.pkl", "bundle/deep/model.onnx", "bundle/model.onnx", "evaluation/holdout.parquet"]
+    ("place", "said"),
+    [
+        ("bundle/model.pkl", r"unexpected \['model.pkl'\]"),
+        ("bundle/deep/model.onnx", r"unexpected \['deep/model.onnx'\]"),
+        ("bundle/model.onnx", "not an ONNX file"),
+        ("evaluation/holdout.parquet", "holdout.parquet: cannot be read"),
+    ],
 )
 def test_a_pickle_is_never_opened(
-    log_run: Log, registry: Registry, settings: Settings, remote: Remote, model: str, tmp_path: Path, place: str
+    log_run: Log,
+    registry: Registry,
+    settings: Settings,
+    remote: Remote,
+    model: str,
+    tmp_path: Path,
+    place: str,
+    said: str,
 ) -> None:
     marker = tmp_path / "executed"
     payload = pickle.dumps(Explode(marker))
-    with pytest.raises(Refused):
+    with pytest.raises(Refused, match=said):
         register(registry, settings, log_run(Recipe(model, files={place: payload})))
     assert not marker.exists()
     assert registry.versions(model) == []

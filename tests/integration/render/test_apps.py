@@ -74,9 +74,10 @@ def test_every_object_of_ours_is_allowed_by_its_project(
 ) -> None:
     own = f"clusters/{environment}"
     rights = of_kind(rendered[environment][own], "AppProject")[project]
+    paths = {path: str(Path(path).parent.relative_to(own)) if path != own else "" for path in rendered[environment]}
+    assert folder in paths.values()
     for path, objects in rendered[environment].items():
-        parent = str(Path(path).parent.relative_to(own)) if path != own else ""
-        if parent == folder:
+        if paths[path] == folder:
             # The folder is the namespace of a workload, `models` that of all models, `argocd` that of the root.
             namespace = {"workloads": Path(path).name, "models": "models", "": "argocd"}[folder]
             refused = [

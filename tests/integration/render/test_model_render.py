@@ -128,6 +128,7 @@ def test_the_gateway_lets_go_of_an_idle_connection_before_the_server_does(model:
 
 def test_a_retry_never_makes_a_second_prediction(model: Path) -> None:
     routes = _render(model)["VirtualService/flights-server"]["spec"]["http"]
+    assert routes
     for route in routes:
         before_any_model = {"connect-failure", "refused-stream", "reset-before-request"}
         assert set(route["retries"]["retryOn"].split(",")) <= before_any_model

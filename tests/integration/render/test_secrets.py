@@ -88,7 +88,9 @@ def test_what_is_named_is_filled_and_no_more(environment: str) -> None:
 
 def test_an_external_secret_asks_for_the_name_and_keys_that_the_documents_say() -> None:
     table = (ROOT / "docs/secrets.md").read_text(encoding="utf-8")
-    for file in sorted((ROOT / "kustomize/components/secrets").glob("*/external-secret.yaml")):
+    files = sorted((ROOT / "kustomize/components/secrets").glob("*/external-secret.yaml"))
+    assert files
+    for file in files:
         secret = yaml.safe_load(file.read_text(encoding="utf-8"))
         assert secret["metadata"]["name"] == file.parent.name
         for entry in secret["spec"]["data"]:

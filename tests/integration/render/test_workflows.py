@@ -39,6 +39,7 @@ def pods(environment: str = "local") -> dict[tuple[str, str], dict[str, Any]]:
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_every_image_of_ours_has_a_digest_and_every_name_exists(environment: str) -> None:
     found = objects(environment)
+    assert pods(environment).keys() == pods("local").keys() != set()
     for key, pod in pods(environment).items():
         image = pod["container"]["image"]
         assert image.startswith("ghcr.io/plumbline/platform@sha256:") or image == "docker.io/library/postgres:17.6", key

@@ -47,7 +47,9 @@ class Running:
     def metric(self, name: str, **labels: str) -> float:
         """The sum of the series of this name whose labels are these."""
         wanted = [f'{key}="{value}"' for key, value in labels.items()]
-        lines = self.client.get("/metrics").text.splitlines()
+        text = self.client.get("/metrics").text
+        assert f"# TYPE {name} " in text, f"the server has no metric {name}: its sum would always be nothing"
+        lines = text.splitlines()
         found = [
             line for line in lines if line.split("{")[0].split()[0] == name and all(item in line for item in wanted)
         ]

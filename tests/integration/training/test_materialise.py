@@ -40,7 +40,9 @@ def test_online_and_offline_values_are_equal(model, history, flights, redis_url,
     assert counted["weather"] == (offline["temperature"].notna().sum())
     reader, requests = OnlineReader(model.schema), rows[["origin"]].to_dict("records")
     with redis.Redis.from_url(redis_url) as client:
-        for index, known, key in reader.wanted(requests):
+        wanted = list(reader.wanted(requests))
+        assert [index for index, _, _ in wanted] == list(rows.index)
+        for index, known, key in wanted:
             values = reader.values(known, client.get(key), moment.timestamp())
             online = np.array([values.get(name, math.nan) for name in view.fields])
             np.testing.assert_array_equal(online, offline.loc[index, list(view.fields)].to_numpy(dtype=float))

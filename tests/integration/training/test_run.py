@@ -30,7 +30,7 @@ def test_the_run_names_its_data_its_code_and_its_model(flights, client):
     assert tags["data.digest"] == json.loads((work / "data.json").read_text())["digest"]
     assert len(tags["code.commit"]) == 40
     inputs = {item.tags[0].value: item.dataset for item in run.inputs.dataset_inputs if item.tags}
-    assert all(dataset.digest + ".dir" == tags["data.version"] for dataset in inputs.values())
+    assert {f"{dataset.digest}.dir" for dataset in inputs.values()} == {tags["data.version"]}
     (model,) = run.outputs.model_outputs
     assert client.get_logged_model(model.model_id).name == "model"
 

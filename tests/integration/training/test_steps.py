@@ -171,4 +171,5 @@ def test_runs_are_found_by_metric_and_tag(iris, tmp_path):
 
 def test_search_refuses_a_part_that_does_not_exist(iris, tmp_path):
     call("data", "--model", "iris", "--work", tmp_path / "work")
-    assert "part" in call("search", "--work", tmp_path / "work", "--part", 2, "--parts", 2, fails=True)
+    said = call("search", "--work", tmp_path / "work", "--part", 2, "--parts", 2, fails=True)
+    assert "part: 2 is not among 2 parts, expected 0 to 1" in said
