@@ -46,10 +46,15 @@ def settled(kubectl: Kubectl, desk: Workstation) -> str:
     release = desk.release(MODEL)
     assert release is not None
     healthy(kubectl, release.spec.image)
-    if not desk.agree(MODEL):
-        workflows.run_now(kubectl, "reconcile")  # by itself it comes once a minute
-        wait_until("git, cluster and registry to agree", lambda: desk.agree(MODEL), seconds=120)
+    agreed(kubectl, desk, MODEL)
     return release.spec.image
+
+
+def agreed(kubectl: Kubectl, desk: Workstation, model: str) -> None:
+    """Wait until git, cluster and registry say the same of a model."""
+    if not desk.agree(model):
+        workflows.run_now(kubectl, "reconcile")  # by itself it comes once a minute
+        wait_until("git, cluster and registry to agree", lambda: desk.agree(model), seconds=120)
 
 
 def weight(kubectl: Kubectl) -> int:

@@ -5,9 +5,8 @@ from contextlib import ExitStack
 
 import pytest
 import servers
-import workflows
 from person import Person
-from rollouts import NAMESPACE
+from rollouts import NAMESPACE, agreed
 from traffic import Traffic
 from workstation import Workstation
 
@@ -45,8 +44,7 @@ def test_a_second_model_comes_and_goes_without_a_trace(
         undo.callback(person.delete, f"clusters/local/models/{_MODEL}/release.yaml")
         wait_until("its Rollout", lambda: kubectl.try_run("get", *_ROLLOUT), seconds=120)
         wait_until("it to serve", lambda: phase(kubectl) == "Healthy", seconds=120)
-        workflows.run_now(kubectl, "reconcile")
-        wait_until("git, cluster and registry to agree", lambda: desk.agree(_MODEL), seconds=120)
+        agreed(kubectl, desk, _MODEL)
         status, answer = gateway.ask(body)
         assert (status, json.loads(answer).get("version")) == (200, version), answer
 
@@ -56,7 +54,6 @@ def test_a_second_model_comes_and_goes_without_a_trace(
         assert len(releases) == 2, "stable's pods mount theirs until it is replaced"
 
     wait_until("everything to go", lambda: objects(kubectl) == [], seconds=180)
-    workflows.run_now(kubectl, "reconcile")
-    wait_until("git, cluster and registry to agree", lambda: desk.agree(_MODEL), seconds=120)
+    agreed(kubectl, desk, _MODEL)
     assert desk.said.splitlines()[1].split() == [_MODEL, "-", "-", "-", "agree"]
     assert gateway.ask(body)[0] == 404

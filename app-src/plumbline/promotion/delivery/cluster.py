@@ -100,11 +100,7 @@ class Cluster:
 
     def models(self) -> list[str]:
         """Models that have a Rollout."""
-        found = self._ask(
-            "rollouts",
-            lambda: self._api.CustomObjectsApi().list_namespaced_custom_object(**_ROLLOUTS, plural="rollouts"),
-        )
-        return [item["metadata"]["name"].removesuffix(_SUFFIX) for item in (found or {}).get("items", [])]
+        return [item["metadata"]["name"].removesuffix(_SUFFIX) for item in self._list("rollouts")]
 
     def _stable(self, model: str, pod_hash: str) -> Served | None:
         if not pod_hash:
@@ -116,14 +112,8 @@ class Cluster:
         return Served.in_template(self._api.ApiClient().sanitize_for_serialization(found)["spec"]["template"])
 
     def _failure(self, pod_hash: str, status: Mapping[str, Any]) -> Failure:
-        runs = self._ask(
-            "analysisruns",
-            lambda: self._api.CustomObjectsApi().list_namespaced_custom_object(
-                **_ROLLOUTS, plural="analysisruns", label_selector=f"rollouts-pod-template-hash={pod_hash}"
-            ),
-        )
-        found = sorted((runs or {}).get("items", []), key=lambda run: run["metadata"]["creationTimestamp"])
-        for run in reversed(found):
+        runs = self._list("analysisruns", label_selector=f"rollouts-pod-template-hash={pod_hash}")
+        for run in sorted(runs, key=lambda run: run["metadata"]["creationTimestamp"], reverse=True):
             for metric in run.get("status", {}).get("metricResults", []):
                 if metric.get("phase") == "Failed":
                     return Failure(metric["name"], _explained(metric))
@@ -134,6 +124,13 @@ class Cluster:
             name,
             lambda: self._api.CustomObjectsApi().get_namespaced_custom_object(**_ROLLOUTS, plural=plural, name=name),
         )
+
+    def _list(self, plural: str, **chosen: str) -> list[Any]:
+        found = self._ask(
+            plural,
+            lambda: self._api.CustomObjectsApi().list_namespaced_custom_object(**_ROLLOUTS, plural=plural, **chosen),
+        )
+        return list(found["items"]) if found else []
 
     def _ask(self, what: str, call: Any) -> Any:
         from urllib3.exceptions import HTTPError
