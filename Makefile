@@ -75,6 +75,12 @@ lint: install ## Format, lint and strict types
 test: install services tools api-server .venv-checkov/.installed lint ## Everything that needs no cluster: lint, unit and integration tests, coverage
 	@scripts/run-tests $(PYTEST)
 
+unit: install ## The tests that need Python alone, in a minute and a half
+	@.venv/bin/pytest tests/unit $(PYTEST)
+
+fuzz: install services ## Every operation of the running server, with 1,000 examples each (FUZZ_EXAMPLES)
+	@FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-1000} .venv/bin/pytest tests/integration/serving/test_fuzz.py $(PYTEST)
+
 bench: install services ## Measure the model server and its peers, write docs/benchmarks.md (15 minutes)
 	@PYTHONPATH=tests:scripts .venv/bin/python -m bench $(if $(ROUNDS),--rounds $(ROUNDS))
 
@@ -110,4 +116,4 @@ lock: $(UV) ## Resolve pyproject.toml into locks/ again
 clean: ## Remove what make installed and built here
 	@rm -rf .venv .venv-serving .venv-checkov .cache build dist .coverage*
 
-.PHONY: help install services tools api-server render validate diff versions demo lint test bench bench-lock cluster-up cluster-test cluster-down format workflows lock clean
+.PHONY: help install services tools api-server render validate diff versions demo lint test unit fuzz bench bench-lock cluster-up cluster-test cluster-down format workflows lock clean
