@@ -70,7 +70,7 @@ def test_it_reads_until_it_is_told_to_stop(log: Any) -> None:
     log.consume()
     quality, stop, registry = Quality(log.stores[0]), threading.Event(), CollectorRegistry()
     registry.register(quality)
-    thread = threading.Thread(target=quality.run, args=[stop])
+    thread = threading.Thread(target=quality.run, args=[stop], daemon=True)
     thread.start()
     deadline = time.monotonic() + 10
     while registry.get_sample_value("monitoring_labelled_rows", FLIGHTS) != 1:
