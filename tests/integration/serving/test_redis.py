@@ -81,32 +81,31 @@ def test_a_slow_redis_adds_at_most_50_ms_before_the_breaker_opens_and_after(serv
     key = {"name": "web", "sha256": hashlib.sha256(b"k").hexdigest(), "rate": 5, "burst": 100000}
     keys.write_text(json.dumps({"keys": [key]}))
     settings = {"SERVING_REDIS_URL": proxy.url, "SERVING_API_KEYS_FILE": keys}
-    with serve(bundle_of("slow", views=True), **settings) as server:
-        server.client.headers["x-api-key"] = "k"
-        server.until(closed(server))
-
-        def once(number):
-            start = time.perf_counter()
-            response = server.client.post("/v1/predict", json={"features": ROW | {"distance": float(number)}})
-            assert response.status_code == 200, response.text
-            return time.perf_counter() - start
-
-        before = statistics.median(once(number) for number in range(20))
-        opening, opened = [], []
-        for turn in range(3):
+    opening, opened = [], []
+    for _ in range(3):  # a server each: one that has seen a slow Redis asks it less
+        with serve(bundle_of("slow", views=True), **settings) as server:
+            server.client.headers["x-api-key"] = "k"
             server.until(closed(server))
+            before = statistics.median(once(server, number) for number in range(20))
             proxy.delay = 2.0
-            opening.append(max(once(100 + 20 * turn + number) for number in range(10)))
-            server.until(lambda: server.metric("serving_redis_breaker_state") in (1, 2))
-            opened.append(max(once(110 + 20 * turn + number) for number in range(10)))
+            opening.append(max(once(server, 100 + number) for number in range(10)) - before)
+            server.until(lambda server=server: server.metric("serving_redis_breaker_state") in (1, 2))
+            opened.append(max(once(server, 200 + number) for number in range(20)) - before)
+            assert server.metric("serving_redis_failures_total") > 0
             proxy.delay = 0.0
-        # The slowest answer of a turn, and the best of the turns: what Redis adds is in all, other noise is not.
-        assert min(opening) - before <= ADDED
-        assert min(opened) - before <= ADDED
-        assert server.metric("serving_redis_failures_total") > 0
-        server.until(closed(server))
-        server.until(lambda: server.metric("serving_prediction_log_written_total") == 80)
-        assert server.metric("serving_prediction_log_dropped_total") == 0
+            server.until(closed(server))
+            server.until(lambda server=server: server.metric("serving_prediction_log_written_total") == 50)
+            assert server.metric("serving_prediction_log_dropped_total") == 0
+    # The slowest answer of a turn, and the best of the turns: what Redis adds is in all, other noise is not.
+    assert (min(opening) <= ADDED, min(opened) <= ADDED) == (True, True), (opening, opened)
+
+
+def once(server, number):
+    """The seconds of an answer to a row that none had before."""
+    start = time.perf_counter()
+    response = server.client.post("/v1/predict", json={"features": ROW | {"distance": float(number)}})
+    assert response.status_code == 200, response.text
+    return time.perf_counter() - start
 
 
 def test_a_lost_redis_fails_no_prediction_and_refuses_feedback(serve, bundle_of, tmp_path):
