@@ -51,6 +51,7 @@ class Runner:
     nodes: dict[str, Outputs] = field(default_factory=dict)
     pods: list[str] = field(default_factory=list)
     said: dict[str, str] = field(default_factory=dict)
+    specs: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def run(self, name: str, **arguments: str) -> Outputs:
         """Run a Workflow with its exit hook; raises StepFailed after the hook where a step failed."""
@@ -76,8 +77,10 @@ class Runner:
                 self._call(f"{name}.exit", name, hook, scope)
 
     def _spec(self, name: str) -> dict[str, Any]:
-        spec = yaml.safe_load((self.workflows / f"{name}.yaml").read_text())["spec"]
-        return dict(spec.get("workflowSpec", spec))
+        if name not in self.specs:
+            spec = yaml.safe_load((self.workflows / f"{name}.yaml").read_text())["spec"]
+            self.specs[name] = dict(spec.get("workflowSpec", spec))
+        return self.specs[name]
 
     def _call(self, node: str, workflow: str, task: dict[str, Any], scope: Scope) -> Outputs:
         """Run what a task or a hook names, with its arguments resolved."""

@@ -4,7 +4,9 @@ import pytest
 
 from argo.render import rendered
 
+RENDERED = rendered()
 
-@pytest.mark.parametrize("path", rendered(), ids=lambda path: path.name)
+
+@pytest.mark.parametrize("path", RENDERED, ids=lambda path: path.name)
 def test_the_yaml_is_what_the_graph_renders(path):
-    assert path.read_text() == rendered()[path], "run `make workflows`"
+    assert path.read_text() == RENDERED[path], "run `make workflows`"

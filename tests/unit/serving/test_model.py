@@ -3,6 +3,7 @@
 import asyncio
 import json
 import math
+from copy import copy
 from dataclasses import replace
 
 import numpy as np
@@ -20,6 +21,8 @@ from plumbline.serving.inference.batching import Runner
 from plumbline.serving.inference.model import Model, load_model, probe_rows
 from plumbline.serving.metrics import Metrics
 
+LOADED = {}
+
 
 def load(bundle, schema=None):
     return load_model(bundle.folder / "model.onnx", schema or bundle.schema, 2, lambda _: None)
@@ -27,7 +30,9 @@ def load(bundle, schema=None):
 
 def priced(bundle, **cost):
     """The model as if it had measured this: what a busy machine measures is no test's business."""
-    model = load(bundle)
+    if bundle.folder not in LOADED:
+        LOADED[bundle.folder] = load(bundle)
+    model = copy(LOADED[bundle.folder])
     model.cost = replace(model.cost, **cost)
     return model
 
@@ -58,7 +63,7 @@ def test_a_model_whose_rows_touch_each_other_is_never_batched(bundles):
 @pytest.mark.parametrize("kind", ["binary", "multiclass", "regression", "slow"])
 def test_rows_alone_and_together_are_bit_equal(bundles, kind):
     """The property that batching rests on, over random rows with missing values, through the thread and its queue."""
-    model = load(bundles[kind])
+    model = priced(bundles[kind])
     columns = len(model.schema.fields)
     number = st.floats(-1e4, 1e4, width=32) | st.just(math.nan)
 
@@ -140,7 +145,7 @@ def test_a_failed_batch_fails_the_caller_who_is_to_blame_and_nobody_else(bundles
 
 def test_a_caller_that_went_away_harms_nobody(bundles):
     async def main():
-        runner = Runner(load(bundles["slow"]), Metrics())
+        runner = Runner(priced(bundles["slow"]), Metrics())
         rows = probe_rows(bundles["slow"].schema)
         gone, stays = (asyncio.create_task(runner.later(rows[i : i + 1])) for i in range(2))
         await asyncio.sleep(0)

@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import pytest
-
 from plumbline.tree.render.environment import Environment
 from plumbline.tree.render.example import example_release
 from plumbline.tree.validate import checks
@@ -69,10 +67,11 @@ def test_a_model_without_a_ladder_is_refused(tree: Path) -> None:
     assert "cannot be read" in said(checks.models(tree))[0]
 
 
-def test_lint_names_file_line_and_rule(tree: Path) -> None:
-    (tree / ".yamllint").write_text((ROOT / ".yamllint").read_text())
-    (tree / "apps/root.yaml").write_text("kind: Application\nkind: Application\n")
-    problems = said(checks.lint(tree))
+def test_lint_names_file_line_and_rule(tmp_path: Path) -> None:
+    (tmp_path / ".yamllint").write_text((ROOT / ".yamllint").read_text())
+    (tmp_path / "apps").mkdir()
+    (tmp_path / "apps/root.yaml").write_text("kind: Application\nkind: Application\n")
+    problems = said(checks.lint(tmp_path))
     assert 'apps/root.yaml:2: duplication of key "kind" in mapping (key-duplicates)' in problems
 
 
@@ -88,12 +87,8 @@ def test_a_kind_that_the_environment_does_not_install_is_a_problem() -> None:
 
 
 def with_models(tree: Path) -> None:
-    """The training code's folders are no part of what is declared; that they exist is enough."""
-    for model in ("flights", "diabetes"):
-        (tree / "app-src/models" / model).mkdir(parents=True)
-
-
-@pytest.fixture(autouse=True)
-def _nothing_served(tree: Path) -> None:
+    """The training code's folders are no part of what is declared: that they exist is enough. Nothing is served yet."""
     for release in tree.glob("clusters/*/models/*/release.yaml"):
         release.unlink()
+    for model in ("flights", "diabetes"):
+        (tree / "app-src/models" / model).mkdir(parents=True)
