@@ -102,6 +102,7 @@ def test_hooks_run_again_at_every_sync_and_after_what_they_read(workloads: dict[
     def wave(item: Object) -> int:
         return int(item["metadata"].get("annotations", {}).get("argocd.argoproj.io/sync-wave", "0"))
 
+    assert any(of(objects, "Job") for objects in workloads.values())
     for objects in workloads.values():
         for job in of(objects, "Job"):
             said = job["metadata"]["annotations"]
