@@ -40,8 +40,7 @@ Exit codes: 0 done, 1 an accident (try again), 2 used wrongly, 10 refused by a r
 """
 
 
-def main() -> None:
-    """Run a subcommand; ends the process with an exit code of the one table (`plumbline.core.errors`)."""
+def _main() -> None:
     name, *arguments = sys.argv[1:] or ["--help"]
     if name in ("--help", "-h"):
         sys.exit(print(_USAGE, end=""))
@@ -54,3 +53,14 @@ def main() -> None:
         print(f"plumbline {name}: {error.name} is not here: install plumbline[{_EXTRAS[name]}]", file=sys.stderr)
         sys.exit(2)
     module.app(arguments, prog_name=f"plumbline {name}")
+
+
+def main() -> None:
+    """Run a subcommand; ends the process with an exit code of the one table (`plumbline.core.errors`).
+
+    Ctrl-C is no error: 130 at any time, while a subcommand is imported or in the server too.
+    """
+    try:
+        _main()
+    except KeyboardInterrupt:
+        sys.exit(130)

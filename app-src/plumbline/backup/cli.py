@@ -9,11 +9,11 @@ from typing import Annotated
 import typer
 
 from plumbline.backup.keep import Places, listed
-from plumbline.core.commands import application
+from plumbline.core.commands import application, storage
 
 app = application(__doc__ or "")
-Store = Annotated[str, typer.Option(envvar="BACKUP_STORE", help="Where backups are: a folder or s3://bucket/prefix.")]
-Artifacts = Annotated[str, typer.Option(envvar="MLFLOW_ARTIFACTS", help="Where MLflow keeps its artifacts.")]
+Store = Annotated[str, typer.Option(envvar="BACKUP_STORE", parser=storage, help="A folder or s3://bucket/prefix.")]
+Artifacts = Annotated[str, typer.Option(envvar="MLFLOW_ARTIFACTS", parser=storage, help="MLflow's.")]
 
 
 @contextmanager

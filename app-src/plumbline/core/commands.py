@@ -34,6 +34,17 @@ def application(text: str, **more: Any) -> typer.Typer:
     )
 
 
+def storage(address: str) -> str:
+    """Parse an option that names a place for files; what no library of this machine can open is used wrongly."""
+    from fsspec.core import url_to_fs
+
+    try:
+        url_to_fs(address)
+    except (ValueError, ImportError) as error:
+        raise typer.BadParameter(f"{error}; expected a folder or s3://bucket/prefix") from error
+    return address
+
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for a machine.")]
 
 

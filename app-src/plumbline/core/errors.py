@@ -7,6 +7,7 @@
 | 2 | used wrongly: an option, a setting, a file of a person | ends |
 | 10 | refused by a rule | ends |
 | 11 | inconclusive: what would decide is missing | ends |
+| 130 | stopped by Ctrl-C | |
 
 A program that crashes ends with 1 too: nobody judged anything, so trying again is right.
 """

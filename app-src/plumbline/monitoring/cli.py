@@ -14,6 +14,7 @@ import typer
 
 from plumbline.core.commands import AsJson, application
 from plumbline.core.durations import duration
+from plumbline.core.settings import load
 from plumbline.monitoring.log.queries import window
 from plumbline.monitoring.log.settings import Settings
 from plumbline.monitoring.log.store import Store
@@ -42,7 +43,7 @@ def consume(until_empty: Annotated[bool, typer.Option(help="Stop when both strea
     from plumbline.monitoring.quality import Quality
 
     _log_as_json()
-    settings = Settings()
+    settings = load(Settings)
     with _store(settings) as store:
         consumer = Consumer(settings, store, Metrics())
         if settings.metrics_port and not until_empty:
@@ -59,9 +60,9 @@ def migrate() -> None:
     from plumbline.monitoring.log import database
 
     _log_as_json()
-    url = str(Settings().database_url)
+    url = str(load(Settings).database_url)
     made = database.create(url)
-    with _store(Settings()) as store:
+    with _store(load(Settings)) as store:
         applied = store.migrate()
     typer.echo("\n".join(["made the database"] * made + [f"applied {name}" for name in applied]) or "nothing to do")
 
@@ -71,7 +72,7 @@ def prune(older_than: Duration) -> None:
     """Drop the partitions of days that ended longer ago than this, and dead letters and drift checks as old."""
     if older_than < timedelta(days=1):
         raise typer.BadParameter("the log is dropped by whole days; expected at least 1d", param_hint="--older-than")
-    with _store(Settings()) as store:
+    with _store(load(Settings)) as store:
         store.migrate()
         dropped = store.prune((datetime.now(UTC) - older_than).date())
     typer.echo("\n".join(f"dropped {name}" for name in dropped) or "nothing is that old")
@@ -82,7 +83,7 @@ def readout(model: Annotated[str, typer.Option()], since: Duration = None, as_js
     """What each version did in each role and arm: counts, quality, scores and business value, with 95 % intervals."""
     from plumbline.monitoring.experiment import readout as module
 
-    with _store(Settings()) as store:
+    with _store(load(Settings)) as store:
         store.migrate()
         with store.connection() as connection:
             found = module.read(connection, window(model, since and datetime.now(UTC) - since))
@@ -104,7 +105,7 @@ def experiment(
     from plumbline.monitoring.experiment.verdict import judge
 
     policy = read_policy(policies / "experiments" / f"{model}.yaml", Experiment, model)
-    with _store(Settings()) as store:
+    with _store(load(Settings)) as store:
         store.migrate()
         with store.connection() as connection:
             data, arms = arrived.read(connection, policy, since and datetime.now(UTC) - since)
@@ -141,7 +142,7 @@ def drift(
     path = policies / "drift" / f"{model}.yaml"
     policy = read_policy(path, Drift, model) if path.exists() else Drift(model=model)
     before = drift_data.from_holdout(reference) if reference else drift_data.from_run(run or "")
-    with _store(Settings()) as store:
+    with _store(load(Settings)) as store:
         store.migrate()
         with store.connection() as connection:
             now = drift_data.from_log(connection, policy, since, until, version)
@@ -150,7 +151,7 @@ def drift(
         compare(Baseline.of(before.frame, policy), now.frame), concept(before.loss, now.loss, policy),
     )  # fmt: skip
     drift_files.write(found, out)
-    with _store(Settings()) as store, store.connection() as connection:
+    with _store(load(Settings)) as store, store.connection() as connection:
         checks.keep(connection, drift_files.as_json(found))
     typer.echo("\n".join([found.verdict, *(f"  {kind}: {verdict}" for kind, verdict in found.kinds.items())]))
     raise typer.Exit(_EXIT_CODES[found.verdict] if exit_code else 0)

@@ -10,6 +10,7 @@ import typer
 from plumbline.core.commands import application
 from plumbline.core.durations import duration
 from plumbline.core.errors import Misuse, PlumblineError, Refused
+from plumbline.core.settings import load
 from plumbline.promotion.settings import Settings
 
 app = application(__doc__ or "")
@@ -38,7 +39,7 @@ def register(
     from plumbline.promotion.registry.client import Registry
     from plumbline.promotion.registry.register import register as do
 
-    done = do(Registry(), Settings(), run)
+    done = do(Registry(), load(Settings), run)
     if done.parity is None:
         typer.echo(f"run {run} was registered before; nothing was changed")
     else:
@@ -84,7 +85,7 @@ def check(
     from plumbline.promotion.gate.gate import Request, candidate, examine
     from plumbline.promotion.registry.client import Registry
 
-    settings, request = Settings(), Request(model, version, env, image or None, again, awaiting_approval)
+    settings, request = load(Settings), Request(model, version, env, image or None, again, awaiting_approval)
     with checkout(settings) as tree, candidate(Registry(), settings, model, version) as subject:
         judgement = examine(tree, request, subject)
     typer.echo(judgement.table())
@@ -110,7 +111,7 @@ def promote(
     from plumbline.promotion.gate.gate import Request
     from plumbline.promotion.registry.client import Registry
 
-    settings, registry = Settings(), Registry()
+    settings, registry = load(Settings), Registry()
     request = Request(model, version, env, image or None, again, pull_request is not None)
     how: bump.How = "dry run" if dry_run else "pull request" if pull_request else "commit"
     outcome = bump.promote(registry, settings, request, how)
@@ -135,7 +136,7 @@ def served(env: Env, out: Annotated[Path, typer.Option(help="Folder to write, fo
     from plumbline.promotion.delivery.git import checkout
     from plumbline.promotion.delivery.served import write
 
-    with checkout(Settings()) as tree:
+    with checkout(load(Settings)) as tree:
         for model in write(tree, env, out):
             typer.echo(f"{model['model']} {model['version']}")
 
@@ -151,7 +152,7 @@ def approve(
     from plumbline.promotion.delivery.governance import approve as do
     from plumbline.promotion.registry.client import Registry
 
-    commit = do(Registry(), Settings(), _name(model), version, by, reason)
+    commit = do(Registry(), load(Settings), _name(model), version, by, reason)
     typer.echo(f"commit {commit}" if commit else f"{model} {version} is approved already")
     typer.echo(f"`plumbline promote card --model {model} --version {version}` shows it on the card")
 
@@ -167,7 +168,7 @@ def reject(
     from plumbline.promotion.delivery.governance import reject as do
     from plumbline.promotion.registry.client import Registry
 
-    settings, registry = Settings(), Registry()
+    settings, registry = load(Settings), Registry()
     done = do(registry, settings, model, version, metric, reason)
     for environment, moved in done.reverted.items():
         typer.echo(f"{environment}: {moved}")
@@ -184,7 +185,7 @@ def sync(model: Model) -> None:
     from plumbline.promotion.delivery.git import checkout
     from plumbline.promotion.registry.client import Registry
 
-    with checkout(Settings()) as tree:
+    with checkout(load(Settings)) as tree:
         for line in do(Registry(), tree, _name(model)):
             typer.echo(line)
 
@@ -199,7 +200,7 @@ def reconcile(env: Env, model: Models = None) -> None:
     from plumbline.promotion.delivery.cluster import Cluster
     from plumbline.promotion.registry.client import Registry
 
-    for line in module.reconcile(Registry(), Settings(), Cluster(), env, [_name(name) for name in model or []]):
+    for line in module.reconcile(Registry(), load(Settings), Cluster(), env, [_name(name) for name in model or []]):
         typer.echo(line)
 
 
@@ -210,7 +211,7 @@ def status(env: Env, model: Models = None) -> None:
     from plumbline.promotion.delivery.cluster import Cluster
     from plumbline.promotion.registry.client import Registry
 
-    rows, agreed = module.status(Registry(), Settings(), Cluster(), env, [_name(name) for name in model or []])
+    rows, agreed = module.status(Registry(), load(Settings), Cluster(), env, [_name(name) for name in model or []])
     typer.echo("\n".join(rows))
     if not agreed:
         raise typer.Exit(Refused.exit_code)
@@ -228,7 +229,7 @@ def transition(
 
     if to not in set(Lifecycle):
         raise Misuse(f"--to {to!r}: expected one of {', '.join(Lifecycle)}")
-    with checkout(Settings()) as tree:
+    with checkout(load(Settings)) as tree:
         move_by_hand(Registry(), tree, _name(model), version, Lifecycle(to))
     typer.echo(f"{model} {version} is {to}")
 
@@ -246,7 +247,7 @@ def archive_unused(older_than: Annotated[str, typer.Option(help="Since they were
     from plumbline.promotion.delivery.git import checkout
     from plumbline.promotion.registry.client import Registry
 
-    with checkout(Settings()) as tree:
+    with checkout(load(Settings)) as tree:
         for version in do(Registry(), tree, duration(older_than) / timedelta(days=1)):
             typer.echo(f"{version.model} {version.semver} is Archived")
 
@@ -262,7 +263,7 @@ def show_card(
     from plumbline.promotion.registry.card import render_again
     from plumbline.promotion.registry.client import Registry
 
-    with checkout(Settings()) as tree, tempfile.TemporaryDirectory(prefix="promotion-") as folder:
+    with checkout(load(Settings)) as tree, tempfile.TemporaryDirectory(prefix="promotion-") as folder:
         text, page = render_again(Registry(), tree, _name(model), version, Path(folder))
         if html is not None:
             html.write_bytes(page.read_bytes())
@@ -277,7 +278,7 @@ def audit(
     from plumbline.promotion.gate.audit import audit as do
     from plumbline.promotion.registry.client import Registry
 
-    problems, judged = do(Registry(), Settings(), path)
+    problems, judged = do(Registry(), load(Settings), path)
     for problem in problems:
         typer.secho(problem, err=True, fg="red")
     typer.echo(f"{judged} files judged, {len(problems)} refused")

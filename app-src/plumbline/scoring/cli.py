@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from plumbline.core.commands import application
+from plumbline.core.commands import application, storage
 
 app = application(__doc__ or "", invoke_without_command=True)
 
@@ -13,9 +13,14 @@ app = application(__doc__ or "", invoke_without_command=True)
 @app.callback()
 def score(
     release: Annotated[Path, typer.Option(help="The release.yaml that names the model.")],
-    rows: Annotated[str, typer.Option(help="Folder of Parquet files: a path or s3://bucket/prefix.")],
-    out: Annotated[str, typer.Option(help="Answers go to <out>/<digest of the model>/.")],
-    public_key: Annotated[Path, typer.Option(envvar="PROMOTION_PUBLIC_KEY", help="The model's signature is checked.")],
+    rows: Annotated[str, typer.Option(parser=storage, help="Folder of Parquet files: a path or s3://bucket/prefix.")],
+    out: Annotated[str, typer.Option(parser=storage, help="Answers go to <out>/<digest of the model>/.")],
+    public_key: Annotated[
+        Path,
+        typer.Option(
+            envvar="PROMOTION_PUBLIC_KEY", exists=True, dir_okay=False, help="The model's signature is checked."
+        ),
+    ],
     part: Annotated[int, typer.Option(min=0, help="Which part of the files, from 0.")] = 0,
     parts: Annotated[int, typer.Option(min=1, help="Over how many processes or pods the files are spread.")] = 1,
 ) -> None:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from plumbline.core.release import Release
 from plumbline.core.schema import ModelSchema
+from plumbline.core.settings import load
 from plumbline.core.values import RowsError
 from plumbline.features.offline import encode_frame
 from plumbline.serving.artifact.fetch import obtain
@@ -36,7 +37,7 @@ class Scorer:
     def fetch(cls, release: Release, path: Path, public_key: Path) -> Iterator["Scorer"]:
         """Fetch and verify what the release names; raises what `plumbline.serving.artifact.fetch.obtain` does."""
         with TemporaryDirectory(prefix="scoring-") as folder:
-            settings = Settings(release=path, public_key=public_key, cache_dir=Path(folder))
+            settings = load(Settings, release=path, public_key=public_key, cache_dir=Path(folder))
             bundle, schema = obtain(release, settings, public_key.read_bytes(), lambda _: None)
             model = load_model(bundle / "model.onnx", schema, available_cpus(), lambda _: None)
             yield cls(release, schema, model)

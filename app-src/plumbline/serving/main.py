@@ -8,14 +8,15 @@ from types import FrameType
 
 import uvicorn
 
-from plumbline.core.documents import DocumentError
+from plumbline.core.errors import Misuse
+from plumbline.core.settings import load
 from plumbline.serving.http.app import create_app
 from plumbline.serving.http.keys import read_keys
 from plumbline.serving.http.wire import Protocol
 from plumbline.serving.logs import log, set_up
 from plumbline.serving.metrics import Metrics
 from plumbline.serving.server import Server
-from plumbline.serving.settings import SettingsError, load_settings
+from plumbline.serving.settings import Settings
 
 KEEP_ALIVE_SECONDS = 75
 """How long an idle connection is kept: longer than the gateway does (kustomize/model-server/destination-rules.yaml)."""
@@ -53,9 +54,9 @@ def app(arguments: list[str], prog_name: str) -> None:
     if arguments:
         sys.exit(_refuse(f"{prog_name} takes no arguments; it is set by SERVING_… (docs/serving.md)"))
     try:
-        settings = load_settings()
+        settings = load(Settings)
         keyring = None if settings.api_keys_file is None else read_keys(settings.api_keys_file)
-    except (SettingsError, DocumentError) as error:
+    except Misuse as error:
         sys.exit(_refuse(error))
     buffer = set_up(settings.log_level)
     if keyring is None:

@@ -4,22 +4,14 @@ import tempfile
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AliasChoices, Field, RedisDsn, SecretStr, ValidationError
+from pydantic import AliasChoices, Field, RedisDsn, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
-
-from plumbline.core.errors import Misuse
-
-PREFIX = "SERVING_"
-
-
-class SettingsError(Misuse):
-    """A setting is missing or wrong; the message names the environment variable and what was expected."""
 
 
 class Settings(BaseSettings):
     """The server's settings. Sizes are in bytes; times are in the unit that ends the name."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, env_ignore_empty=True)
+    model_config = SettingsConfigDict(env_prefix="SERVING_", frozen=True, env_ignore_empty=True)
 
     release: Path
     """The release.yaml that names what is served."""
@@ -67,17 +59,3 @@ class Settings(BaseSettings):
     mlflow_tracking_password: Annotated[SecretStr, Field(validation_alias=AliasChoices("MLFLOW_TRACKING_PASSWORD"))] = (
         SecretStr("")
     )
-
-
-def load_settings() -> Settings:
-    """Read the environment; raises SettingsError with one line for each variable that is missing or wrong."""
-    try:
-        return Settings()
-    except ValidationError as error:
-        lines = []
-        for item in error.errors(include_url=False):
-            name = str(item["loc"][0])
-            variable = name if name.isupper() else PREFIX + name.upper()
-            got = "it is not set" if item["type"] == "missing" else f"got {item['input']!r}"
-            lines.append(f"{variable}: {item['msg']}; {got}")
-        raise SettingsError("\n".join(lines)) from error

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from plumbline.core.commands import application
+from plumbline.core.settings import load
 
 if TYPE_CHECKING:
     from plumbline.training.work import Settings
@@ -46,7 +47,8 @@ def _settings(model: str, sample: float, trials: int, experiment: str, seed: int
     from plumbline.training.work import Settings
 
     trials = trials or (SAMPLE_TRIALS if sample < 1 else TRIALS)
-    return Settings(model=model, experiment=experiment or f"{model}/training", sample=sample, trials=trials, seed=seed)
+    experiment = experiment or f"{model}/training"
+    return load(Settings, model=model, experiment=experiment, sample=sample, trials=trials, seed=seed)
 
 
 @app.command()
