@@ -14,6 +14,7 @@ import typer
 
 from plumbline.core.commands import AsJson, application
 from plumbline.core.durations import duration
+from plumbline.core.logs import Json
 from plumbline.core.settings import load
 from plumbline.monitoring.log.queries import window
 from plumbline.monitoring.log.settings import Settings
@@ -60,9 +61,9 @@ def migrate() -> None:
     from plumbline.monitoring.log import database
 
     _log_as_json()
-    url = str(load(Settings).database_url)
-    made = database.create(url)
-    with _store(load(Settings)) as store:
+    settings = load(Settings)
+    made = database.create(str(settings.database_url))
+    with _store(settings) as store:
         applied = store.migrate()
     typer.echo("\n".join(["made the database"] * made + [f"applied {name}" for name in applied]) or "nothing to do")
 
@@ -180,18 +181,9 @@ def _store(settings: Settings) -> Iterator[Store]:
         store.close()
 
 
-class _Json(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        line = {"at": at, "level": record.levelname.lower(), "logger": record.name, "message": record.getMessage()}
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line)
-
-
 def _log_as_json() -> None:
     handler = logging.StreamHandler()
-    handler.setFormatter(_Json())
+    handler.setFormatter(Json())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     # The pool repeats for every connection what the consumer says once for every try.
     logging.getLogger("psycopg.pool").setLevel(logging.ERROR)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from plumbline.core.logs import timestamp
 from plumbline.serving.inference.reader import Values
-from plumbline.serving.logs import log, timestamp
+from plumbline.serving.logs import log
 from plumbline.serving.metrics import MODEL, Metrics
 from plumbline.serving.redis_link import Bypass, RedisLink, State, still_wanted
 

@@ -3,11 +3,11 @@
 import logging
 import sys
 import threading
-import time
 from collections import deque
-from typing import Any
 
 from pydantic_core import to_json
+
+from plumbline.core.logs import Json, timestamp
 
 log = logging.getLogger("serving")
 _CAPACITY = 50_000
@@ -22,6 +22,7 @@ class LogBuffer(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__()
+        self.setFormatter(Json())
         self._lines: deque[bytes] = deque(maxlen=_CAPACITY)
         self._appended = 0
         self._written = 0
@@ -36,17 +37,7 @@ class LogBuffer(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Add a record of the logging module."""
-        entry: dict[str, Any] = {
-            "at": timestamp(record.created),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        if request_id := getattr(record, "request_id", None):
-            entry["request_id"] = request_id
-        if record.exc_info:
-            entry["exception"] = logging.Formatter().formatException(record.exc_info)
-        self.write(to_json(entry, fallback=str))
+        self.write(self.format(record).encode())
 
     def start(self) -> None:
         """Begin to write in the background."""
@@ -84,21 +75,3 @@ def set_up(level: str) -> LogBuffer:
     logging.getLogger("httpx").setLevel(logging.WARNING)
     buffer.start()
     return buffer
-
-
-def timestamp(seconds: float | None = None) -> str:
-    """RFC 3339 in UTC with milliseconds."""
-    now = time.time() if seconds is None else seconds
-    whole = int(now)
-    return f"{_second(whole)}.{int((now - whole) * 1000):03d}Z"
-
-
-_last: tuple[int, str] = (0, "")
-
-
-def _second(whole: int) -> str:
-    """A second as text; kept, since thousands of lines share it."""
-    global _last
-    if _last[0] != whole:
-        _last = whole, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole))
-    return _last[1]

@@ -4,8 +4,9 @@ import json
 import logging
 import time
 
+from plumbline.core.logs import timestamp
 from plumbline.serving.inference.cache import LocalCache
-from plumbline.serving.logs import LogBuffer, set_up, timestamp
+from plumbline.serving.logs import LogBuffer, set_up
 
 
 def test_lines_are_json_with_their_request_id_and_exception(capfdbinary):

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 from pydantic_core import to_json
 
 from plumbline.core import ids
+from plumbline.core.logs import timestamp
 from plumbline.serving.errors import MEDIA_TYPE, FieldError, Problem
 from plumbline.serving.http.asgi import CONTEXT, Context, Endpoint, Message, Receive, Scope, Send
 from plumbline.serving.http.keys import Keyring
 from plumbline.serving.http.limits import Limiter
-from plumbline.serving.logs import log, timestamp
+from plumbline.serving.logs import log
 
 if TYPE_CHECKING:
     from plumbline.serving.server import Server

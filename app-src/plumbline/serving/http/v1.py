@@ -6,12 +6,12 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 from pydantic_core import to_json
 
 from plumbline.core import ids
+from plumbline.core.logs import timestamp
 from plumbline.core.schema import Output
 from plumbline.serving.errors import Problem, from_pydantic
 from plumbline.serving.events import append_feedback
 from plumbline.serving.http.asgi import CONTEXT, Receive, Scope, Send, read_body, require_json, respond
 from plumbline.serving.inference.engine import Engine
-from plumbline.serving.logs import timestamp
 from plumbline.serving.redis_link import Bypass
 from plumbline.serving.server import Server
 
