@@ -76,7 +76,7 @@ def test_no_shift_then_a_planted_one(log: Any, holdout: Path) -> None:
     assert [item["column"] for item in found["columns"] if item["drifted"]] == ["distance"]
 
     page = (holdout.parent / "out/index.html").read_text()
-    assert "<tr class=drift><td>distance</td>" in page
+    assert '<tr class="drift">\n    <td>distance</td>' in page
     assert "plotly" in (holdout.parent / "out/evidently.html").read_text().lower()
     shown = log.quality()
     marks = {kind: shown("monitoring_drift_found", model="flights", kind=kind) for kind in found["kinds"]}

@@ -1,11 +1,15 @@
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from plumbline.monitoring.drift.compare import LABEL, SCORE, Baseline, Comparison, compare, concept
+from plumbline.monitoring.drift.compare import LABEL, SCORE, Baseline, ColumnResult, Comparison, compare, concept
 from plumbline.monitoring.drift.data import ReferenceFault, from_holdout
+from plumbline.monitoring.drift.report import Check
+from plumbline.monitoring.drift.report import write as write_pages
 from plumbline.monitoring.policy import Drift
 from plumbline.monitoring.stats import Mean
 
@@ -165,3 +169,22 @@ def test_a_reference_that_is_none_says_so(tmp_path: Any) -> None:
         from_holdout(tmp_path / "text.parquet")
     with pytest.raises(ReferenceFault, match="expected the columns truth and native_<label>"):
         from_holdout(write(tmp_path / "h.parquet", x=[1]))
+
+
+def test_what_a_caller_sends_cannot_break_out_of_the_pages(narrow: Baseline, tmp_path: Path) -> None:
+    way_out = "</script><script>alert(1)</script>"
+    now = frame(1)[["x2", "x3", "carrier"]]
+    now["carrier"] = np.where(np.arange(len(now)) % 2, way_out, "UA")
+    found = compare(narrow, now)
+    assert drifted(found) == ["carrier"]
+    column = ColumnResult(f"c{way_out}", "psi", 0.5, 0.1, 0.0, 0.0, 0.1, True)
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    loss = concept(Mean(0.1, 0.01, 200, 200), Mean(0.1, 0.01, 200, 200), POLICY)
+    comparison = Comparison((*found.columns, column), f"because {way_out}", found.page)
+    write_pages(Check(f"flights{way_out}", at, at, 1, 1, comparison, loss), tmp_path)
+    index = (tmp_path / "index.html").read_text()
+    assert "<script" not in index
+    assert index.count("&lt;/script&gt;&lt;script&gt;alert(1)") == 4
+    evidently = (tmp_path / "evidently.html").read_text()
+    assert "alert(1)" in evidently
+    assert "<script>alert(1)" not in evidently

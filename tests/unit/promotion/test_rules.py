@@ -218,7 +218,8 @@ def test_a_report_says_no_in_the_right_way() -> None:
     with pytest.raises(Refused, match="rule"):
         judgement(passed, missing, refused).require()
     assert judgement(passed).sha256() != judgement(missing).sha256()
-    assert "| rule / one | v     | l     | pass    |" in judgement(passed).table()
+    cells = [cell.strip() for cell in judgement(passed).table().splitlines()[2].split("|")]
+    assert cells == ["", "rule / one", "v", "l", "pass", ""]
 
 
 @pytest.mark.parametrize(

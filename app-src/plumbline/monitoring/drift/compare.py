@@ -188,6 +188,8 @@ def _evidently(
         return None, {}
     numbers = [name for name in names if sample[name].dtype == np.float64]
     texts = [name for name in names if name not in numbers]
+    # Its page writes values into a <script> as they are, and a category's value is a caller's.
+    sample, now = (frame.replace("<", "\u2039", regex=True) for frame in (sample, now))
     definition = DataDefinition(numerical_columns=numbers, categorical_columns=texts)
     methods, limits = baseline.methods, baseline.limits
     metrics = [ValueDrift(column=name, method=methods[name], threshold=limits[name]) for name in names]

@@ -3,17 +3,12 @@
 import json
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from html import escape
 from pathlib import Path
 from typing import Any
 
-from plumbline.monitoring.drift.compare import LABEL, SCORE, ColumnResult, Comparison, Concept, Verdict
+from plumbline.core.templates import templates
+from plumbline.monitoring.drift.compare import LABEL, SCORE, Comparison, Concept, Verdict
 from plumbline.monitoring.experiment.readout import finite
-
-_STYLE = (
-    "body{font:15px system-ui;max-width:60rem;margin:2rem auto}"
-    "td,th{padding:.2rem .8rem;text-align:left}.drift{color:#b00}"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,27 +77,6 @@ def as_json(check: Check) -> dict[str, Any]:
 
 def _page(check: Check) -> str:
     """The front page: verdicts first, then every column with the largest effect (over its limit) at the top."""
-    kinds = "".join(f"<li>{kind}: <b class={verdict}>{verdict}</b></li>" for kind, verdict in check.kinds.items())
     columns = sorted(check.comparison.columns, key=lambda item: -(item.value or 0) / item.threshold)
-    rows = "".join(map(_row, columns))
-    concept = check.concept
-    details = '<p><a href="evidently.html">Distributions of every column (Evidently)</a></p>' if columns else ""
-    return (
-        f"<!doctype html><html lang=en><meta charset=utf-8><title>Drift of {escape(check.model)}</title>"
-        f"<style>{_STYLE}</style><h1>{escape(check.model)}: <span class={check.verdict}>{check.verdict}</span></h1>"
-        f"<p>{check.rows} answers, {check.labelled} with a label, from {check.since:%Y-%m-%d %H:%M} to "
-        f"{check.until:%Y-%m-%d %H:%M} UTC. {escape(check.comparison.reason)}</p><ul>{kinds}</ul>"
-        f"<p>Mean loss {concept.current.value:.4f} on {concept.current.rows} labelled rows, "
-        f"{concept.reference.value:.4f} in the reference: a rise of {concept.low:+.4f} to {concept.high:+.4f}, "
-        f"limit {concept.limit:+.4f}.</p>{details}"
-        f"<table><tr><th>column<th>kind<th>method<th>effect<th>limit<th>missing</tr>{rows}</table></html>\n"
-    )
-
-
-def _row(item: ColumnResult) -> str:
-    kind = ("answer" if item.column in (SCORE, LABEL) else "input") + ("" if item.judged else ", not judged")
-    effect = "-" if item.value is None else f"{item.value:.3f}"
-    missing = f"{item.missing_reference:.1%} → {item.missing_current:.1%}"
-    cells = (escape(item.column), kind, item.method, effect, f"{item.threshold:.3f}", missing)
-    mark = "drift" if item.drifted and item.judged else "none"
-    return f"<tr class={mark}>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+    page = templates("plumbline.monitoring.drift").get_template("drift.html.j2")
+    return page.render(check=check, columns=columns, answers=(SCORE, LABEL))

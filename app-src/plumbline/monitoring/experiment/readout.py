@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, LiteralString
 
 import psycopg
+from tabulate import tabulate
 
 from plumbline.monitoring.log.queries import ROWS
 from plumbline.monitoring.stats import Mean, from_moments
@@ -111,17 +112,15 @@ def finite(value: float) -> float | None:
 
 def as_table(readout: Readout, confidence: float = 0.95) -> str:
     """The read-out for people: one line per version, role and arm."""
-    head = f"{'version':<10}{'role':<9}{'arm':<10}{'rows':>9}{'labelled':>10}  {'quality':<34}{'value per row':<34}"
-    lines = [head + "scores p5/p50/p95"]
+    head = ("version", "role", "arm", "rows", "labelled", "quality", "value per row", "scores p5/p50/p95")
+    lines = []
     for line in readout.lines:
         quality = next((name for name in ("accuracy", "absolute_error") if name in line.metrics), "")
         scores = "/".join(f"{line.quantiles[i]:.3g}" for i in (0, 2, 4)) if line.quantiles else "-"
-        lines.append(
-            f"{line.version:<10}{line.role:<9}{line.arm or '-':<10}{line.rows:>9}{line.labelled:>10}  "
-            f"{_cell(line, quality, confidence, quality):<34}{_cell(line, 'value', confidence):<34}{scores}"
-        )
-    lines.append(f"feedback for unknown predictions: {readout.unmatched}")
-    return "\n".join(lines)
+        figures = _cell(line, quality, confidence, quality), _cell(line, "value", confidence), scores
+        lines.append((line.version, line.role, line.arm or "-", line.rows, line.labelled, *figures))
+    table = tabulate(lines, head, tablefmt="plain", disable_numparse=[0, 1, 2])
+    return f"{table}\nfeedback for unknown predictions: {readout.unmatched}"
 
 
 def _cell(line: Line, metric: str, confidence: float, name: str = "") -> str:

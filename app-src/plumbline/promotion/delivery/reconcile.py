@@ -14,6 +14,8 @@ Where git names none any more: wait until Argo CD has taken the Rollout away, th
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from tabulate import tabulate
+
 from plumbline.core.errors import PlumblineError
 from plumbline.core.release import Release, parse_release
 from plumbline.promotion.delivery.cluster import Cluster, Failure, Running, Served
@@ -147,7 +149,7 @@ def status(
 
     On every model that one of them names if none is given: what runs though git forgot it is told too.
     """
-    rows, agreed = [("model", "git", "cluster", "registry", "")], True
+    rows, agreed = [], True
     with checkout(settings) as tree:
         require_environment(tree, environment)
         asked = models or sorted({*models_of(tree, environment), *cluster.models(), *registry.models_with(environment)})
@@ -157,10 +159,8 @@ def status(
             verdict = "agree" if view.agree else "differ"
             in_git = _short(Served.of(view.git)) if view.git is not None else "-"
             rows.append((model, in_git, _described(view.cluster), view.registry or "-", verdict))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    ], agreed
+    head = ("model", "git", "cluster", "registry", "")
+    return tabulate(rows, head, tablefmt="plain", disable_numparse=True).splitlines(), agreed
 
 
 def _short(served: Served) -> str:

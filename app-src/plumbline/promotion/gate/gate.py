@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from tabulate import tabulate
+
 from plumbline.core.artifact import ArtifactError, digest_of, verify_artifact
 from plumbline.core.digests import sha256
 from plumbline.core.errors import Inconclusive, Refused
@@ -81,16 +83,11 @@ class Judgement:
     def table(self) -> str:
         """A Markdown table that is also readable as it is; what to do follows below it."""
         head = ("rule", "value", "limit", "verdict")
-        rows = [head, *((item.rule, item.value, item.limit, item.outcome) for item in self.verdicts)]
+        rows = [(item.rule, item.value, item.limit, item.outcome) for item in self.verdicts]
         cells = [[cell.replace("|", "/").replace("\n", " ") for cell in row] for row in rows]
-        widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
-        lines = [
-            "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
-            for row in cells
-        ]
-        lines.insert(1, "| " + " | ".join("-" * width for width in widths) + " |")
+        table = tabulate(cells, head, tablefmt="github", disable_numparse=True)
         fixes = [f"- {item.rule}: {item.fix}" for item in self.verdicts if item.fix]
-        return "\n".join([*lines, *(["", *fixes] if fixes else [])])
+        return "\n".join([table, *(["", *fixes] if fixes else [])])
 
     def require(self) -> None:
         """Raise Refused or Inconclusive unless every rule passed."""

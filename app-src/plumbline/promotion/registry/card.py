@@ -4,23 +4,17 @@ import base64
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markdown_it import MarkdownIt
 
+from plumbline.core.templates import templates
 from plumbline.promotion.delivery.documents import Approval
 from plumbline.promotion.delivery.git import Checkout
 from plumbline.promotion.delivery.records import read_approval
 from plumbline.promotion.gate.evaluation import Evaluation, read_evaluation
 from plumbline.promotion.registry.client import Registry, Version
 
-_environment = Environment(
-    loader=PackageLoader("plumbline.promotion.registry"),
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    # The Markdown is text, for people and for MLflow; the page's renderer escapes any HTML that stands in it.
-    autoescape=select_autoescape(["html.j2"]),
-)
+# The Markdown is text, for people and for MLflow; the page's renderer escapes any HTML that stands in it.
+_templates = templates("plumbline.promotion.registry")
 
 
 def facts(version: Version, semver: str, evaluation: Evaluation, approval: Approval | None) -> dict[str, Any]:
@@ -38,13 +32,13 @@ def facts(version: Version, semver: str, evaluation: Evaluation, approval: Appro
 
 def markdown(values: dict[str, Any]) -> str:
     """card.md."""
-    return _environment.get_template("card.md.j2").render(values)
+    return _templates.get_template("card.md.j2").render(values)
 
 
 def page(values: dict[str, Any], plots: Path | None) -> str:
     """card.html: no script, no link to elsewhere; the plots are inside."""
     pictures = sorted(plots.glob("*.png")) if plots is not None else []
-    return _environment.get_template("card.html.j2").render(
+    return _templates.get_template("card.html.j2").render(
         title=f"{values['version'].model} {values['semver']}",
         body=MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown(values)),
         plots={path.stem.replace("_", " "): base64.b64encode(path.read_bytes()).decode() for path in pictures},
