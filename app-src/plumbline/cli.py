@@ -40,7 +40,8 @@ Exit codes: 0 done, 1 an accident (try again), 2 used wrongly, 10 refused by a r
 """
 
 
-def _main() -> None:
+def main() -> None:
+    """Run a subcommand; ends the process with an exit code of the one table (`plumbline.core.errors`)."""
     name, *arguments = sys.argv[1:] or ["--help"]
     if name in ("--help", "-h"):
         sys.exit(print(_USAGE, end=""))
@@ -48,19 +49,9 @@ def _main() -> None:
         print(f"plumbline: no command {name!r}\n\n{_USAGE}", end="", file=sys.stderr)
         sys.exit(2)
     try:
-        module = import_module(f"plumbline.{MODULES[name]}")
+        import_module(f"plumbline.{MODULES[name]}").app(arguments, prog_name=f"plumbline {name}")
     except ModuleNotFoundError as error:
         print(f"plumbline {name}: {error.name} is not here: install plumbline[{_EXTRAS[name]}]", file=sys.stderr)
         sys.exit(2)
-    module.app(arguments, prog_name=f"plumbline {name}")
-
-
-def main() -> None:
-    """Run a subcommand; ends the process with an exit code of the one table (`plumbline.core.errors`).
-
-    Ctrl-C is no error: 130 at any time, while a subcommand is imported or in the server too.
-    """
-    try:
-        _main()
-    except KeyboardInterrupt:
+    except KeyboardInterrupt:  # a subcommand says so itself, but not while it is imported, and the server does not
         sys.exit(130)

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
+import psycopg
 import typer
 
 from plumbline.core.commands import AsJson, application
@@ -84,10 +85,8 @@ def readout(model: Annotated[str, typer.Option()], since: Duration = None, as_js
     """What each version did in each role and arm: counts, quality, scores and business value, with 95 % intervals."""
     from plumbline.monitoring.experiment import readout as module
 
-    with _store(load(Settings)) as store:
-        store.migrate()
-        with store.connection() as connection:
-            found = module.read(connection, window(model, since and datetime.now(UTC) - since))
+    with _connection() as connection:
+        found = module.read(connection, window(model, since and datetime.now(UTC) - since))
     typer.echo(json.dumps(module.as_json(found), indent=2) if as_json else module.as_table(found))
 
 
@@ -106,10 +105,8 @@ def experiment(
     from plumbline.monitoring.experiment.verdict import judge
 
     policy = read_policy(policies / "experiments" / f"{model}.yaml", Experiment, model)
-    with _store(load(Settings)) as store:
-        store.migrate()
-        with store.connection() as connection:
-            data, arms = arrived.read(connection, policy, since and datetime.now(UTC) - since)
+    with _connection() as connection:
+        data, arms = arrived.read(connection, policy, since and datetime.now(UTC) - since)
     result = judge(policy, data)
     typer.echo(json.dumps(arrived.as_json(result, arms), indent=2) if as_json else arrived.as_text(result, arms))
 
@@ -143,16 +140,14 @@ def drift(
     path = policies / "drift" / f"{model}.yaml"
     policy = read_policy(path, Drift, model) if path.exists() else Drift(model=model)
     before = drift_data.from_holdout(reference) if reference else drift_data.from_run(run or "")
-    with _store(load(Settings)) as store:
-        store.migrate()
-        with store.connection() as connection:
-            now = drift_data.from_log(connection, policy, since, until, version)
+    with _connection() as connection:
+        now = drift_data.from_log(connection, policy, since, until, version)
     found = drift_files.Check(
         model, since, until, now.rows, now.labelled,
         compare(Baseline.of(before.frame, policy), now.frame), concept(before.loss, now.loss, policy),
     )  # fmt: skip
     drift_files.write(found, out)
-    with _store(load(Settings)) as store, store.connection() as connection:
+    with _connection() as connection:
         checks.keep(connection, drift_files.as_json(found))
     typer.echo("\n".join([found.verdict, *(f"  {kind}: {verdict}" for kind, verdict in found.kinds.items())]))
     raise typer.Exit(_EXIT_CODES[found.verdict] if exit_code else 0)
@@ -179,6 +174,14 @@ def _store(settings: Settings) -> Iterator[Store]:
         yield store
     finally:
         store.close()
+
+
+@contextmanager
+def _connection() -> Iterator[psycopg.Connection[Any]]:
+    with _store(load(Settings)) as store:
+        store.migrate()
+        with store.connection() as connection:
+            yield connection
 
 
 def _log_as_json() -> None:
