@@ -5,6 +5,7 @@ import subprocess
 import sys
 import traceback
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Annotated
 
 import pytest
@@ -12,6 +13,7 @@ from pydantic import AliasChoices, Field, RedisDsn, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from typer.testing import CliRunner
 
+from plumbline import cli
 from plumbline.core.errors import Misuse
 from plumbline.core.settings import load
 
@@ -86,3 +88,13 @@ def test_ctrl_c_ends_with_130_and_no_traceback():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (130, "")
+
+
+def test_a_package_that_a_command_misses_is_said_though_it_is_imported_late(monkeypatch, capsys):
+    late = SimpleNamespace(app=lambda *_, **__: importlib.import_module("nowhere_at_all"))
+    monkeypatch.setattr(cli, "import_module", lambda _: late)
+    monkeypatch.setattr(sys, "argv", ["plumbline", "train", "run"])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err == "plumbline train: nowhere_at_all is not here: install plumbline[platform]\n"
