@@ -31,6 +31,7 @@ from hera.workflows.models import (
     TTLStrategy,
     ValueFrom,
 )
+from hera.workflows.models.io.k8s.apimachinery.pkg.api.resource import Quantity
 
 WORK = "/var/step"
 SMALL = Resources(cpu_request="100m", memory_request="512Mi", cpu_limit="1", memory_limit="1Gi")
@@ -136,8 +137,9 @@ def pod(
             allow_privilege_escalation=False, read_only_root_filesystem=True, capabilities=Capabilities(drop=["ALL"])
         ),
         volumes=[
-            EmptyDirVolume(name="work", mount_path=WORK, size_limit="4Gi"),
-            EmptyDirVolume(name="tmp", mount_path="/tmp", size_limit="1Gi"),  # noqa: S108 - a volume of the pod's own
+            EmptyDirVolume(name="work", mount_path=WORK, size_limit=Quantity("4Gi")),
+            # A volume of the pod's own.
+            EmptyDirVolume(name="tmp", mount_path="/tmp", size_limit=Quantity("1Gi")),  # noqa: S108
             *volumes,
         ],
         **more,

@@ -280,7 +280,7 @@ def measure(demo: Demo) -> None:
     demo.run("log predictions and feedback to PostgreSQL", *monitoring, "consume", "--until-empty")
     demo.run("how the releases do", *monitoring, "readout", "--model", MODEL)
     demo.run("what the experiment's policy says", *monitoring, "experiment", "--model", MODEL)
-    reference = ["--reference", HOME / "holdout.parquet", "--out", HOME / "drift"]
+    reference: list[str | Path] = ["--reference", HOME / "holdout.parquet", "--out", HOME / "drift"]
     demo.run("drift against the test window", *monitoring, "drift", "--model", MODEL, *reference)
 
 

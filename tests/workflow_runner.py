@@ -162,7 +162,7 @@ class Runner:
             resolve(json.dumps(template), {key: json.dumps(value)[1:-1] for key, value in scope.items()})
         )
         retry = template["retryStrategy"]
-        final = json.loads(re.fullmatch(r"asInt\(lastRetry\.exitCode\) not in (\[.*\])", retry["expression"])[1])
+        final = json.loads(_parts(r"asInt\(lastRetry\.exitCode\) not in (\[.*\])", retry["expression"])[1])
         for attempt in range(retry["limit"] + 1):
             code, place = self._try(f"{node}-{attempt}", filled, artifacts, killed=template["name"] in self.kill)
             self.kill.discard(template["name"])
@@ -241,7 +241,7 @@ def depends(task: dict[str, Any], done: dict[str, Outputs]) -> bool:
 
 def holds(condition: str) -> bool:
     """A `when` of equalities and inequalities."""
-    parts = [re.fullmatch(r"(.*?) (==|!=) (.*)", part.strip()) for part in condition.split("&&")]
+    parts = [_parts(r"(.*?) (==|!=) (.*)", part.strip()) for part in condition.split("&&")]
     return all((part[1] == part[3]) == (part[2] == "==") for part in parts)
 
 
@@ -252,3 +252,9 @@ def _as_json(values: list[str]) -> list[Any]:
     except ValueError:
         return values
     return parsed if all(isinstance(item, dict | list) for item in parsed) else values
+
+
+def _parts(pattern: str, text: str) -> re.Match[str]:
+    match = re.fullmatch(pattern, text)
+    assert match is not None, f"the runner does not know {text!r}"
+    return match

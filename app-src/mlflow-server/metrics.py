@@ -24,7 +24,7 @@ def answer(_: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         start_response("503 Service Unavailable", [("Content-Type", "text/plain")])
         return [f"{HEALTH}: {error}\n".encode()]
     registry = CollectorRegistry()
-    MultiProcessCollector(registry)
+    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     start_response("200 OK", [("Content-Type", CONTENT_TYPE_LATEST)])
     return [generate_latest(registry)]
 

@@ -9,6 +9,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ class InProcess:
         async def receive() -> dict[str, Any]:
             return {"type": "http.request", "body": body}
 
-        async def send(message: dict[str, Any]) -> None:
+        async def send(message: MutableMapping[str, Any]) -> None:
             assert message.get("status", 200) == 200, message
 
         self.call = lambda: self.loop.run_until_complete(self.app(dict(scope), receive, send))

@@ -37,7 +37,16 @@ def vegeta() -> Path:
     program = _CACHE / f"vegeta-{hashlib.sha256(pins).hexdigest()[:16]}"
     if not program.exists():
         print("» building vegeta")
-        build = [ROOT / "scripts" / "go", "-C", TOOLS, "build", "-trimpath", "-ldflags=-s -w", "-o", program]
+        build: list[str | Path] = [
+            ROOT / "scripts" / "go",
+            "-C",
+            TOOLS,
+            "build",
+            "-trimpath",
+            "-ldflags=-s -w",
+            "-o",
+            program,
+        ]
         subprocess.run([*build, "github.com/tsenart/vegeta/v12"], check=True)
     return program
 

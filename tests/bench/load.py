@@ -60,7 +60,17 @@ def closed(connections: int, seconds: int, requests: Requests, folder: Path) -> 
     bodies.write_bytes(b"\n".join(requests.bodies) + b"\n")
     headers.write_text("".join(f"{name}: {value}\n" for name, value in requests.headers.items()))
     wrk = services.program("wrk", "apt-get install wrk")
-    command = [wrk, "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "30s", "-s", _SCRIPT, requests.url]
+    command: list[str | Path] = [
+        wrk,
+        "-t1",
+        f"-c{connections}",
+        f"-d{seconds}s",
+        "--timeout",
+        "30s",
+        "-s",
+        _SCRIPT,
+        requests.url,
+    ]
     done = subprocess.run(
         pinned(LOAD_CORE, [*command, "--", bodies, headers]), check=True, capture_output=True, text=True
     )
@@ -79,7 +89,7 @@ def opened(rate: int, seconds: int, requests: Requests, folder: Path) -> Window:
         for body in requests.bodies
     )
     targets.write_text("\n".join(lines) + "\n")
-    attack = [vegeta(), "attack", "-format", "json", "-targets", targets, "-rate", f"{rate}/s"]
+    attack: list[str | Path] = [vegeta(), "attack", "-format", "json", "-targets", targets, "-rate", f"{rate}/s"]
     attack += ["-duration", f"{seconds}s", "-timeout", "60s"]
     attack += ["-workers", str(_CONNECTIONS), "-max-workers", str(_CONNECTIONS), "-connections", str(_CONNECTIONS)]
     results = folder / "results"

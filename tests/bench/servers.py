@@ -194,7 +194,19 @@ def _mlflow(folder: Path, subject: Subject, port: int) -> tuple[list[str | Path]
     model, saved = subject.bundle.folder / "model.onnx", folder / "saved"
     if not saved.exists():
         subprocess.run([python, "-W", "ignore", "-c", code, model, saved, str(len(subject.names))], check=True)
-    command = [python, "-m", "mlflow", "models", "serve", "-m", saved, "-p", str(port), "--env-manager", "local"]
+    command: list[str | Path] = [
+        python,
+        "-m",
+        "mlflow",
+        "models",
+        "serve",
+        "-m",
+        saved,
+        "-p",
+        str(port),
+        "--env-manager",
+        "local",
+    ]
     return command, {"PATH": f"{python.parent}:{os.environ['PATH']}", "MLFLOW_DISABLE_TELEMETRY": "true"}
 
 

@@ -97,7 +97,10 @@ def _chain(layers: int, width: int = 1024) -> bytes:
     inputs = [helper.make_tensor_value_info("features", TensorProto.FLOAT, [None, FEATURES])]
     outputs = [helper.make_tensor_value_info("value", TensorProto.FLOAT, [None, 1])]
     graph = helper.make_graph(nodes, "chain", inputs, outputs, constants)
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
+    made: bytes = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8
+    ).SerializeToString()
+    return made
 
 
 def signed(folder: Path, keys: Keys, described: ModelSchema, model: bytes) -> Bundle:

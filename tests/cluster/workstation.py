@@ -44,7 +44,7 @@ class Workstation:
         return done.stdout
 
     def _run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [Path(sys.executable).with_name("plumbline"), *arguments]
+        command: list[str | Path] = [Path(sys.executable).with_name("plumbline"), *arguments]
         return subprocess.run(command, env=self._environment, capture_output=True, text=True, check=False)
 
     def train(self, model: str, sample: str = "0.05") -> str:

@@ -21,6 +21,7 @@ _GIT_SETTINGS = {
     "core.safecrlf": "false",
     "clone.defaultRemoteName": "origin",
     "color.ui": "never",
+    "advice.pushUpdateRejected": "false",
     "core.quotePath": "false",
     "log.showSignature": "false",
     "diff.noprefix": "false",

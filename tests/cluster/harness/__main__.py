@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 
 from harness import control_plane, given, images, node, pki, platform, repositories
 from harness.binaries import binaries
@@ -65,7 +66,9 @@ def _install_packages() -> None:
 
 
 if __name__ == "__main__":
-    actions = {"up": given.check, "down": lambda: None} if GIVEN else {"up": up, "down": down}
+    actions: dict[str, Callable[[], None]] = (
+        {"up": given.check, "down": lambda: None} if GIVEN else {"up": up, "down": down}
+    )
     if len(sys.argv) != 2 or sys.argv[1] not in actions:
         raise SystemExit(__doc__)
     # So that a CI that gives up (SIGTERM) takes it down as Ctrl-C does.

@@ -94,6 +94,6 @@ def bootstrap(binaries: dict[str, Path], kubectl: Kubectl) -> None:
     served = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": f"url.{GIT}/.insteadOf"}
     served |= {"GIT_CONFIG_VALUE_0": "https://github.com/"}
     environment = os.environ | served | {"KUBECONFIG": str(KUBECONFIG), "KUBECTL": str(binaries["kubectl"])}
-    command = [ROOT / "scripts/bootstrap", "local", "--minutes=10"]
+    command: list[str | Path] = [ROOT / "scripts/bootstrap", "local", "--minutes=10"]
     if subprocess.run(command, env=environment, check=False).returncode:
         raise StartError(f"scripts/bootstrap local failed\n{applications.complaints(kubectl)}")

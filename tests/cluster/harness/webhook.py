@@ -4,6 +4,7 @@ import json
 import ssl
 import sys
 import urllib.request
+from typing import Any
 
 from harness.binaries import binaries
 from harness.kubectl import Kubectl
@@ -17,7 +18,7 @@ def main() -> None:
     for line in sys.stdin:
         before, after, ref = line.split()
         repository = {"html_url": "https://github.com/plumbline-dev/plumbline", "default_branch": "main"}
-        event = {"ref": ref, "before": before, "after": after, "repository": repository, "commits": []}
+        event: dict[str, Any] = {"ref": ref, "before": before, "after": after, "repository": repository, "commits": []}
         headers = {"Content-Type": "application/json", "X-GitHub-Event": "push"}
         url = f"https://{service['spec']['clusterIP']}/api/webhook"
         request = urllib.request.Request(url, json.dumps(event).encode(), headers)

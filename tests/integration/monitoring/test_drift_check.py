@@ -23,7 +23,7 @@ def rows(seed: int, n: int, *, shift: float = 0.0, flipped: bool = False) -> pd.
     """Flights with a model that is right about them, unless the world has turned round."""
     rng = np.random.default_rng(seed)
     table = pd.DataFrame({"distance": rng.normal(1000, 200, n) + 200 * shift, "wind": rng.exponential(10, n)})
-    table["carrier"] = rng.choice(["UA", "B6", None], n, p=[0.6, 0.3, 0.1])
+    table["carrier"] = rng.choice(np.array(["UA", "B6", None]), n, p=[0.6, 0.3, 0.1])
     table["native_on time"] = 1 - (late := rng.beta(2, 6, n))
     table["native_late"] = late
     truth = rng.random(n) < (1 - late if flipped else late)

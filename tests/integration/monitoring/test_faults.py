@@ -109,7 +109,7 @@ def test_nothing_is_lost_or_doubled(fault: str, open_log: Callable[[str, str], A
                 consumer.wait()  # the port is free again
                 consumer = stack.enter_context(run())
                 before = _stored(log)
-                eventually(lambda before=before: _stored(log) > before or not writer.is_alive(), within=30)
+                eventually(partial(_moved_on, log, before, writer), within=30)
         else:
             _kill(ports[fault])
             time.sleep(2)
@@ -125,6 +125,10 @@ def test_nothing_is_lost_or_doubled(fault: str, open_log: Callable[[str, str], A
         consumer.send_signal(signal.SIGTERM)
         assert consumer.wait(10) == 0
         assert log.redis.xpending("predictions", "monitoring")["pending"] == 0
+
+
+def _moved_on(log: Any, before: int, writer: threading.Thread) -> bool:
+    return _stored(log) > before or not writer.is_alive()
 
 
 def _stored(log: Any) -> int:

@@ -53,10 +53,10 @@ def test_labels_meet_their_rows_and_the_last_one_wins(log: Any) -> None:
 def test_versions_roles_and_arms_stand_apart(log: Any) -> None:
     rng = np.random.default_rng(1)
     for number in range(240):
-        b = number % 3 == 0
-        who = {"arm": "b", "role": "canary", "version": "v1.1.0"} if b else {"arm": "a"}
+        canary = number % 3 == 0
+        who = {"arm": "b", "role": "canary", "version": "v1.1.0"} if canary else {"arm": "a"}
         identifier = log.predict(subject=f"s{number % 60}", ms=float(number % 3), **who)
-        log.label(identifier, "late" if rng.random() < (0.9 if b else 0.6) else "on time", 11.0 if b else 1.0)
+        log.label(identifier, "late" if rng.random() < (0.9 if canary else 0.6) else "on time", 11.0 if canary else 1.0)
     log.consume()
     lines = read(log)
     assert set(lines) == {("v1.0.0", "stable", "a"), ("v1.1.0", "canary", "b")}

@@ -301,7 +301,7 @@ def add_model(remote: Remote, model: str) -> None:
     """One folder per environment and a gate: what adding a model is."""
     policy = json.loads(json.dumps(POLICY))
     policy["metadata"]["name"] = model
-    files = {f"policies/promotion/{model}.yaml": yaml.safe_dump(policy)}
+    files: dict[str, str | None] = {f"policies/promotion/{model}.yaml": yaml.safe_dump(policy)}
     for environment in ("staging", "production"):
         files[f"clusters/{environment}/kustomization.yaml"] = "resources: []\n"
         files[f"clusters/{environment}/models/{model}/kustomization.yaml"] = "resources: []\n"

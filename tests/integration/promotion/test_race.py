@@ -12,9 +12,10 @@ from plumbline.core.errors import Refused
 from plumbline.promotion.delivery.promote import promote
 from plumbline.promotion.gate.gate import Request
 from plumbline.promotion.registry.client import Registry, Version
+from plumbline.promotion.registry.register import register
 from plumbline.promotion.settings import Settings
 
-from .conftest import IMAGE, Recipe, Remote, add_model, register
+from .conftest import IMAGE, Recipe, Remote, add_model
 
 MODELS, VERSIONS = 5, 4
 

@@ -5,12 +5,13 @@ from pathlib import Path
 
 from plumbline.tree.render.environment import Environment
 from plumbline.tree.validate import checks
+from plumbline.tree.validate.problem import Problem
 
 ROOT = Path(__file__).parents[3]
 FLIGHTS = "clusters/staging/models/flights"
 
 
-def said(problems: list[checks.Problem]) -> list[str]:
+def said(problems: list[Problem]) -> list[str]:
     return [str(problem) for problem in problems]
 
 

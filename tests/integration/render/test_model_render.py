@@ -37,9 +37,9 @@ def model(tmp_path: Path) -> Path:
     """A copy of the tree in which flights has a release."""
     for folder in ("kustomize", "clusters"):
         shutil.copytree(ROOT / folder, tmp_path / folder)
-    folder = tmp_path / "clusters/local/models/flights"
-    (folder / "release.yaml").write_text(RELEASE)
-    return folder
+    model = tmp_path / "clusters/local/models/flights"
+    (model / "release.yaml").write_text(RELEASE)
+    return model
 
 
 def _render(folder: Path) -> dict[str, dict[str, Any]]:

@@ -8,6 +8,7 @@ import statistics
 import threading
 import time
 from contextlib import asynccontextmanager
+from typing import cast
 
 import httpx
 import numpy as np
@@ -16,6 +17,7 @@ import redis
 import services
 
 from bundles import logged_rows
+from plumbline.core.schema import Value
 from plumbline.features.online import Entry, OnlineReader, write
 from plumbline.serving.events import Event, PredictionLog, append_feedback
 from plumbline.serving.http.app import create_app
@@ -135,7 +137,7 @@ def test_a_lost_redis_fails_no_prediction_and_refuses_feedback(serve, bundle_of,
 def test_the_view_fills_in_what_a_caller_leaves_out(serve, bundle_of, redis_url):
     bundle = bundle_of("binary", views=True)
     (view,) = bundle.schema.views
-    known = {"origin": "JFK", "hour": 17}
+    known: dict[str, Value] = {"origin": "JFK", "hour": 17}
     with redis.Redis.from_url(redis_url) as store, serve(bundle, SERVING_REDIS_URL=redis_url) as server:
         server.until(closed(server))
         assert write(store, bundle.schema, view, [Entry(known, {"wind": 1.0}, time.time())]) == 1
@@ -216,6 +218,7 @@ def test_the_breaker_opens_probes_and_closes(proxy):
         task = asyncio.create_task(link.keep())
         while link.state is not State.CLOSED:
             await asyncio.sleep(0.01)
+        assert link.round_trip is not None
         assert link.round_trip < 0.015
         proxy.delay = 2.0
         for _ in range(3):
@@ -293,7 +296,8 @@ def test_a_shared_answer_is_another_pods_and_is_the_models_bit_by_bit(redis_url)
 
 def test_redis_is_asked_little_while_it_saves_less_than_it_takes(monkeypatch):
     """Inputs that never repeat, then some that another pod answered, then none again; 1 ms for 20 ms of the model."""
-    now, stored = 0.0, {}
+    now = 0.0
+    stored: dict[bytes, bytes] = {}
 
     class Client:
         async def get(self, key):
@@ -310,7 +314,7 @@ def test_redis_is_asked_little_while_it_saves_less_than_it_takes(monkeypatch):
     monkeypatch.setattr("plumbline.serving.inference.cache.time.perf_counter", lambda: now)
     cache = ResponseCache("sha256:" + "a" * 64, 0.0201, b"k", 10, 60)
     cache.bind(Metrics())
-    cache.use_redis(Link())
+    cache.use_redis(cast(RedisLink, Link()))
 
     async def asked(keys):
         before = now
@@ -421,6 +425,7 @@ def test_an_application_fills_in_logs_and_stores_feedback(bundle_of, redis_url, 
         server = Server(settings, Metrics(), LogBuffer())
         app = create_app(server, None)
         server.start()
+        assert server.link is not None
         while server.engine is None or server.link.state is not State.CLOSED:
             await asyncio.sleep(0.01)
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://test") as client:

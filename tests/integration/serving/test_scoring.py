@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from plumbline.scoring.cli import app
 
@@ -95,7 +94,7 @@ def test_a_row_without_a_finite_answer_is_no_answer(
     serve: Callable[..., Any], bundle_of: Callable[..., Any], tmp_path: Path
 ) -> None:
     bundle = bundle_of("mixing")
-    rows = FULL.assign(wind=[1.5] * 19 + [None])
+    rows = FULL.assign(wind=[*[1.5] * 19, np.nan])
     with serve(bundle) as server:
         response = server.client.post("/v1/predict", json={"features": requests(rows)[-1]})
     assert response.status_code == 422

@@ -5,6 +5,7 @@ import subprocess
 import threading
 import time
 import uuid
+from typing import Any
 
 import numpy as np
 import pytest
@@ -60,7 +61,7 @@ def test_an_unmodified_oip_client_gets_the_numbers_of_v1(serve, bundle_of, binar
         types = {"FP64": np.float64, "INT64": np.int64, "BYTES": np.object_}
         inputs = []
         for item in metadata["inputs"]:
-            values = np.array([row[item["name"]] for row in rows], types[item["datatype"]])
+            values: Any = np.array([row[item["name"]] for row in rows], types[item["datatype"]])
             tensor = triton.InferInput(item["name"], list(values.shape), item["datatype"])
             inputs.append(tensor.set_data_from_numpy(values, binary_data=binary))
         matrix = triton.InferInput("features", [2, 5], "FP32")
@@ -114,7 +115,9 @@ def test_predictions_and_feedback_reach_their_streams(serve, bundle_of, redis_ur
 
 def test_sigterm_drains_unready_first_and_everything_in_flight_is_answered(serve, bundle_of, redis_url):
     """F1 in one process: requests go on until the sockets close, and none fails; the log is complete."""
-    statuses, failures, stop = [], [], threading.Event()
+    statuses: list[int] = []
+    failures: list[tuple[float, Exception]] = []
+    stop = threading.Event()
     with serve(bundle_of("slow"), SERVING_DRAIN_SECONDS=1, SERVING_REDIS_URL=redis_url) as server:
 
         def caller(number):

@@ -1,6 +1,7 @@
 """What the online store answers is what the point-in-time join gave to training."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -38,7 +39,8 @@ def test_online_and_offline_values_are_equal(model, history, flights, redis_url,
     offline = join_view(rows, view, history)
     counted = materialise("flights", work / "data", redis_url, moment, moment)
     assert counted["weather"] == (offline["temperature"].notna().sum())
-    reader, requests = OnlineReader(model.schema), rows[["origin"]].to_dict("records")
+    reader = OnlineReader(model.schema)
+    requests: list[Any] = rows[["origin"]].to_dict("records")
     with redis.Redis.from_url(redis_url) as client:
         wanted = list(reader.wanted(requests))
         assert [index for index, _, _ in wanted] == list(rows.index)

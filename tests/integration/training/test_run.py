@@ -88,6 +88,7 @@ def test_from_the_held_out_rows_alone_the_figures_can_be_checked_again(flights, 
 def test_the_model_is_judged_on_later_months_by_slice_and_beats_its_baseline(flights):
     _, work = flights
     report = Report.model_validate_json((work / "evaluation" / "report.json").read_bytes())
+    assert report.train.last is not None
     assert report.train.last < date(2013, 9, 1)
     assert (report.test.first, report.test.last) == (date(2013, 11, 1), date(2013, 12, 31))
     assert {found.column for found in report.slices} == {"carrier", "origin", "month"}

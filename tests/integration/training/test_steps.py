@@ -63,6 +63,7 @@ def test_a_folder_is_enough_and_the_run_holds_what_promotion_needs(iris, tmp_pat
         [run.info.experiment_id], filter_string=f"tags.mlflow.parentRunId = '{run_id}'", output_format="list"
     )
     assert sorted(child.info.run_name for child in children) == ["baseline", "trial-0", "trial-1"]
+    assert run.inputs is not None
     assert run.inputs.dataset_inputs[0].dataset.digest == run.data.tags["data.version"].removesuffix(".dir")
     again = call("run", "--model", "iris", "--trials", 2, "--work", work)
     assert again.strip().splitlines()[-1] == last

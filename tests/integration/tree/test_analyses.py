@@ -4,6 +4,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ CANARIES = {
     "other-columns": Pods(spoil=_other_columns),
     "constant": Pods(spoil=lambda rows, answers, _: (rows, np.full_like(answers, 0.5))),
     "turned-round": Pods(spoil=lambda rows, answers, _: (rows, np.ascontiguousarray(answers[:, ::-1]))),
-    "moved": Pods(spoil=lambda rows, answers, _: (rows, answers / 2 + [[0.5, 0]])),
+    "moved": Pods(spoil=lambda rows, answers, _: (rows, np.float32(0.5) * answers + np.array([[0.5, 0]], np.float32))),
     "two-callers": Pods(spoil=_two_callers),
     "one-row-only": Pods(spoil=lambda rows, answers, _: (np.repeat(rows[:1] * 0, len(rows), 0), answers)),
     "silent": Pods(per_second=0),
@@ -79,7 +80,8 @@ MODELS: dict[tuple[Kind, int], Model] = {}
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     """A Prometheus that has scraped all these pods every SCRAPE seconds, up to NOW."""
     folder = tmp_path_factory.mktemp("history")
-    for kind, seed in (("binary", 0), ("binary", 1), ("regression", 0), ("regression", 1)):
+    kinds: tuple[Kind, ...] = ("binary", "regression")
+    for kind, seed in product(kinds, (0, 1)):
         path = folder / f"{kind}-{seed}.onnx"
         path.write_bytes(model_bytes(kind, seed))
         MODELS[kind, seed] = load_model(path, schema_of(kind), 1, lambda _: None)
@@ -108,7 +110,7 @@ def _serve(name: str, pods: Pods, generator: np.random.Generator, families: dict
             status = "500" if generator.random() < pods.errors else "200"
             metrics.of(metrics.requests, route=ROUTE, status=status).inc()
             latency.observe(pods.seconds * generator.uniform(0.5, 1.5))
-            profile.add(row[np.newaxis], [answer])
+            profile.add(row[np.newaxis], np.array([answer], np.float32))
 
 
 def _rows(generator: np.random.Generator, count: int) -> Matrix:

@@ -81,7 +81,7 @@ class Workload:
 
     def _command(self, pod: Object, container: Object, here: Mapping[str, str], files: Mapping[str, str]) -> Command:
         places = {**files, **self._mounted(pod, container)}
-        environment = self._environment(container) | here
+        environment = {**self._environment(container), **here}
 
         # A path at the beginning of a word; all at once, for a place here may itself begin with /tmp.
         path = re.compile(rf"(?<![\w/])({'|'.join(map(re.escape, places))})(?=/|$)")

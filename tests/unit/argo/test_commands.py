@@ -3,6 +3,7 @@
 import importlib
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer.main
@@ -53,7 +54,7 @@ def understood(package, arguments):
     """Parse as the command would; raises its error for an unknown option, a missing one, or a wrong type."""
     assert package == "plumbline"
     topic, *arguments = arguments
-    command = typer.main.get_command(importlib.import_module(f"plumbline.{MODULES[topic]}").app)
+    command: Any = typer.main.get_command(importlib.import_module(f"plumbline.{MODULES[topic]}").app)
     if command.commands:
         command, arguments = command.commands[arguments[0]], arguments[1:]
     with command.make_context(topic, arguments):
@@ -64,8 +65,10 @@ def understood(package, arguments):
 def walk(tmp_path, monkeypatch):
     """Walk a Workflow; the pods that it would start, in order."""
     monkeypatch.setenv("MONITORING_ALERTMANAGER_URL", "http://alertmanager")
-    for name in ("BACKUP_STORE", "MLFLOW_ARTIFACTS", "PROMOTION_PUBLIC_KEY"):
+    for name in ("BACKUP_STORE", "MLFLOW_ARTIFACTS"):
         monkeypatch.setenv(name, str(tmp_path))
+    (tmp_path / "public.pem").touch()
+    monkeypatch.setenv("PROMOTION_PUBLIC_KEY", str(tmp_path / "public.pem"))
 
     def run(name, answers=None, **arguments):
         walked = Walk(ROOT / "argo", tmp_path, {}, answers=answers or {})

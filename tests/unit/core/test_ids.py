@@ -26,7 +26,8 @@ def test_an_id_keeps_its_millisecond_and_lies_in_its_day_only(moment: datetime, 
     assert moment - ids.instant(identifier) < timedelta(milliseconds=1)
     start, end = ids.day_range(moment.date())
     assert start <= identifier < end
-    assert not (lambda low, high: low <= identifier < high)(*ids.day_range(moment.date() + timedelta(days=1)))
+    start, end = ids.day_range(moment.date() + timedelta(days=1))
+    assert not start <= identifier < end
 
 
 def test_days_touch_without_gap() -> None:

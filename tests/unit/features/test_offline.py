@@ -1,5 +1,7 @@
 """The point-in-time join, against the rule in plain words."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -54,14 +56,14 @@ few = settings(max_examples=30)
 @given(unique, st.lists(st.tuples(minutes, origins), min_size=1, max_size=20))
 def test_each_row_gets_the_newest_values_known_at_its_moment_and_none_too_old(observations, moments):
     joined = join_view(rows(moments), VIEW, history(observations))
-    for (moment, origin), found in zip(moments, joined.itertuples(), strict=True):
+    for (moment, origin), found in zip(moments, joined.to_dict("records"), strict=True):
         known = [o for o in observations if o[1] == origin and moment - 60 <= o[0] <= moment]
         if known:
             _, _, wind, rain = max(known)
-            assert (found.wind, found.rain) == (wind, rain)
+            assert (found["wind"], found["rain"]) == (wind, rain)
         else:
-            assert np.isnan(found.wind)
-            assert np.isnan(found.rain)
+            assert np.isnan(found["wind"])
+            assert np.isnan(found["rain"])
 
 
 @few
@@ -104,5 +106,5 @@ def test_both_ends_of_the_age_are_included_as_they_are_online(age, found):
 
 def test_a_frame_encodes_as_its_rows_do():
     frame = pd.DataFrame({"origin": ["B", "??", "A"], "wind": [1.5, np.nan, 2.0], "rain": [np.nan, 3.0, 4.0]})
-    records = frame.astype(object).where(frame.notna(), None).to_dict("records")
+    records: list[Any] = frame.astype(object).where(frame.notna(), None).to_dict("records")
     np.testing.assert_array_equal(encode_frame(SCHEMA, frame), SCHEMA.encode(records))

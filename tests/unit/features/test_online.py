@@ -1,8 +1,10 @@
 """Keys and documents of the online store, without the store; integration tests hold them against Redis."""
 
 import json
+from typing import Any, cast
 
 import pytest
+from redis import Redis
 
 from bundles import WEATHER, schema_of
 from plumbline.features.online import Entry, OnlineReader, entity_key, write
@@ -25,7 +27,7 @@ def test_keys_name_one_entity_each(row, key):
 
 
 def test_only_what_is_lacking_is_asked_for():
-    rows = [{"origin": "JFK", "hour": 5}, {"origin": "JFK", "hour": 5, "wind": 0.0}, {"hour": 5}]
+    rows: list[dict[str, Any]] = [{"origin": "JFK", "hour": 5}, {"origin": "JFK", "hour": 5, "wind": 0.0}, {"hour": 5}]
     assert [index for index, _, _ in OnlineReader(SCHEMA).wanted(rows)] == [0]
 
 
@@ -80,4 +82,4 @@ def test_values_outside_a_fields_bounds_or_type_are_left_out():
 )
 def test_entries_that_are_not_of_the_view_are_refused(entry, message):
     with pytest.raises(ValueError, match=message):
-        write(None, SCHEMA, WEATHER, [entry])
+        write(cast(Redis, None), SCHEMA, WEATHER, [entry])

@@ -48,7 +48,7 @@ def settings_of(tmp_path: Path) -> Callable[..., Settings]:
 
     def make(bundle: Bundle, **more: Any) -> Settings:
         release = bundle.release(tmp_path / "release.yaml")
-        values = {
+        values: dict[str, Any] = {
             "release": release,
             "public_key": bundle.keys.public,
             "cache_dir": tmp_path / "cache",

@@ -77,7 +77,9 @@ def test_203_of_203_tampered_artifacts_are_refused(bundles, obtain, copy, settin
 
 def _signed_part(signature: bytes, chooser: random.Random) -> tuple[int, int]:
     """Where a value of base64 stands, without its last characters: they hold bits that decode to nothing."""
-    start = re.search(rb'"%b"\s*:\s*"' % chooser.choice([b"payload", b"sig"]), signature).end()
+    before = re.search(rb'"%b"\s*:\s*"' % chooser.choice([b"payload", b"sig"]), signature)
+    assert before is not None
+    start = before.end()
     return start, signature.index(b'"', start) - 4
 
 

@@ -5,6 +5,7 @@ import json
 import math
 from copy import copy
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import onnx
@@ -21,7 +22,7 @@ from plumbline.serving.inference.batching import Runner
 from plumbline.serving.inference.model import Model, load_model, probe_rows
 from plumbline.serving.metrics import Metrics
 
-LOADED = {}
+LOADED: dict[Any, Any] = {}
 
 
 def load(bundle, schema=None):
@@ -102,6 +103,7 @@ def test_callers_are_put_together_in_order_and_counted(bundles):
 
     asyncio.run(main())
     count = metrics.registry.get_sample_value("serving_batch_rows_count", {"model": "", "version": "", "role": ""})
+    assert count is not None
     assert count < 5
 
 

@@ -1,6 +1,7 @@
 """What is counted of the answers: by score, and by the cells of their input."""
 
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,7 +48,7 @@ def test_a_number_of_any_size_lies_in_the_cell_of_its_power():
     rows = np.zeros((2 * len(powers), 5), np.float32)
     rows[:, 0] = np.concatenate((sizes, -sizes))
     found = _cells(_counted("binary", [[0.9, 0.1]] * len(rows), rows), "serving_cell_rows_total")
-    expected = Counter()
+    expected: Counter[Any] = Counter()
     for power in np.clip(powers, -16, 16).tolist():
         cell = f"{2.0**power:g}..{2.0 ** (power + 1):g}"
         expected.update([cell, f"-({cell})"])

@@ -83,7 +83,7 @@ def test_a_matrix(header, batch, swapped, after):
 
 def test_a_padded_body_is_not_logged_as_it_stands():
     batch = {"columns": COLUMNS, "data": [list(ROW.values())] * 3}
-    compact = READER.batch(json.dumps(batch).encode())
+    compact: Any = READER.batch(json.dumps(batch).encode())
     padded = READER.batch(json.dumps(batch, indent=40).encode())
     assert compact.text is not None
     assert padded == (compact.rows, None)
@@ -93,8 +93,10 @@ def test_a_padded_body_is_not_logged_as_it_stands():
 def test_what_is_plainly_right_needs_nobody_else(row):
     values = tuple(row.get(name) for name in COLUMNS)
     assert READER.one(json.dumps({"features": row}).encode()) == values
-    assert READER.batch(json.dumps({"rows": [row, ROW]}).encode()).rows == [values, tuple(ROW.values())]
-    assert READER.batch(json.dumps({"columns": COLUMNS, "data": [values] * 3}).encode()).rows == [values] * 3
+    named: Any = READER.batch(json.dumps({"rows": [row, ROW]}).encode())
+    assert named.rows == [values, tuple(ROW.values())]
+    arrays: Any = READER.batch(json.dumps({"columns": COLUMNS, "data": [values] * 3}).encode())
+    assert arrays.rows == [values] * 3
 
 
 @pytest.mark.parametrize("body", [b"", b"\xff", b"{}", b'{"features":1}', b'{"rows":[]}', b"[" * 100_000])

@@ -2,6 +2,7 @@
 
 import json
 import math
+from typing import Any
 
 import httpx
 import pytest
@@ -58,7 +59,7 @@ def test_rows_and_matrix_in_any_column_order_answer_as_single_rows_do(serve, bun
     rows = [ROW, {"distance": 10, "hour": 3, "carrier": "??", "origin": "EWR", "wind": 3.25}, ROW | {"wind": None}]
     names = ["wind", "carrier", "hour", "distance", "origin"]
     matrix = {"data": [[row.get(name) for name in names] for row in rows], "columns": names}
-    canonical = {"columns": sorted(names, key=["distance", "hour", "carrier", "origin", "wind"].index)}
+    canonical: dict[str, Any] = {"columns": sorted(names, key=["distance", "hour", "carrier", "origin", "wind"].index)}
     canonical["data"] = [[row.get(name) for name in canonical["columns"]] for row in rows]
 
     async def use(client, _):

@@ -1,5 +1,8 @@
 """Conversion to the ONNX contract, and what it refuses."""
 
+from types import SimpleNamespace
+from typing import cast
+
 import numpy as np
 import onnx
 import pytest
@@ -14,14 +17,13 @@ from xgboost.callback import EarlyStopping
 from plumbline.core.schema import ModelSchema, Output, SchemaField
 from plumbline.training import convert, learn
 from plumbline.training.convert import ConvertError
-from plumbline.training.model import Examples
+from plumbline.training.model import Examples, Model
 
 FIELDS = 4
 NAMES = [f"f{number}" for number in range(FIELDS)]
 
 
-class Plain:
-    to_onnx = None
+PLAIN = cast(Model, SimpleNamespace(to_onnx=None))
 
 
 def schema_of(task, classes=0):
@@ -68,8 +70,8 @@ def test_the_onnx_file_answers_as_the_native_model_and_keeps_the_contract(case, 
     schema, estimator = schema_of(task, classes), make()
     train, later = examples(task, classes), examples(task, classes, seed=1)
     learn.fit(estimator, train, later, schema.output)
-    converted = convert.to_onnx(Plain, estimator, schema)
-    again = convert.to_onnx(Plain, estimator, schema)
+    converted = convert.to_onnx(PLAIN, estimator, schema)
+    again = convert.to_onnx(PLAIN, estimator, schema)
     assert converted.SerializeToString(deterministic=True) == again.SerializeToString(deterministic=True)
     path = tmp_path / "model.onnx"
     path.write_bytes(converted.SerializeToString(deterministic=True))
@@ -97,7 +99,7 @@ def test_a_file_with_other_inputs_breaks_the_contract(tmp_path):
     train = examples("regression", 0)
     learn.fit(estimator, train, train, schema.output)
     path = tmp_path / "model.onnx"
-    path.write_bytes(convert.to_onnx(Plain, estimator, schema).SerializeToString())
+    path.write_bytes(convert.to_onnx(PLAIN, estimator, schema).SerializeToString())
     wider = schema_of("binary", 2)
     with pytest.raises(ConvertError, match=r"its outputs are .*'value'.* expected 'probabilities'"):
         convert.check(path, wider, train.inputs, train.target)
@@ -105,26 +107,21 @@ def test_a_file_with_other_inputs_breaks_the_contract(tmp_path):
 
 def test_a_model_may_bring_its_own_conversion():
     mine = onnx.ModelProto(producer_name="mine")
-
-    class Own:
-        @staticmethod
-        def to_onnx(*_):
-            return mine
-
-    assert convert.to_onnx(Own, object(), schema_of("regression")) is mine
+    own = cast(Model, SimpleNamespace(to_onnx=lambda *_: mine))
+    assert convert.to_onnx(own, object(), schema_of("regression")) is mine
 
 
 @pytest.mark.parametrize(("module", "package"), [("torch.nn", "torch"), ("keras.models", "tensorflow")])
 def test_a_known_kind_whose_library_is_not_installed_is_named(module, package):
     foreign = type("Net", (), {"__module__": module})()
     with pytest.raises(ConvertError, match=f"Net needs the package {package}, which is not installed"):
-        convert.to_onnx(Plain, foreign, schema_of("regression"))
+        convert.to_onnx(PLAIN, foreign, schema_of("regression"))
 
 
 def test_a_kind_that_is_logged_but_not_converted_asks_for_a_conversion(monkeypatch):
     monkeypatch.setitem(convert.FLAVOURS, "torch", ("numpy", "mlflow.pytorch"))
     with pytest.raises(ConvertError, match="torch: logged as it is, but not converted; define to_onnx in m's folder"):
-        convert.to_onnx(Plain, type("Net", (), {"__module__": "torch.nn"})(), schema_of("regression"))
+        convert.to_onnx(PLAIN, type("Net", (), {"__module__": "torch.nn"})(), schema_of("regression"))
 
 
 def test_an_unknown_kind_is_refused():

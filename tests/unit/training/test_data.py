@@ -1,13 +1,14 @@
 """Raw data: pinned by git, and a broken file says where it is broken."""
 
 import dataclasses
-from typing import ClassVar
+from types import SimpleNamespace
+from typing import cast
 
 import pandera.pandas as pa
 import pytest
 
 from plumbline.training.data import DataError, dvc_md5, obtain, pinned, read_tables
-from plumbline.training.model import folder_of, load
+from plumbline.training.model import Model, folder_of, load
 from plumbline.training.work import Settings, Work, WorkError
 
 SCHEMA = pa.DataFrameSchema(
@@ -21,13 +22,12 @@ SCHEMA = pa.DataFrameSchema(
 GOOD = "code,seats,weight,other\nABC,10,1.5,x\nDEF,20,NA,y\n"
 
 
-class Tables:
-    tables: ClassVar = {"planes": SCHEMA}
+TABLES = cast(Model, SimpleNamespace(tables={"planes": SCHEMA}))
 
 
 def read(tmp_path, text):
     (tmp_path / "planes.csv").write_text(text)
-    return read_tables(Tables, tmp_path)["planes"]
+    return read_tables(TABLES, tmp_path)["planes"]
 
 
 def test_a_good_file_is_typed_and_only_what_the_schema_names_is_kept(tmp_path):
@@ -61,7 +61,7 @@ def test_a_broken_file_says_line_column_value_and_what_was_expected(tmp_path, ol
 
 def test_a_missing_or_empty_file_is_named(tmp_path):
     with pytest.raises(DataError, match=r"planes\.csv: cannot be read"):
-        read_tables(Tables, tmp_path)
+        read_tables(TABLES, tmp_path)
     with pytest.raises(DataError, match=r"planes\.csv: cannot be read"):
         read(tmp_path, "")
 

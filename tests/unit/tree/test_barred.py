@@ -20,7 +20,7 @@ BARRED = Barred(
     digest=DIGEST,
     metric="error-share",
     reason="too many",
-    at="2026-11-23T12:00:00Z",  # type: ignore[arg-type]
+    at="2026-11-23T12:00:00Z",
 )
 
 

@@ -68,7 +68,7 @@ def test_kubectl_missing_or_failing_is_one_line(monkeypatch: pytest.MonkeyPatch,
 
 
 def test_an_unknown_environment_is_refused_with_the_known_ones() -> None:
-    command = [ROOT / ".venv/bin/plumbline", "tree", "bootstrap", "productoin"]
+    command: list[str | Path] = [ROOT / ".venv/bin/plumbline", "tree", "bootstrap", "productoin"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "'productoin'" in done.stderr

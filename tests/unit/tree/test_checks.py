@@ -6,12 +6,13 @@ from plumbline.tree.render.environment import Environment
 from plumbline.tree.render.example import example_release
 from plumbline.tree.validate import checks
 from plumbline.tree.validate.crds import Crd
+from plumbline.tree.validate.problem import Problem
 
 ROOT = Path(__file__).parents[3]
 FLIGHTS = "clusters/staging/models/flights"
 
 
-def said(problems: list[checks.Problem]) -> list[str]:
+def said(problems: list[Problem]) -> list[str]:
     return [str(problem) for problem in problems]
 
 

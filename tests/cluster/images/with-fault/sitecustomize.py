@@ -35,8 +35,8 @@ async def dawdle(self: Engine, row: Any) -> Any:
 # Its second word makes the image another one.
 match Path(__file__).with_name("fault").read_text().split()[0]:
     case "errors":
-        Runner.now = fail
+        Runner.now = fail  # type: ignore[method-assign]
     case "permuted":
-        Runner.now = swap
+        Runner.now = swap  # type: ignore[method-assign]
     case "slow":
-        Engine.predict_one = dawdle
+        Engine.predict_one = dawdle  # type: ignore[method-assign]
