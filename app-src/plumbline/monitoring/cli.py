@@ -101,14 +101,14 @@ def experiment(
 
     The first line says the verdict. Without --since the experiment begins with treatment's newest version.
     """
-    from plumbline.monitoring.experiment import rows as arrived
+    from plumbline.monitoring.experiment import rows
     from plumbline.monitoring.experiment.verdict import judge
 
     policy = read_policy(policies / "experiments" / f"{model}.yaml", Experiment, model)
     with _connection() as connection:
-        data, arms = arrived.read(connection, policy, since and datetime.now(UTC) - since)
+        data, arms = rows.read(connection, policy, since and datetime.now(UTC) - since)
     result = judge(policy, data)
-    typer.echo(json.dumps(arrived.as_json(result, arms), indent=2) if as_json else arrived.as_text(result, arms))
+    typer.echo(json.dumps(rows.as_json(result, arms), indent=2) if as_json else rows.as_text(result, arms))
 
 
 @app.command()

@@ -25,7 +25,7 @@ _MODELS: LiteralString = """
     WHERE p.id >= %(low)s AND p.id < %(high)s AND f.id >= %(low)s AND f.id < %(high)s"""
 _LINES: LiteralString = """
     SELECT model, version, role, arm, count(truth), avg(accuracy), avg(abs(error)), avg(value)
-    FROM rows WHERE arrived IS NOT NULL GROUP BY 1, 2, 3, 4"""
+    FROM rows WHERE labelled_ms IS NOT NULL GROUP BY 1, 2, 3, 4"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from plumbline.monitoring.experiment.verdict import Arrived, judge
+from plumbline.monitoring.experiment.verdict import ExperimentRows, judge
 from plumbline.monitoring.policy import Experiment
 
 POLICY: dict[str, Any] = {
@@ -19,7 +19,7 @@ def policy(**changes: Any) -> Experiment:
     return Experiment.model_validate(POLICY | changes)
 
 
-def data(seed: int, rows: int, *, gain: float = 0.0, share: float = 0.3, slower: float = 0.0) -> Arrived:
+def data(seed: int, rows: int, *, gain: float = 0.0, share: float = 0.3, slower: float = 0.0) -> ExperimentRows:
     """Rows of 100 to 400 callers, each in one arm with an accuracy of its own around 0.75."""
     rng = np.random.default_rng(seed)
     callers = 800
@@ -31,7 +31,7 @@ def data(seed: int, rows: int, *, gain: float = 0.0, share: float = 0.3, slower:
         "accuracy": right, "value": np.full(rows, np.nan), "absolute_error": np.full(rows, np.nan),
         "ms": rng.normal(20, 3, rows) + slower * treated,
     }  # fmt: skip
-    return Arrived(treated, caller, metrics, int(arm.sum()), int((~arm).sum()))
+    return ExperimentRows(treated, caller, metrics, int(arm.sum()), int((~arm).sum()))
 
 
 def verdicts(n: int, rows: int, **how: Any) -> list[str]:
@@ -54,7 +54,7 @@ def test_a_gain_is_promoted_and_harm_is_rolled_back() -> None:
 def test_rows_after_the_look_change_nothing() -> None:
     whole = data(1, 4000, gain=0.02)
     for rows in (1000, 1999):
-        some = Arrived(
+        some = ExperimentRows(
             whole.treatment[:rows], whole.caller[:rows], {name: v[:rows] for name, v in whole.metrics.items()},
             whole.callers_treatment, whole.callers_control,
         )  # fmt: skip

@@ -7,11 +7,11 @@ from typing import Any, LiteralString
 from uuid import UUID
 
 import numpy as np
-import psycopg
+from psycopg import Connection
 
 from plumbline.core.ids import instant
 from plumbline.monitoring.experiment.readout import finite
-from plumbline.monitoring.experiment.verdict import Arrived, Look, Result, Test
+from plumbline.monitoring.experiment.verdict import ExperimentRows, Look, Result, Test
 from plumbline.monitoring.log.queries import ROWS, window
 from plumbline.monitoring.policy import Arm, Experiment
 
@@ -33,9 +33,9 @@ _ARMS: LiteralString = """
     )"""
 _CALLERS: LiteralString = """
     SELECT count(DISTINCT caller) FILTER (WHERE treated), count(DISTINCT caller) FILTER (WHERE NOT treated) FROM arms"""
-_ARRIVED: LiteralString = """
+_LABELLED: LiteralString = """
     SELECT treated, caller, accuracy, abs(error), value, ms FROM arms
-    WHERE treated IS NOT NULL AND arrived IS NOT NULL ORDER BY arrived, id, row LIMIT %(limit)s"""
+    WHERE treated IS NOT NULL AND labelled_ms IS NOT NULL ORDER BY labelled_ms, id, row LIMIT %(limit)s"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Versions:
     since: datetime | None
 
 
-def read(connection: psycopg.Connection[Any], policy: Experiment, since: datetime | None) -> tuple[Arrived, Versions]:
+def read(connection: Connection[Any], policy: Experiment, since: datetime | None) -> tuple[ExperimentRows, Versions]:
     """The rows that the policy judges: treatment's newest version, and control's newest other one since it began.
 
     Versions of one arm are never mixed. At most as many rows leave the database as the last look asks for.
@@ -58,14 +58,14 @@ def read(connection: psycopg.Connection[Any], policy: Experiment, since: datetim
         **_named("c", policy.control, versions.control), "limit": policy.looks[-1],
     }  # fmt: skip
     callers = connection.execute(ROWS + _ARMS + _CALLERS, values).fetchone() or (0, 0)
-    rows = connection.execute(ROWS + _ARMS + _ARRIVED, values).fetchall()
+    rows = connection.execute(ROWS + _ARMS + _LABELLED, values).fetchall()
     treated, caller, *metrics = zip(*rows, strict=True) if rows else ((),) * (2 + len(_METRICS))
     columns = {name: np.array(column, dtype=np.float64) for name, column in zip(_METRICS, metrics, strict=True)}
     _, numbers = np.unique(np.array(caller, dtype=np.str_), return_inverse=True)
-    return Arrived(np.array(treated, dtype=np.bool_), numbers, columns, *callers), versions
+    return ExperimentRows(np.array(treated, dtype=np.bool_), numbers, columns, *callers), versions
 
 
-def _versions(connection: psycopg.Connection[Any], policy: Experiment, since: datetime | None) -> Versions:
+def _versions(connection: Connection[Any], policy: Experiment, since: datetime | None) -> Versions:
     def newest(arm: Arm, start: datetime | None, but: str = "") -> str | None:
         values = {**window(policy.model, start), "role": arm.role, "arm": arm.arm, "but": but}
         row = connection.execute(_NEWEST, values).fetchone()

@@ -20,8 +20,8 @@ SAMPLE_RATIO_P = 0.001
 
 
 @dataclass(frozen=True, slots=True)
-class Arrived:
-    """Labelled rows of both arms in the order of their labels' arrival; arrays of shape (rows,)."""
+class ExperimentRows:
+    """Labelled rows of both arms in the order in which their labels came; arrays of shape (rows,)."""
 
     treatment: np.ndarray[tuple[int], np.dtype[np.bool_]]
     caller: Integers
@@ -75,7 +75,7 @@ class Result:
     looks: tuple[Look, ...] = ()
 
 
-def judge(policy: Experiment, data: Arrived) -> Result:
+def judge(policy: Experiment, data: ExperimentRows) -> Result:
     """Judge what has come so far."""
     split = sample_ratio_p(data.callers_treatment, data.callers_control, policy.share)
     reached = [rows for rows in policy.looks if rows <= data.rows]
@@ -119,7 +119,7 @@ def _open_end(policy: Experiment, looks: Sequence[Look]) -> tuple[Verdict, str]:
     return "continue", f"{reason}; the next look is at {policy.looks[len(looks)]} rows"
 
 
-def _look(policy: Experiment, data: Arrived, number: int, rows: int) -> Look:
+def _look(policy: Experiment, data: ExperimentRows, number: int, rows: int) -> Look:
     treated = int(data.treatment[:rows].sum())
     if min(treated, rows - treated) < policy.minimumPerArm:
         return Look(rows, passed_over=f"{min(treated, rows - treated)} rows in an arm, expected {policy.minimumPerArm}")
@@ -133,7 +133,7 @@ def _look(policy: Experiment, data: Arrived, number: int, rows: int) -> Look:
     )
 
 
-def _test(data: Arrived, rows: int, metric: Metric, limit: float, side: Literal[1, -1], bound: float) -> Test:
+def _test(data: ExperimentRows, rows: int, metric: Metric, limit: float, side: Literal[1, -1], bound: float) -> Test:
     values, treated, caller = data.metrics[metric][:rows], data.treatment[:rows], data.caller[:rows]
     control, treatment = mean(values[~treated], caller[~treated]), mean(values[treated], caller[treated])
     gain = (treatment.value - control.value) * (-1 if metric in LOWER_IS_BETTER else 1)

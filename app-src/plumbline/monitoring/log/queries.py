@@ -1,7 +1,7 @@
 """The log as SQL: every predicted row of a model with its newest label.
 
 A label names a row by the answer's id and its number; a bare id means the only row. Of several labels the last one
-in the stream wins; `arrived` is when the first one came.
+in the stream wins; `labelled_ms` is when the first one came.
 """
 
 from datetime import UTC, datetime
@@ -11,7 +11,7 @@ from plumbline.core.ids import floor
 
 ROWS: LiteralString = """
     WITH label AS (
-        SELECT p.id, p.row, min(f.entry_ms) AS arrived,
+        SELECT p.id, p.row, min(f.entry_ms) AS labelled_ms,
                (array_agg(f.truth ORDER BY f.entry_ms DESC, f.entry_sequence DESC))[1] AS truth,
                (array_agg(f.value ORDER BY f.entry_ms DESC, f.entry_sequence DESC))[1] AS value
         FROM monitoring.feedback f
@@ -19,7 +19,7 @@ ROWS: LiteralString = """
         WHERE p.model = %(model)s AND p.id >= %(low)s AND p.id < %(high)s AND f.id >= %(low)s AND f.id < %(high)s
         GROUP BY p.id, p.row
     ), rows AS (
-        SELECT p.*, label.arrived, label.truth, label.value,
+        SELECT p.*, label.labelled_ms, label.truth, label.value,
                -- Without a subject every request counts as a caller of its own.
                coalesce(nullif(p.subject, ''), p.id::text) AS caller,
                CASE WHEN p.label IS NOT NULL THEN (label.truth #>> '{}' = p.label)::int::float8 END AS accuracy,
