@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from plumbline.backup.keep import Places, listed
-from plumbline.core.commands import application, storage
+from plumbline.core.commands import AsJson, application, print_json, storage
 
 app = application(__doc__ or "")
 Store = Annotated[str, typer.Option(envvar="BACKUP_STORE", parser=storage, help="A folder or s3://bucket/prefix.")]
@@ -39,9 +39,13 @@ def keep(
 
 
 @app.command("list")
-def list_all(store: Store) -> None:
+def list_all(store: Store, as_json: AsJson = False) -> None:
     """The backups that are whole, oldest first."""
-    for name in listed(store):
+    names = listed(store)
+    if as_json:
+        print_json(names)
+        return
+    for name in names:
         typer.echo(name)
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import psycopg
 import typer
 
-from plumbline.core.commands import AsJson, application
+from plumbline.core.commands import AsJson, application, print_json
 from plumbline.core.durations import duration
 from plumbline.core.logs import Json
 from plumbline.core.settings import load
@@ -123,6 +123,7 @@ def drift(
         "policies"
     ),
     exit_code: Annotated[bool, typer.Option("--exit-code", help="End with 10 for drift, 11 for inconclusive.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Compare the log with the data that a model was judged on, and leave a page, a verdict and metrics.
 
@@ -149,7 +150,10 @@ def drift(
     drift_files.write(found, out)
     with _connection() as connection:
         checks.keep(connection, drift_files.as_json(found))
-    typer.echo("\n".join([found.verdict, *(f"  {kind}: {verdict}" for kind, verdict in found.kinds.items())]))
+    if as_json:
+        print_json(drift_files.as_json(found))
+    else:
+        typer.echo("\n".join([found.verdict, *(f"  {kind}: {verdict}" for kind, verdict in found.kinds.items())]))
     raise typer.Exit(_EXIT_CODES[found.verdict] if exit_code else 0)
 
 

@@ -1,13 +1,15 @@
 """`plumbline promote`: register, judge, promote, approve, reject."""
 
 import tempfile
+from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from tabulate import tabulate
 
-from plumbline.core.commands import application
+from plumbline.core.commands import AsJson, application, print_json
 from plumbline.core.durations import duration
 from plumbline.core.errors import Misuse, PlumblineError, Refused
 from plumbline.core.settings import load
@@ -55,13 +57,18 @@ def list_versions(
     condition: Annotated[
         str, typer.Option("--filter", help="MLflow's search, e.g. \"tags.lifecycle = 'Staging'\".")
     ] = "",
+    as_json: AsJson = False,
 ) -> None:
     """Versions with life cycle, aliases, data and code."""
     from plumbline.promotion.registry.client import Registry
 
     parts = [f"name = '{_name(model)}'"] if model else []
     found = Registry().search(" and ".join([*parts, *([condition] if condition else [])]))
-    for version in sorted(found, key=lambda item: (item.model, int(item.number))):
+    found = sorted(found, key=lambda item: (item.model, int(item.number)))
+    if as_json:
+        print_json([asdict(version) for version in found])
+        return
+    for version in found:
         state = f"{version.lifecycle}{', rejected' if version.rejected else ''}"
         made = f"code {version.tags['code.commit'][:12]} data {version.tags['data.digest'][:19]}"
         served = f" aliases {','.join(version.aliases)}" if version.aliases else ""
@@ -75,10 +82,11 @@ def check(
     env: Env,
     image: Annotated[str, typer.Option(help="Judge this image too.")] = "",
     again: Again = "",
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the report to this file too.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Write the report, as JSON, to this file too.")] = None,
     awaiting_approval: Annotated[
         bool, typer.Option(help="Judge all but the approval, which is still to come.")
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Print what each rule says; nothing is changed."""
     from plumbline.promotion.delivery.git import checkout
@@ -88,9 +96,9 @@ def check(
     settings, request = load(Settings), Request(model, version, env, image or None, again, awaiting_approval)
     with checkout(settings) as tree, candidate(Registry(), settings, model, version) as subject:
         judgement = examine(tree, request, subject)
-    typer.echo(judgement.table())
-    if json_file is not None:
-        json_file.write_text(judgement.to_json(), encoding="utf-8")
+    typer.echo(judgement.to_json() if as_json else judgement.table())
+    if report is not None:
+        report.write_text(judgement.to_json(), encoding="utf-8")
     judgement.require()
 
 
@@ -205,15 +213,18 @@ def reconcile(env: Env, model: Models = None) -> None:
 
 
 @app.command()
-def status(env: Env, model: Models = None) -> None:
+def status(env: Env, model: Models = None, as_json: AsJson = False) -> None:
     """Print what git, cluster and registry say side by side; exit code 10 where they differ."""
     from plumbline.promotion.delivery import reconcile as module
     from plumbline.promotion.delivery.cluster import Cluster
     from plumbline.promotion.registry.client import Registry
 
-    rows, agreed = module.status(Registry(), load(Settings), Cluster(), env, [_name(name) for name in model or []])
-    typer.echo("\n".join(rows))
-    if not agreed:
+    rows = module.status(Registry(), load(Settings), Cluster(), env, [_name(name) for name in model or []])
+    if as_json:
+        print_json([row._asdict() for row in rows])
+    else:
+        typer.echo(tabulate(rows, ("model", "git", "cluster", "registry", ""), tablefmt="plain", disable_numparse=True))
+    if any(row.verdict == "differ" for row in rows):
         raise typer.Exit(Refused.exit_code)
 
 
@@ -273,15 +284,19 @@ def show_card(
 @app.command()
 def audit(
     path: Annotated[Path, typer.Option(help="Work tree of the repository.")] = Path(),
+    as_json: AsJson = False,
 ) -> None:
     """Check every release.yaml, policy and record of a work tree against the registry: for pull requests."""
     from plumbline.promotion.gate.audit import audit as do
     from plumbline.promotion.registry.client import Registry
 
     problems, judged = do(Registry(), load(Settings), path)
-    for problem in problems:
-        typer.secho(problem, err=True, fg="red")
-    typer.echo(f"{judged} files judged, {len(problems)} refused")
+    if as_json:
+        print_json({"judged": judged, "refused": problems})
+    else:
+        for problem in problems:
+            typer.secho(problem, err=True, fg="red")
+        typer.echo(f"{judged} files judged, {len(problems)} refused")
     if problems:
         raise typer.Exit(Refused.exit_code)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from plumbline.core.commands import application
+from plumbline.core.commands import AsJson, application
 from plumbline.core.settings import load
 
 if TYPE_CHECKING:
@@ -217,11 +217,15 @@ def runs(
     where: Annotated[str, typer.Option(help='MLflow filter, e.g. "metrics.roc_auc > 0.7"')] = "",
     order: Annotated[str, typer.Option(help='e.g. "metrics.roc_auc DESC"')] = "attributes.start_time DESC",
     limit: int = 20,
+    as_json: AsJson = False,
 ) -> None:
     """Find runs of a model over its experiments, by metric, parameter or tag."""
     from plumbline.training import tracking
 
     found = tracking.find(model, where=where, order=order, limit=limit)
+    if as_json:
+        typer.echo("[]" if found is None else found.to_json(orient="records", date_format="iso", indent=2))
+        return
     if found is None or found.empty:
         typer.echo(f"no runs of {model} match")
         return

@@ -1,13 +1,14 @@
 """`plumbline tree`: render, compare and check what the tree declares."""
 
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 import yaml
 
-from plumbline.core.commands import application
+from plumbline.core.commands import AsJson, application, print_json
 from plumbline.core.errors import Refused
 from plumbline.tree.render.build import environments, render, without_release
 
@@ -47,16 +48,19 @@ def print_diff(root: Root = Path(), base: Base = "") -> None:
 
 
 @app.command("validate")
-def validate_all(root: Root = Path(), base: Base = "") -> None:
+def validate_all(root: Root = Path(), base: Base = "", as_json: AsJson = False) -> None:
     """Refuse what a cluster would refuse, and what no cluster would notice: each with its place and the reason."""
     from plumbline.tree.validate.validate import validate
 
     started = time.monotonic()
-    problems = validate(root, base, lambda line: typer.echo(f"» {line}"))
-    for problem in problems:
-        typer.secho(f"✗ {problem}", err=True, fg="red")
-    count = f"{len(problems)} problem{'' if len(problems) == 1 else 's'}" if problems else "no problem"
-    typer.echo(f"{count} in {time.monotonic() - started:.0f} s")
+    problems = validate(root, base, lambda line: typer.echo(f"» {line}", err=as_json))
+    if as_json:
+        print_json([asdict(problem) for problem in problems])
+    else:
+        for problem in problems:
+            typer.secho(f"✗ {problem}", err=True, fg="red")
+        count = f"{len(problems)} problem{'' if len(problems) == 1 else 's'}" if problems else "no problem"
+        typer.echo(f"{count} in {time.monotonic() - started:.0f} s")
     if problems:
         raise typer.Exit(Refused.exit_code)
 

@@ -1,5 +1,6 @@
 """The commands as a person types them, in one process: what they print and how they end."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -43,10 +44,16 @@ def test_a_models_whole_life(
     assert (code, said.splitlines()[-1]) == (0, "version v1.0.0")
     assert "was registered before; nothing was changed" in type_in("register", "--run", run)[1]
     report = tmp_path / "gate.json"
-    code, said = type_in("check", *one, "--env", "staging", "--json", str(report))
+    code, said = type_in("check", *one, "--env", "staging", "--report", str(report))
     assert code == 0
     assert said.startswith("| rule ")
     assert '"outcome": "pass"' in report.read_text()
+    printed, written = (
+        json.loads(type_in("check", *one, "--env", "staging", "--json")[1]),
+        json.loads(report.read_text()),
+    )
+    assert printed.keys() == written.keys()
+    assert (printed["kind"], printed["outcome"]) == ("GateReport", "pass")
     code, said = type_in("check", *one, "--env", "production")
     assert code == 10
     assert "- approval: `plumbline promote approve`" in said
@@ -65,6 +72,12 @@ def test_a_models_whole_life(
     assert "approved already" in type_in("approve", *one, "--by", "Ada", "--reason", "read the card")[1]
     assert type_in(*asked)[0] == 0
     assert f"{model} v1.0.0 Production aliases production,staging" in type_in("list", "--model", model)[1]
+    (listed,) = json.loads(type_in("list", "--model", model, "--json")[1])
+    assert (listed["model"], listed["tags"]["semver"], listed["aliases"]) == (
+        model,
+        "v1.0.0",
+        ["production", "staging"],
+    )
     assert type_in("list", "--model", model, "--filter", "tags.lifecycle = 'Archived'")[1] == ""
     page = tmp_path / "card.html"
     code, said = type_in("card", *one, "--html", str(page))
@@ -72,6 +85,7 @@ def test_a_models_whole_life(
     assert page.read_text().startswith("<!doctype html>")
     remote.pull()
     assert "4 files judged, 0 refused" in type_in("audit", "--path", str(remote.work))[1]
+    assert json.loads(type_in("audit", "--path", str(remote.work), "--json")[1]) == {"judged": 4, "refused": []}
     # The next version goes wrong in staging.
     type_in("register", "--run", log_run(Recipe(model, tags={"data.digest": "sha256:" + "e" * 64}, seed=1)))
     assert type_in("run", *two, "--env", "staging", "--image", IMAGE)[0] == 0

@@ -81,7 +81,7 @@ def test_a_healthy_release_moves_the_registry(
     healthy = canary(served(), served(), "Healthy", weight=0)
     assert f"{model}(staging): alias staging → v1.0.0" in step(healthy)
     assert step(healthy) == []
-    assert status(registry, settings, Said(healthy), "staging", [model])[1]
+    assert [row.verdict for row in status(registry, settings, Said(healthy), "staging", [model])] == ["agree"]
     with checkout(settings) as tree:
         assert model in models_of(tree, "staging")
 
@@ -97,8 +97,8 @@ def test_a_failed_analysis_reverts_the_bump_and_bars_the_digest(
     model: str,
 ) -> None:
     aborted = canary(served(), two_versions, "Degraded", weight=0, failure=_FAILED)
-    rows, agreed = status(registry, settings, Said(aborted), "staging", [model])
-    assert (agreed, "v1.0.1" in rows[1], "v1.0.0" in rows[1]) == (False, True, True)
+    (row,) = status(registry, settings, Said(aborted), "staging", [model])
+    assert (row.verdict, row.git[:6], row.cluster[:6]) == ("differ", "v1.0.1", "v1.0.0")
     assert "v1.0.1: rejected by error-share" in step(aborted)[0]
     assert served() == two_versions
     assert remote.log()[0] == f"{model}(staging): v1.0.1 → v1.0.0, rejected by error-share"
@@ -215,26 +215,22 @@ def test_a_model_that_git_names_no_more_is_taken_out_of_the_registry_too(
     remote.commit({path.format(model): None for path in gone})
 
     assert step(running) == [f"{model}(staging): git names none: waiting for Argo CD to take it out of the cluster"]
-    rows, agreed = status(registry, settings, Said(running), "staging", [model])
-    assert not agreed
-    assert rows[1].split()[:3] == [model, "-", "v1.0.1"]
+    (row,) = status(registry, settings, Said(running), "staging", [model])
+    assert (row.model, row.git, row.cluster[:6], row.verdict) == (model, "-", "v1.0.1", "differ")
     assert f"{model}(staging): alias staging taken from v1.0.1: staging serves none" in list(
         reconcile(registry, settings, Said(None), "staging", [])
     )
     found = registry.find(model, "v1.0.1")
     assert (found.aliases, found.lifecycle) == ((), Lifecycle.ARCHIVED)
     assert step(None) == []
-    rows, agreed = status(registry, settings, Said(None), "staging", [model])
-    assert agreed
-    assert rows[1].split() == [model, "-", "-", "-", "agree"]
+    assert status(registry, settings, Said(None), "staging", [model]) == [(model, "-", "-", "-", "agree")]
 
 
 def test_what_runs_though_git_never_named_it_is_told(
     served: Callable[[], Served], two_versions: Served, registry: Registry, settings: Settings
 ) -> None:
-    rows, agreed = status(registry, settings, Said(canary(served(), served(), "Healthy")), "staging", [])
-    assert not agreed
-    assert [row.split()[-1] for row in rows if row.startswith("by-hand")] == ["differ"]
+    rows = status(registry, settings, Said(canary(served(), served(), "Healthy")), "staging", [])
+    assert [row.verdict for row in rows if row.model == "by-hand"] == ["differ"]
 
 
 def test_a_misspelt_environment_serves_not_nothing(registry: Registry, settings: Settings) -> None:

@@ -13,8 +13,7 @@ Where git names none any more: wait until Argo CD has taken the Rollout away, th
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-
-from tabulate import tabulate
+from typing import NamedTuple
 
 from plumbline.core.errors import PlumblineError
 from plumbline.core.release import Release, parse_release
@@ -142,25 +141,34 @@ def _culprit(tree: Checkout, environment: str, failed: Release) -> str:
     return image if before is not None and digests_of(before)[0] == artifact else artifact
 
 
+class Status(NamedTuple):
+    """What the three say of a model, in words; `-` for nothing."""
+
+    model: str
+    git: str
+    cluster: str
+    registry: str
+    verdict: str
+    """`agree` or `differ`."""
+
+
 def status(
     registry: Registry, settings: Settings, cluster: Cluster, environment: str, models: list[str]
-) -> tuple[list[str], bool]:
-    """A table of the three side by side, and whether they agree.
+) -> list[Status]:
+    """The three side by side.
 
     On every model that one of them names if none is given: what runs though git forgot it is told too.
     """
-    rows, agreed = [], True
+    rows = []
     with checkout(settings) as tree:
         require_environment(tree, environment)
         asked = models or sorted({*models_of(tree, environment), *cluster.models(), *registry.models_with(environment)})
         for model in asked:
             view = views(tree, cluster, registry, environment, model)
-            agreed = agreed and view.agree
             verdict = "agree" if view.agree else "differ"
             in_git = _short(Served.of(view.git)) if view.git is not None else "-"
-            rows.append((model, in_git, _described(view.cluster), view.registry or "-", verdict))
-    head = ("model", "git", "cluster", "registry", "")
-    return tabulate(rows, head, tablefmt="plain", disable_numparse=True).splitlines(), agreed
+            rows.append(Status(model, in_git, _described(view.cluster), view.registry or "-", verdict))
+    return rows
 
 
 def _short(served: Served) -> str:
