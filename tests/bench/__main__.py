@@ -1,4 +1,4 @@
-"""`python -m bench`: measure every server, write docs/benchmarks.*, name what has become slower than what landed."""
+"""`python -m bench`: measure every server, write docs/benchmarks.*, name what is slower than what is committed."""
 
 import argparse
 import subprocess
@@ -10,7 +10,7 @@ from pathlib import Path
 from bench import compare, report, run
 from bench.environments import ROOT
 
-LANDED = "docs/benchmarks.json"
+COMMITTED = "docs/benchmarks.json"
 
 
 def main() -> int:
@@ -23,9 +23,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="bench-") as folder, ExitStack() as stack:
         found = run.run(stack, Path(folder), arguments.rounds, arguments.only)
     report.write(found, arguments.output)
-    landed = subprocess.run(["git", "show", f"HEAD:{LANDED}"], cwd=ROOT, capture_output=True, text=True)
+    committed = subprocess.run(["git", "show", f"HEAD:{COMMITTED}"], cwd=ROOT, capture_output=True, text=True)
     try:
-        losses = compare.losses(landed.stdout, found) if landed.returncode == 0 else []
+        losses = compare.losses(committed.stdout, found) if committed.returncode == 0 else []
     except compare.OtherProcessorError as error:
         print(f"not compared: {error}", file=sys.stderr)
         return 0

@@ -1,4 +1,4 @@
-"""A run against the last one that landed: by ratios, since another day changes every figure, on a like processor."""
+"""A run against the last committed one: by ratios, since another day changes every figure, on a like processor."""
 
 import json
 from collections.abc import Iterator
@@ -13,19 +13,19 @@ class OtherProcessorError(Exception):
     """Two runs whose ratios say nothing of each other."""
 
 
-def losses(landed: str, found: dict[str, Any]) -> list[str]:
-    """A line for each ratio of this server that is more than a tenth below what `landed`, a JSON document, says.
+def losses(committed: str, found: dict[str, Any]) -> list[str]:
+    """A line for each ratio of this server that is more than a tenth below what `committed`, a JSON document, says.
 
-    Raises OtherProcessorError where `landed` is of another one: at 100 rows the ratio to the minimal handler was 1.9 on
+    Raises OtherProcessorError where that is of another one: at 100 rows the ratio to the minimal handler was 1.9 on
     an AMD EPYC and 1.4 on an Intel Xeon, with no slower server.
     """
-    document = json.loads(landed)
+    document = json.loads(committed)
     there, here = (run["machine"]["processor"] for run in (document, found))
     if there != here:
-        raise OtherProcessorError(f"what landed was measured on {there}, this on {here}")
+        raise OtherProcessorError(f"what is committed was measured on {there}, this on {here}")
     before, after = dict(_ratios(document)), dict(_ratios(found))
     return [
-        f"{name}: {after[name]:.2f}, {before[name]:.2f} landed"
+        f"{name}: {after[name]:.2f}, {before[name]:.2f} committed"
         for name in before
         if name in after and after[name] < before[name] * (1 - WORTH_SAYING)
     ]

@@ -282,7 +282,7 @@ def test_a_version_is_judged_against_the_champion_of_the_moment(
     registered(params={"depth": "2"})
 
     class Slow(Registry):
-        """Lets somebody else land between the gate and the push, once."""
+        """Lets somebody else push between the gate and the push, once."""
 
         raced = False
 

@@ -1,4 +1,4 @@
-"""Twenty promotions at once and people's commits in between: each lands or is refused, none is lost, none is mixed."""
+"""Twenty promotions at once and people's commits in between: each is pushed or refused, none is lost, none is mixed."""
 
 import re
 import subprocess
@@ -48,19 +48,19 @@ def test_twenty_at_once(
             zip([(item.model, str(item.semver)) for item in versions], [f.result() for f in racing], strict=True)
         )
         by_hand.result()
-    landed = {key: answer for key, answer in outcomes.items() if re.fullmatch("[0-9a-f]{40}", answer)}
+    pushed = {key: answer for key, answer in outcomes.items() if re.fullmatch("[0-9a-f]{40}", answer)}
     assert len(outcomes) == 20, "20 of 20 accounted for"
-    assert all("moves forward" in answer for key, answer in outcomes.items() if key not in landed), "older, and late"
+    assert all("moves forward" in answer for key, answer in outcomes.items() if key not in pushed), "older, and late"
     # Every commit that was reported is in main, says what it changed, and changed nothing else.
     remote.pull()
     history = set(remote.git("log", "--format=%H").split())
-    for (name, semver), commit in landed.items():
+    for (name, semver), commit in pushed.items():
         assert commit in history
         path = f"clusters/staging/models/{name}/release.yaml"
         assert remote.git("show", "--format=", "--name-only", commit).split() == [path]
         assert remote.git("log", "-1", "--format=%s", commit).strip().endswith(f"→ {semver}")
     titles = [title for title in remote.log() if title not in before]
-    assert len(titles) == len(landed) + 5, "one commit each, and the five by hand"
+    assert len(titles) == len(pushed) + 5, "one commit each, and the five by hand"
     # Each file is one version whole: its digest, run and number are those that the registry has together.
     for name in models:
         spec = remote.release("staging", name).spec
@@ -71,7 +71,7 @@ def test_twenty_at_once(
             version.number,
             version.source,
         )
-        newest = max((item for item in landed if item[0] == name), key=lambda item: item[1])
+        newest = max((item for item in pushed if item[0] == name), key=lambda item: item[1])
         assert spec.version == newest[1] == "v1.0.3", "the newest always wins: nothing that is newer refuses it"
     assert (remote.work / "notes/4.md").exists(), "people's commits are there"
 

@@ -21,19 +21,19 @@ def document(mine: float, peer: float = 0.5, processor: str = "A") -> dict[str, 
 
 
 def test_a_loss_of_more_than_a_tenth_is_named_and_less_is_noise():
-    landed = json.dumps(document(2.0))
-    assert compare.losses(landed, document(1.81)) == []
-    assert compare.losses(landed, document(3.0)) == []
-    both = compare.losses(landed, document(1.79))
+    committed = json.dumps(document(2.0))
+    assert compare.losses(committed, document(1.81)) == []
+    assert compare.losses(committed, document(3.0)) == []
+    both = compare.losses(committed, document(1.79))
     assert both == [
-        "1 row: plumbline / minimal FastAPI + ORT: 1.79, 2.00 landed",
-        "1 row: plumbline / best peer: 3.58, 4.00 landed",
+        "1 row: plumbline / minimal FastAPI + ORT: 1.79, 2.00 committed",
+        "1 row: plumbline / best peer: 3.58, 4.00 committed",
     ]
 
 
 def test_a_peer_that_became_faster_is_a_loss_too():
     (line,) = compare.losses(json.dumps(document(2.0)), document(2.0, peer=0.6))
-    assert line == "1 row: plumbline / best peer: 3.33, 4.00 landed"
+    assert line == "1 row: plumbline / best peer: 3.33, 4.00 committed"
 
 
 def test_another_processor_is_said_and_not_called_a_loss():

@@ -8,7 +8,7 @@ import pytest
 
 from plumbline.core import programs
 from plumbline.core.errors import Accident, PlumblineError, Refused
-from plumbline.promotion.delivery.git import Change, Checkout, LostRace, checkout, land
+from plumbline.promotion.delivery.git import Change, Checkout, LostRace, checkout, commit_and_push
 from plumbline.promotion.settings import Settings
 
 
@@ -79,7 +79,7 @@ def test_a_push_that_is_not_taken_says_why(
 ) -> None:
     spoil(remote, monkeypatch)
     with pytest.raises(kind, match=f"(?s){message}") as error:
-        land(tree, 2, change)
+        commit_and_push(tree, 2, change)
     assert type(error.value) is kind
     assert programs.git("rev-list", "--count", "main", cwd=remote).text == "1\n"
 
@@ -92,7 +92,7 @@ def test_a_push_that_lost_is_made_anew_on_what_won(tree: Checkout, remote: Path)
     with pytest.raises(LostRace):
         tree.push("main")
     tree.refresh()
-    assert land(tree, 1, change) == programs.git("rev-parse", "main", cwd=remote).text.strip()
+    assert commit_and_push(tree, 1, change) == programs.git("rev-parse", "main", cwd=remote).text.strip()
     assert programs.git("log", "--format=%s", "main", cwd=remote).text.split("\n")[:3] == [
         "a change",
         "faster",
@@ -105,4 +105,4 @@ def test_a_push_whose_answer_was_lost_is_done(tree: Checkout, remote: Path) -> N
     # The server takes the commit; the client hears of it as a failure.
     (remote / "hooks/post-receive").write_text("#!/bin/sh\nkill -9 $PPID\n")
     (remote / "hooks/post-receive").chmod(0o755)
-    assert land(tree, 1, change) == programs.git("rev-parse", "main", cwd=remote).text.strip()
+    assert commit_and_push(tree, 1, change) == programs.git("rev-parse", "main", cwd=remote).text.strip()

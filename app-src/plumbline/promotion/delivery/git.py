@@ -148,7 +148,7 @@ def checkout(settings: Settings) -> Iterator[Checkout]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def land(tree: Checkout, attempts: int, make: Callable[[], Change | None]) -> str | None:
+def commit_and_push(tree: Checkout, attempts: int, make: Callable[[], Change | None]) -> str | None:
     """Commit what `make` makes of the newest main and push it; returns the commit, or None where it made nothing.
 
     `make` is called anew after each lost race, so it must read the clone each time. Raises Accident when

@@ -8,7 +8,7 @@ from plumbline.core.documents import DocumentError, worded
 from plumbline.core.errors import Misuse, Refused
 from plumbline.core.release import Release, parse_release
 from plumbline.promotion.delivery.documents import Approval, Barred, approval_path, barred_path, dump, release_path
-from plumbline.promotion.delivery.git import Change, Checkout, checkout, land
+from plumbline.promotion.delivery.git import Change, Checkout, checkout, commit_and_push
 from plumbline.promotion.delivery.records import read_barred, read_policy, read_served
 from plumbline.promotion.delivery.release_text import edit, move
 from plumbline.promotion.gate.gate import Request
@@ -40,7 +40,7 @@ def approve(registry: Registry, settings: Settings, model: str, version: str, by
         return Change({path: dump(approval)}, message)
 
     with checkout(settings) as tree:
-        return land(tree, settings.attempts, change)
+        return commit_and_push(tree, settings.attempts, change)
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def bar(
         return Change(files, _rejection_message(model, version, metric, reason, digest, reverted))
 
     with checkout(settings) as tree:
-        commit = land(tree, settings.attempts, change)
+        commit = commit_and_push(tree, settings.attempts, change)
     return Rejection(digest, commit, dict(reverted), tuple(stranded))
 
 
@@ -125,7 +125,7 @@ def take_back(settings: Settings, environment: str, model: str, failed: Release,
         return Change({path: text}, f"{model}({environment}): {move(failed, earlier)}, given up\n\n{body}")
 
     with checkout(settings) as tree:
-        return land(tree, settings.attempts, change)
+        return commit_and_push(tree, settings.attempts, change)
 
 
 def digests_of(release: Release) -> tuple[str, str]:

@@ -11,7 +11,7 @@ from plumbline.core.documents import worded
 from plumbline.core.errors import PlumblineError, Refused
 from plumbline.core.release import Artifact, Evidence, Lineage, Metadata, Release, Spec
 from plumbline.promotion.delivery.documents import BY_MERGE, release_path
-from plumbline.promotion.delivery.git import Change, Checkout, LostRace, checkout, land
+from plumbline.promotion.delivery.git import Change, Checkout, LostRace, checkout, commit_and_push
 from plumbline.promotion.delivery.records import read_approval, read_served
 from plumbline.promotion.delivery.release_text import edit, move, new_text
 from plumbline.promotion.gate.gate import Candidate, Judgement, Request, candidate, examine, gate_name
@@ -42,7 +42,7 @@ def promote(registry: Registry, settings: Settings, request: Request, how: How) 
     with checkout(settings) as tree, candidate(registry, settings, request.model, request.version) as subject:
         work = _Promotion(tree, request, subject, how)
         if how == "commit":
-            commit = land(tree, settings.attempts, work.change) or ""
+            commit = commit_and_push(tree, settings.attempts, work.change) or ""
             return Outcome(work.judgement, work.diff, commit, tree.branch if commit else "")
         change = work.change()
         if change is None or how == "dry run":

@@ -84,7 +84,7 @@ def one_row_p95_ms(bundle: Bundle, runs: int = 500) -> float:
     row = bundle.schema.encode([bundle.schema.example()])
     name = [bundle.schema.output.tensor]
     times = np.empty(runs)
-    for index in range(-50, runs):  # the first 50 warm up and land where later ones overwrite them
+    for index in range(-50, runs):  # the first 50 warm up, and later ones overwrite their figures
         start = time.perf_counter()
         bundle.session.run(name, {INPUT: row})
         times[index] = time.perf_counter() - start
