@@ -28,7 +28,7 @@ def build(output: Output, truth: Floats, outputs: Floats, threshold: float | Non
     if output.task == "multiclass":
         return {"accuracy": _mean(outputs.argmax(axis=1) == labels), "log_loss": _log_loss(labels, outputs)}
     score = outputs[:, 1]
-    late = score >= (0.5 if threshold is None else threshold)
+    positive = score >= (0.5 if threshold is None else threshold)
     curve = _Curve(truth, score)
     return {
         "roc_auc": curve.roc_auc,
@@ -36,10 +36,10 @@ def build(output: Output, truth: Floats, outputs: Floats, threshold: float | Non
         "log_loss": _log_loss(labels, outputs),
         "brier": _mean((score - truth) ** 2),
         "ece": _calibration_error(truth, score),
-        "accuracy": _mean(late == truth),
-        "precision": _share(late & (labels == 1), late),
-        "recall": _share(late & (labels == 1), labels == 1),
-        "f1": lambda w: float(2 * (w @ (late & (labels == 1))) / max(w @ late + w @ labels, 1e-300)),
+        "accuracy": _mean(positive == truth),
+        "precision": _share(positive & (labels == 1), positive),
+        "recall": _share(positive & (labels == 1), labels == 1),
+        "f1": lambda w: float(2 * (w @ (positive & (labels == 1))) / max(w @ positive + w @ labels, 1e-300)),
     }
 
 

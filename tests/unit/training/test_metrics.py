@@ -9,7 +9,7 @@ from sklearn import metrics as reference
 from plumbline.core.schema import Output
 from plumbline.training import metrics
 
-BINARY = Output(task="binary", name="late", description="Late?", labels=("no", "yes"))
+BINARY = Output(task="binary", name="positive", description="Positive?", labels=("no", "yes"))
 THREE = Output(task="multiclass", name="kind", description="Kind", labels=("a", "b", "c"))
 NUMBER = Output(task="regression", name="value", description="Value")
 

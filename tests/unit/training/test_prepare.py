@@ -16,7 +16,9 @@ FIELDS = (
     SchemaField(name="year", type="number", description="Year", example=3, required=False),
 )
 SCHEMA = ModelSchema(
-    model="m", fields=FIELDS, output=Output(task="binary", name="late", description="Late?", labels=("no", "yes"))
+    model="m",
+    fields=FIELDS,
+    output=Output(task="binary", name="positive", description="Positive?", labels=("no", "yes")),
 )
 JULY, AUGUST = pd.Timestamp("2013-07-01", tz="UTC"), pd.Timestamp("2013-08-01", tz="UTC")
 
