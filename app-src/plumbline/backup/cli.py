@@ -31,10 +31,10 @@ def keep(
     artifacts: Artifacts,
 ) -> None:
     """Keep the dumps, and the artifacts that are not kept yet."""
-    from plumbline.backup.keep import keep as do
+    from plumbline.backup.keep import keep as keep_dumps
 
     with _timed():
-        done = do(Places(store, artifacts), dumps)
+        done = keep_dumps(Places(store, artifacts), dumps)
         typer.echo(f"backup {done.name}: {len(done.dumps)} dumps, {len(done.artifacts)} artifacts")
 
 
@@ -57,8 +57,8 @@ def fetch(
     name: Annotated[str, typer.Option(help="As `plumbline backup list` prints it; the newest if not given.")] = "",
 ) -> None:
     """Bring back the artifacts, and fetch the dumps of the databases that name them."""
-    from plumbline.backup.keep import fetch as do
+    from plumbline.backup.keep import fetch as fetch_backup
 
     with _timed():
-        done = do(Places(store, artifacts), name, out)
+        done = fetch_backup(Places(store, artifacts), name, out)
         typer.echo(f"backup {done.name}: {len(done.dumps)} dumps, {len(done.artifacts)} artifacts")

@@ -83,11 +83,11 @@ def prune(older_than: Duration) -> None:
 @app.command()
 def readout(model: Annotated[str, typer.Option()], since: Duration = None, as_json: AsJson = False) -> None:
     """What each version did in each role and arm: counts, quality, scores and business value, with 95 % intervals."""
-    from plumbline.monitoring.experiment import readout as module
+    from plumbline.monitoring.experiment import readout as readouts
 
     with _connection() as connection:
-        found = module.read(connection, window(model, since and datetime.now(UTC) - since))
-    typer.echo(json.dumps(module.as_json(found), indent=2) if as_json else module.as_table(found))
+        found = readouts.read(connection, window(model, since and datetime.now(UTC) - since))
+    typer.echo(json.dumps(readouts.as_json(found), indent=2) if as_json else readouts.as_table(found))
 
 
 @app.command()

@@ -39,9 +39,9 @@ def register(
 ) -> None:
     """Check, sign, number and describe a finished run's model; the last line is `version v1.0.0`."""
     from plumbline.promotion.registry.client import Registry
-    from plumbline.promotion.registry.register import register as do
+    from plumbline.promotion.registry.register import register as register_run
 
-    done = do(Registry(), load(Settings), run)
+    done = register_run(Registry(), load(Settings), run)
     if done.parity is None:
         typer.echo(f"run {run} was registered before; nothing was changed")
     else:
@@ -115,22 +115,22 @@ def promote(
     again: Again = "",
 ) -> None:
     """Commit to git that an environment serves a version, if every rule passes."""
-    from plumbline.promotion.delivery import promote as bump
+    from plumbline.promotion.delivery import promote as promotion
     from plumbline.promotion.gate.gate import Request
     from plumbline.promotion.registry.client import Registry
 
     settings, registry = load(Settings), Registry()
     request = Request(model, version, env, image or None, again, pull_request is not None)
-    how: bump.How = "dry run" if dry_run else "pull request" if pull_request else "commit"
-    outcome = bump.promote(registry, settings, request, how)
+    how: promotion.How = "dry run" if dry_run else "pull request" if pull_request else "commit"
+    outcome = promotion.promote(registry, settings, request, how)
     if outcome.judgement is None:
         typer.echo(f"{env} serves {model} {version} already; nothing to do")
     else:
         typer.echo(f"{outcome.judgement.table()}\n\n{outcome.diff}")
         outcome.judgement.require()
     if pull_request is not None and outcome.commit:
-        card = bump.card_of(registry, model, version)
-        pull_request.write_text(bump.pull_request(request, outcome, card), encoding="utf-8")
+        card = promotion.card_of(registry, model, version)
+        pull_request.write_text(promotion.pull_request(request, outcome, card), encoding="utf-8")
         typer.echo(f"branch {outcome.branch}; description in {pull_request}")
     elif not dry_run and pull_request is None:
         if outcome.commit:
@@ -157,10 +157,10 @@ def approve(
     reason: Annotated[str, typer.Option(help="Why it may be served.")],
 ) -> None:
     """Record in git that a version may be served where approval is asked."""
-    from plumbline.promotion.delivery.governance import approve as do
+    from plumbline.promotion.delivery import governance
     from plumbline.promotion.registry.client import Registry
 
-    commit = do(Registry(), load(Settings), _name(model), version, by, reason)
+    commit = governance.approve(Registry(), load(Settings), _name(model), version, by, reason)
     typer.echo(f"commit {commit}" if commit else f"{model} {version} is approved already")
     typer.echo(f"`plumbline promote card --model {model} --version {version}` shows it on the card")
 
@@ -173,11 +173,11 @@ def reject(
     reason: Annotated[str, typer.Option(help="How it failed.")],
 ) -> None:
     """Bar a version's bytes and take it out of every environment, in one commit."""
-    from plumbline.promotion.delivery.governance import reject as do
+    from plumbline.promotion.delivery import governance
     from plumbline.promotion.registry.client import Registry
 
     settings, registry = load(Settings), Registry()
-    done = do(registry, settings, model, version, metric, reason)
+    done = governance.reject(registry, settings, model, version, metric, reason)
     for environment, moved in done.reverted.items():
         typer.echo(f"{environment}: {moved}")
     for environment in done.stranded:
@@ -189,12 +189,12 @@ def reject(
 @app.command()
 def sync(model: Model) -> None:
     """Make the registry's life cycle, aliases and marks say what git says."""
-    from plumbline.promotion.delivery.follow import sync as do
+    from plumbline.promotion.delivery import follow
     from plumbline.promotion.delivery.git import checkout
     from plumbline.promotion.registry.client import Registry
 
     with checkout(load(Settings)) as tree:
-        for line in do(Registry(), tree, _name(model)):
+        for line in follow.sync(Registry(), tree, _name(model)):
             typer.echo(line)
 
 
@@ -204,22 +204,22 @@ Models = Annotated[list[str] | None, typer.Option("--model", help="Again for eac
 @app.command()
 def reconcile(env: Env, model: Models = None) -> None:
     """Do the next step towards git, cluster and registry agreeing; safe to run at any time, and again."""
-    from plumbline.promotion.delivery import reconcile as module
+    from plumbline.promotion.delivery import reconcile as reconciliation
     from plumbline.promotion.delivery.cluster import Cluster
     from plumbline.promotion.registry.client import Registry
 
-    for line in module.reconcile(Registry(), load(Settings), Cluster(), env, [_name(name) for name in model or []]):
+    for line in reconciliation.reconcile(Registry(), load(Settings), Cluster(), env, list(map(_name, model or []))):
         typer.echo(line)
 
 
 @app.command()
 def status(env: Env, model: Models = None, as_json: AsJson = False) -> None:
     """Print what git, cluster and registry say side by side; exit code 10 where they differ."""
-    from plumbline.promotion.delivery import reconcile as module
+    from plumbline.promotion.delivery import reconcile as reconciliation
     from plumbline.promotion.delivery.cluster import Cluster
     from plumbline.promotion.registry.client import Registry
 
-    rows = module.status(Registry(), load(Settings), Cluster(), env, [_name(name) for name in model or []])
+    rows = reconciliation.status(Registry(), load(Settings), Cluster(), env, [_name(name) for name in model or []])
     if as_json:
         print_json([row._asdict() for row in rows])
     else:
@@ -254,12 +254,12 @@ def archive(model: Model, version: Version) -> None:
 @app.command()
 def archive_unused(older_than: Annotated[str, typer.Option(help="Since they were made, e.g. 180d.")]) -> None:
     """Archive versions that no environment ever took; the newest of a model is kept."""
-    from plumbline.promotion.delivery.follow import archive_unused as do
+    from plumbline.promotion.delivery import follow
     from plumbline.promotion.delivery.git import checkout
     from plumbline.promotion.registry.client import Registry
 
     with checkout(load(Settings)) as tree:
-        for version in do(Registry(), tree, duration(older_than) / timedelta(days=1)):
+        for version in follow.archive_unused(Registry(), tree, duration(older_than) / timedelta(days=1)):
             typer.echo(f"{version.model} {version.semver} is Archived")
 
 
@@ -287,10 +287,10 @@ def audit(
     as_json: AsJson = False,
 ) -> None:
     """Check every release.yaml, policy and record of a work tree against the registry: for pull requests."""
-    from plumbline.promotion.gate.audit import audit as do
+    from plumbline.promotion.gate.audit import audit as audit_tree
     from plumbline.promotion.registry.client import Registry
 
-    problems, judged = do(Registry(), load(Settings), path)
+    problems, judged = audit_tree(Registry(), load(Settings), path)
     if as_json:
         print_json({"judged": judged, "refused": problems})
     else:
@@ -310,7 +310,7 @@ def _name(model: str) -> str:
 
 def _follow(registry: "object", settings: Settings, model: str) -> None:
     """Bring the registry after git, which has the truth by now: `plumbline promote sync` repairs what fails here."""
-    from plumbline.promotion.delivery.follow import sync as do
+    from plumbline.promotion.delivery import follow
     from plumbline.promotion.delivery.git import checkout
     from plumbline.promotion.registry.client import Registry
 
@@ -320,7 +320,7 @@ def _follow(registry: "object", settings: Settings, model: str) -> None:
         return
     try:
         with checkout(settings) as tree:
-            for line in do(registry, tree, model):
+            for line in follow.sync(registry, tree, model):
                 typer.echo(line)
     except PlumblineError as error:
         typer.secho(
