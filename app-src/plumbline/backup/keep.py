@@ -82,8 +82,8 @@ def fetch(places: Places, name: str, out: Path) -> Backup:
 def _files(place: str) -> dict[str, int]:
     """{path below the place: bytes}."""
     files, root = url_to_fs(place)
-    found = files.find(root, detail=True)
-    return {path.removeprefix(root).lstrip("/"): int(item["size"]) for path, item in found.items()}
+    listing = files.find(root, detail=True)
+    return {path.removeprefix(root).lstrip("/"): int(item["size"]) for path, item in listing.items()}
 
 
 def _copy(source: str, target: str, wanted: dict[str, int]) -> None:

@@ -95,8 +95,8 @@ def encode(field: SchemaField, values: Column) -> npt.NDArray[np.float32]:
         fault = Fault("", np.array(broken))
     row, more = int(fault.rows[0]), f" (and {len(fault.rows) - 1} rows more)" if len(fault.rows) > 1 else ""
     value = values[row].item() if isinstance(values, np.ndarray) else values[row]
-    found = "nothing" if value is None or _is_nan(value) else f"{value!r:.60}"
-    raise RowsError(f"column {field.name}, row {row}: found {found}, expected {expected(field)}{more}")
+    shown = "nothing" if value is None or _is_nan(value) else f"{value!r:.60}"
+    raise RowsError(f"column {field.name}, row {row}: found {shown}, expected {expected(field)}{more}")
 
 
 def _is_nan(value: Any) -> bool:

@@ -93,13 +93,13 @@ class OnlineReader:
 
     def wanted(self, rows: Sequence[Mapping[str, Any]]) -> list[tuple[int, View, str]]:
         """(row, view, key) for each view that knows a value which the row lacks."""
-        found = []
+        lookups = []
         for view in self.views:
             for index, row in enumerate(rows):
                 lacks = any(row.get(name) is None for name in view.fields)
                 if lacks and (key := entity_key(self._schema.model, view, row)) is not None:
-                    found.append((index, view, key))
-        return found
+                    lookups.append((index, view, key))
+        return lookups
 
     def values(self, view: View, document: bytes | str | None, now: float) -> dict[str, Value]:
         """The values of a stored document; empty where there is none, it is too old, or it is not of the schema."""

@@ -86,8 +86,8 @@ def readout(model: Annotated[str, typer.Option()], since: Duration = None, as_js
     from plumbline.monitoring.experiment import readout as readouts
 
     with _connection() as connection:
-        found = readouts.read(connection, window(model, since and datetime.now(UTC) - since))
-    typer.echo(json.dumps(readouts.as_json(found), indent=2) if as_json else readouts.as_table(found))
+        log_lines = readouts.read(connection, window(model, since and datetime.now(UTC) - since))
+    typer.echo(json.dumps(readouts.as_json(log_lines), indent=2) if as_json else readouts.as_table(log_lines))
 
 
 @app.command()
@@ -143,18 +143,18 @@ def drift(
     before = drift_data.from_holdout(reference) if reference else drift_data.from_run(run or "")
     with _connection() as connection:
         now = drift_data.from_log(connection, policy, since, until, version)
-    found = drift_files.Check(
+    check = drift_files.Check(
         model, since, until, now.rows, now.labelled,
         compare(Baseline.of(before.frame, policy), now.frame), concept(before.loss, now.loss, policy),
     )  # fmt: skip
-    drift_files.write(found, out)
+    drift_files.write(check, out)
     with _connection() as connection:
-        checks.keep(connection, drift_files.as_json(found))
+        checks.keep(connection, drift_files.as_json(check))
     if as_json:
-        print_json(drift_files.as_json(found))
+        print_json(drift_files.as_json(check))
     else:
-        typer.echo("\n".join([found.verdict, *(f"  {kind}: {verdict}" for kind, verdict in found.kinds.items())]))
-    raise typer.Exit(_EXIT_CODES[found.verdict] if exit_code else 0)
+        typer.echo("\n".join([check.verdict, *(f"  {kind}: {verdict}" for kind, verdict in check.kinds.items())]))
+    raise typer.Exit(_EXIT_CODES[check.verdict] if exit_code else 0)
 
 
 @app.command()

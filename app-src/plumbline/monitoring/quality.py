@@ -101,7 +101,7 @@ def _quality(lines: Sequence[tuple[Any, ...]]) -> Iterable[GaugeMetricFamily]:
 
 
 def _drift(results: Sequence[dict[str, Any]]) -> Iterable[GaugeMetricFamily]:
-    found = GaugeMetricFamily(
+    drifted = GaugeMetricFamily(
         "monitoring_drift_found", "1 drift, 0 none; absent while inconclusive.", labels=["model", "kind"]
     )
     by_column = ["model", "column", "method"]
@@ -114,7 +114,7 @@ def _drift(results: Sequence[dict[str, Any]]) -> Iterable[GaugeMetricFamily]:
         at.add_metric([model], datetime.fromisoformat(result["until"]).timestamp())
         for kind, verdict in result["kinds"].items():
             if verdict in _VERDICTS:
-                found.add_metric([model, kind], _VERDICTS[verdict])
+                drifted.add_metric([model, kind], _VERDICTS[verdict])
         for item in result["columns"]:
             if item["value"] is not None:
                 effect.add_metric([model, item["column"], item["method"]], item["value"])
@@ -122,4 +122,4 @@ def _drift(results: Sequence[dict[str, Any]]) -> Iterable[GaugeMetricFamily]:
         for data in ("reference", "current"):
             if (value := result["concept"][f"{data}_loss"]) is not None:
                 loss.add_metric([model, data], value)
-    return found, effect, limit, loss, at
+    return drifted, effect, limit, loss, at

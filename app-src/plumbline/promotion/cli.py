@@ -63,12 +63,12 @@ def list_versions(
     from plumbline.promotion.registry.client import Registry
 
     parts = [f"name = '{_name(model)}'"] if model else []
-    found = Registry().search(" and ".join([*parts, *([condition] if condition else [])]))
-    found = sorted(found, key=lambda item: (item.model, int(item.number)))
+    versions = Registry().search(" and ".join([*parts, *([condition] if condition else [])]))
+    versions = sorted(versions, key=lambda item: (item.model, int(item.number)))
     if as_json:
-        print_json([asdict(version) for version in found])
+        print_json([asdict(version) for version in versions])
         return
-    for version in found:
+    for version in versions:
         state = f"{version.lifecycle}{', rejected' if version.rejected else ''}"
         made = f"code {version.tags['code.commit'][:12]} data {version.tags['data.digest'][:19]}"
         served = f" aliases {','.join(version.aliases)}" if version.aliases else ""

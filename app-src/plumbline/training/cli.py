@@ -222,16 +222,16 @@ def runs(
     """Find runs of a model over its experiments, by metric, parameter or tag."""
     from plumbline.training import tracking
 
-    found = tracking.find(model, where=where, order=order, limit=limit)
+    matching = tracking.find(model, where=where, order=order, limit=limit)
     if as_json:
-        typer.echo("[]" if found is None else found.to_json(orient="records", date_format="iso", indent=2))
+        typer.echo("[]" if matching is None else matching.to_json(orient="records", date_format="iso", indent=2))
         return
-    if found is None or found.empty:
+    if matching is None or matching.empty:
         typer.echo(f"no runs of {model} match")
         return
     columns = [
         name
         for name in ("run_id", "status", "tags.code.commit", "tags.data.version", "metrics.roc_auc", "metrics.rmse")
-        if name in found.columns and found[name].notna().any()
+        if name in matching.columns and matching[name].notna().any()
     ]
-    typer.echo(found[columns].to_string(index=False))
+    typer.echo(matching[columns].to_string(index=False))

@@ -60,9 +60,9 @@ def obtain(name: str, model: Model, destination: Path) -> DataVersion:
             else:
                 fresh.mkdir()
                 model.fetch(fresh)
-            if (found := dvc_md5(fresh)) != expected:
+            if (fetched := dvc_md5(fresh)) != expected:
                 raise DataError(
-                    f"{folder / 'dvc.lock'} pins the data {expected}, the source gives {found}; to train on the new "
+                    f"{folder / 'dvc.lock'} pins the data {expected}, the source gives {fetched}; to train on the new "
                     f"data run `dvc repro -f` in {folder} and commit dvc.lock, for the old run `dvc pull data` there"
                 )
             shutil.rmtree(destination, ignore_errors=True)

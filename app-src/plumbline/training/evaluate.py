@@ -63,7 +63,7 @@ def _judge(output: Output, truth: Floats, outputs: Floats, threshold: float | No
 def _slices(
     rows: pd.DataFrame, output: Output, truth: Floats, outputs: Floats, threshold: float | None, seed: int
 ) -> tuple[Slice, ...]:
-    found = []
+    slices = []
     for column in (name for name in rows.columns if name.startswith(SLICE)):
         values = rows[column].astype(str).to_numpy()
         for value in sorted(set(values)):
@@ -71,8 +71,8 @@ def _slices(
             if not _enough(output, truth[chosen]):
                 continue
             judged = _judge(output, truth[chosen], outputs[chosen], threshold, seed)
-            found.append(Slice(column=column.removeprefix(SLICE), value=value, rows=int(chosen.sum()), metrics=judged))
-    return tuple(found)
+            slices.append(Slice(column=column.removeprefix(SLICE), value=value, rows=int(chosen.sum()), metrics=judged))
+    return tuple(slices)
 
 
 def _enough(output: Output, truth: Floats) -> bool:

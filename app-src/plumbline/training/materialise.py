@@ -17,10 +17,10 @@ def entries(
     """The newest values of each view's entities as of a moment, dated as if it were `shown_as`; {view: entries}."""
     # Shifted as whole nanoseconds: seconds as floats may round a value of this very moment into the future.
     shift = shown_as - as_of
-    found: dict[str, list[Entry]] = {}
+    by_view: dict[str, list[Entry]] = {}
     for view in model.schema.views:
         newest = latest(view, histories[view.name], as_of)
-        found[view.name] = [
+        by_view[view.name] = [
             Entry(
                 entity={name: row[name] for name in view.entity},
                 values={name: None if pd.isna(row[name]) else row[name] for name in view.fields},
@@ -28,7 +28,7 @@ def entries(
             )
             for row in newest.to_dict("records")
         ]
-    return found
+    return by_view
 
 
 def materialise(name: str, data: Path, url: str, as_of: pd.Timestamp, shown_as: pd.Timestamp) -> dict[str, int]:
@@ -38,9 +38,9 @@ def materialise(name: str, data: Path, url: str, as_of: pd.Timestamp, shown_as: 
     """
     model = load(name)
     histories = dict(model.views(read_tables(model, data)))
-    found = entries(model, histories, as_of, shown_as)
+    by_view = entries(model, histories, as_of, shown_as)
     with Redis.from_url(url) as client:
         return {
-            view.name: write(client, model.schema, view, found[view.name], now=shown_as.timestamp())
+            view.name: write(client, model.schema, view, by_view[view.name], now=shown_as.timestamp())
             for view in model.schema.views
         }

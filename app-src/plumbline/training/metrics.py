@@ -128,10 +128,10 @@ class _Curve:
     def average_precision(self, weights: Floats) -> float:
         """Mean precision over the steps of recall, as sklearn.metrics.average_precision_score."""
         up, down = self._steps(weights)
-        found = np.cumsum(up)
-        called = found + np.cumsum(down)
-        precision = np.divide(found, called, out=np.zeros_like(found), where=called > 0)
-        return float(up @ precision / found[-1]) if found[-1] else float("nan")
+        hits = np.cumsum(up)
+        called = hits + np.cumsum(down)
+        precision = np.divide(hits, called, out=np.zeros_like(hits), where=called > 0)
+        return float(up @ precision / hits[-1]) if hits[-1] else float("nan")
 
 
 def best_threshold(truth: Floats, score: Floats) -> float:

@@ -63,12 +63,12 @@ def _importance(folder: Path, estimator: Any, judged: Judged, seed: int) -> None
     """
     chosen = np.random.default_rng(seed).permutation(len(judged.truth))[:_IMPORTANCE_ROWS]
     scoring = "neg_root_mean_squared_error" if judged.output.task == "regression" else "neg_log_loss"
-    found = permutation_importance(
+    importance = permutation_importance(
         estimator, judged.inputs[chosen], judged.truth[chosen], scoring=scoring, n_repeats=3, random_state=seed
     )
-    order = np.argsort(found.importances_mean)
+    order = np.argsort(importance.importances_mean)
     with _picture(folder / "feature_importance.png", "Feature importance", f"loss in {scoring[4:]}", "") as axes:
-        axes.barh([judged.names[place] for place in order], found.importances_mean[order])
+        axes.barh([judged.names[place] for place in order], importance.importances_mean[order])
 
 
 def _confusion(folder: Path, judged: Judged) -> None:

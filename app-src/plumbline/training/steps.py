@@ -70,8 +70,8 @@ def judge(work: Work) -> str:
         tracking.log_folder(work.plots, "plots")
     shown = list(report.metrics.items())[:3]
     return ", ".join(
-        f"{name} {found.value:.4f} [{found.low:.4f}, {found.high:.4f}] (baseline {report.baseline[name].value:.4f})"
-        for name, found in shown
+        f"{name} {metric.value:.4f} [{metric.low:.4f}, {metric.high:.4f}] (baseline {report.baseline[name].value:.4f})"
+        for name, metric in shown
     )
 
 

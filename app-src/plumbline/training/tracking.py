@@ -69,14 +69,14 @@ def _experiment(settings: Settings) -> str:
             f"expected e.g. {settings.model}/training"
         )
     client = mlflow.MlflowClient()
-    if (found := client.get_experiment_by_name(settings.experiment)) is None:
+    if (experiment := client.get_experiment_by_name(settings.experiment)) is None:
         try:
             return client.create_experiment(settings.experiment, tags={"model": model, "purpose": purpose})
         except MlflowException:
             # Somebody else made it between the two calls.
-            if (found := client.get_experiment_by_name(settings.experiment)) is None:
+            if (experiment := client.get_experiment_by_name(settings.experiment)) is None:
                 raise
-    return str(found.experiment_id)
+    return str(experiment.experiment_id)
 
 
 @contextmanager

@@ -26,17 +26,17 @@ class Change:
 def differences(before: Objects, after: Objects) -> list[Change]:
     """Field by field, in the order of the names; a generated name counts without its hash."""
     old, new = _by_name(before), _by_name(after)
-    found: list[Change] = []
+    changes: list[Change] = []
     for name in sorted(old.keys() | new.keys()):
         if name in old and name in new:
             left, right = _fields(old[name]), _fields(new[name])
             for field in sorted(left.keys() | right.keys()):
                 values = left.get(field, _MISSING), right.get(field, _MISSING)
                 if values[0] != values[1]:
-                    found.append(Change(name, field, *values))
+                    changes.append(Change(name, field, *values))
         else:
-            found.append(Change(name, "", *(("there", _MISSING) if name in old else (_MISSING, "there"))))
-    return found
+            changes.append(Change(name, "", *(("there", _MISSING) if name in old else (_MISSING, "there"))))
+    return changes
 
 
 def _by_name(objects: Objects) -> dict[str, Any]:

@@ -40,5 +40,5 @@ class Kubectl:
 
     def items(self, *arguments: str) -> list[dict[str, Any]]:
         """Objects of a kind."""
-        found: list[dict[str, Any]] = json.loads(self.run("get", *arguments, "--output=json"))["items"]
-        return found
+        objects: list[dict[str, Any]] = json.loads(self.run("get", *arguments, "--output=json"))["items"]
+        return objects

@@ -16,7 +16,7 @@ def keep(connection: psycopg.Connection[Any], result: dict[str, Any]) -> None:
 
 def newest(connection: psycopg.Connection[Any]) -> list[dict[str, Any]]:
     """The last check of each model."""
-    found = connection.execute(
+    rows = connection.execute(
         "SELECT DISTINCT ON (model) result FROM monitoring.drift_checks ORDER BY model, until DESC"
     )
-    return [result for (result,) in found]
+    return [result for (result,) in rows]

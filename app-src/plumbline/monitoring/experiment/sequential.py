@@ -33,11 +33,11 @@ def bounds(alpha: float, fractions: tuple[float, ...]) -> tuple[float, ...]:
     if not len(times) or times[0] <= 0 or times[-1] != 1 or (np.diff(times) <= 0).any():
         raise ValueError(f"information fractions must rise strictly from above 0 to 1: {list(fractions)}")
     spend = np.diff(spent(alpha / 2, times), prepend=0)
-    found = [float(norm.isf(spend[0]))]
+    z_values = [float(norm.isf(spend[0]))]
     nodes, weights = np.polynomial.legendre.leggauss(_NODES)
     # Work on the scale of a Brownian motion B(t) = Z √t: `mass` is the density of B at `points`, times the weights,
     # among the paths that have stayed inside all bounds so far.
-    edge = found[0] * np.sqrt(times[0])
+    edge = z_values[0] * np.sqrt(times[0])
     points = nodes * edge
     mass = weights * edge * norm.pdf(points, scale=np.sqrt(times[0]))
     for k in range(1, len(times)):
@@ -46,9 +46,9 @@ def bounds(alpha: float, fractions: tuple[float, ...]) -> tuple[float, ...]:
         def excess(z: float, k: int = k, step: float = step, points: Floats = points, mass: Floats = mass) -> float:
             return float(mass @ norm.sf((z * np.sqrt(times[k]) - points) / step) - spend[k])
 
-        found.append(float(brentq(excess, 0, 20)))
-        edge = found[-1] * np.sqrt(times[k])
+        z_values.append(float(brentq(excess, 0, 20)))
+        edge = z_values[-1] * np.sqrt(times[k])
         ahead = nodes * edge
         mass = weights * edge * (norm.pdf((ahead[:, None] - points) / step) @ mass) / step
         points = ahead
-    return tuple(found)
+    return tuple(z_values)

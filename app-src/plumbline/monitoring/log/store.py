@@ -166,12 +166,12 @@ class Store:
 
 def _partitions(connection: psycopg.Connection[Any]) -> list[tuple[str, date]]:
     """Every partition as (table, day), in order of its name."""
-    found = connection.execute(
+    tables = connection.execute(
         "SELECT child.relname FROM pg_inherits JOIN pg_class child ON child.oid = inhrelid"
         " WHERE inhparent = ANY (%s::regclass[]) ORDER BY child.relname",
         [[f"monitoring.{table}" for table in TABLES]],
     )
-    return [(name, date.fromisoformat(name.rsplit("_", 1)[1])) for (name,) in found]
+    return [(name, date.fromisoformat(name.rsplit("_", 1)[1])) for (name,) in tables]
 
 
 def _make_partition(connection: psycopg.Connection[Any], table: str, day: date) -> None:

@@ -106,10 +106,10 @@ class Cluster:
         if not pod_hash:
             return None
         name = f"{model}-server-{pod_hash}"
-        found = self._ask(name, lambda: self._api.AppsV1Api().read_namespaced_replica_set(name, _NAMESPACE))
-        if found is None:
+        replica_set = self._ask(name, lambda: self._api.AppsV1Api().read_namespaced_replica_set(name, _NAMESPACE))
+        if replica_set is None:
             return None
-        return Served.in_template(self._api.ApiClient().sanitize_for_serialization(found)["spec"]["template"])
+        return Served.in_template(self._api.ApiClient().sanitize_for_serialization(replica_set)["spec"]["template"])
 
     def _failure(self, pod_hash: str, status: Mapping[str, Any]) -> Failure:
         runs = self._list("analysisruns", label_selector=f"rollouts-pod-template-hash={pod_hash}")
@@ -126,11 +126,11 @@ class Cluster:
         )
 
     def _list(self, plural: str, **chosen: str) -> list[Any]:
-        found = self._ask(
+        listing = self._ask(
             plural,
             lambda: self._api.CustomObjectsApi().list_namespaced_custom_object(**_ROLLOUTS, plural=plural, **chosen),
         )
-        return list(found["items"]) if found else []
+        return list(listing["items"]) if listing else []
 
     def _ask(self, what: str, call: Any) -> Any:
         from urllib3.exceptions import HTTPError

@@ -39,14 +39,14 @@ def _sync(registry: Registry, tree: Checkout, model: str, only: str) -> Iterator
         served = read_served(tree, name, model)
         if served is None:
             continue
-        found = [item for item in versions if item.number == served.spec.lineage.registryVersion]
-        if not found or found[0].digest != served.spec.artifact.digest:
+        registered = [item for item in versions if item.number == served.spec.lineage.registryVersion]
+        if not registered or registered[0].digest != served.spec.artifact.digest:
             yield f"{name} serves {served.spec.version}, which the registry does not know by this digest"
             continue
-        number = found[0].number
+        number = registered[0].number
         wanted[number] = max(wanted.get(number, Lifecycle.NONE), environment.lifecycle, key=_ORDER.index)
-        if name not in found[0].aliases:
-            registry.alias(found[0], name)
+        if name not in registered[0].aliases:
+            registry.alias(registered[0], name)
             yield f"alias {name} → {served.spec.version}"
     for version in versions:
         yield from _withdraw(registry, tree, version, only)

@@ -116,10 +116,10 @@ def take_back(settings: Settings, environment: str, model: str, failed: Release,
 
     def change() -> Change | None:
         served = read_served(tree, environment, model)
-        found = _newest(tree, path, model, lambda release: release.spec != failed.spec)
-        if served is None or served.spec != failed.spec or found is None:
+        good = _newest(tree, path, model, lambda release: release.spec != failed.spec)
+        if served is None or served.spec != failed.spec or good is None:
             return None
-        earlier, earlier_text = found
+        earlier, earlier_text = good
         body = f"Reason: {reason}\nNot barred: no analysis judged it.\n"
         text = edit(tree.read(path) or "", earlier, source=path, earlier_text=earlier_text)
         return Change({path: text}, f"{model}({environment}): {move(failed, earlier)}, given up\n\n{body}")
@@ -151,11 +151,11 @@ def _revert(
     stranded: list[str],
 ) -> None:
     path = release_path(environment, release.model)
-    found = _newest(tree, path, release.model, lambda other: digest not in digests_of(other))
-    if found is None:
+    good = _newest(tree, path, release.model, lambda other: digest not in digests_of(other))
+    if good is None:
         stranded.append(environment)
         return
-    earlier, earlier_text = found
+    earlier, earlier_text = good
     files[path] = edit(tree.read(path) or "", earlier, source=path, earlier_text=earlier_text)
     reverted[environment] = move(release, earlier)
 

@@ -15,12 +15,12 @@ def write(tree: Checkout, environment: str, folder: Path) -> list[dict[str, str]
     plain_name(environment, "environment", like="staging")
     require_environment(tree, environment)
     (folder / "releases").mkdir(parents=True, exist_ok=True)
-    found = []
+    models = []
     for model in models_of(tree, environment):
         if (release := read_served(tree, environment, model)) is not None:
-            found.append({"model": model, "version": release.spec.version, "run": release.spec.lineage.run})
+            models.append({"model": model, "version": release.spec.version, "run": release.spec.lineage.run})
             path = folder / "releases" / f"{model}.yaml"
             shutil.copyfile(tree.path / "clusters" / environment / "models" / model / "release.yaml", path)
     shutil.copytree(tree.path / "policies", folder / "policies", dirs_exist_ok=True)
-    (folder / "models.json").write_text(json.dumps(found) + "\n", encoding="utf-8")
-    return found
+    (folder / "models.json").write_text(json.dumps(models) + "\n", encoding="utf-8")
+    return models

@@ -56,9 +56,9 @@ class Evaluation:
 def read_evaluation(registry: Registry, run_id: str, model: str, into: Path) -> Evaluation:
     """Copy bundle/ and evaluation/ of a run and parse them; raises Refused that names the file and what is wrong."""
     check_names(registry.names(run_id, "bundle"), signed=None)
-    found = set(registry.names(run_id, "evaluation"))
-    if not {REPORT, HOLDOUT, CARD} <= found:
-        missing = sorted({REPORT, HOLDOUT, CARD} - found)
+    present = set(registry.names(run_id, "evaluation"))
+    if not {REPORT, HOLDOUT, CARD} <= present:
+        missing = sorted({REPORT, HOLDOUT, CARD} - present)
         raise Refused(f"evaluation/: {missing} missing in run {run_id}; training's evaluate step writes them")
     bundle = open_bundle(registry.download(run_id, "bundle", into), model)
     folder = registry.download(run_id, "evaluation", into)

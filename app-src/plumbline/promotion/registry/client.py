@@ -125,8 +125,8 @@ class Registry:
     def versions(self, model: str) -> list[Version]:
         """Every version, finished or not, oldest first; what was created by other means than `register` is left out."""
         with _asking(f"versions of {model}"):
-            found = self._pages(f"name = '{model}'")
-        ours = self._ours(found, _OURS)
+            listed = self._pages(f"name = '{model}'")
+        ours = self._ours(listed, _OURS)
         return sorted(ours, key=lambda version: int(version.number))
 
     def age_days(self, version: Version) -> float:
@@ -138,34 +138,34 @@ class Registry:
     def search(self, condition: str) -> list[Version]:
         """Finished versions of every model, all or by MLflow's search language (`tags.lifecycle = 'Staging'`)."""
         with _asking(f"search {condition!r}"):
-            found = self._pages(condition)
-        return self._ours(found, _OURS | {"semver"})
+            listed = self._pages(condition)
+        return self._ours(listed, _OURS | {"semver"})
 
-    def _ours(self, found: list[Any], tags: set[str]) -> list[Version]:
+    def _ours(self, listed: list[Any], tags: set[str]) -> list[Version]:
         """Those that carry the tags, with their aliases, which MLflow's search leaves out."""
-        kept = [item for item in found if item.tags.keys() >= tags]
+        kept = [item for item in listed if item.tags.keys() >= tags]
         with _asking("aliases"):
             named = {name: self.client.get_registered_model(name).aliases for name in {item.name for item in kept}}
         return [_version(item, named[item.name]) for item in kept]
 
     def _pages(self, condition: str) -> list[Any]:
-        found: list[Any] = []
+        listed: list[Any] = []
         token = None
         while True:
             page = self.client.search_model_versions(condition, page_token=token)
-            found += page
+            listed += page
             if not (token := page.token):
-                return found
+                return listed
 
     def find(self, model: str, semver: str) -> Version:
         """The one version of that name; raises Refused where there is none or, tags being tags, two."""
         versions = self.versions(model)
-        found = [version for version in versions if version.tags.get("semver") == semver]
-        if len(found) == 1:
-            return found[0]
+        matching = [version for version in versions if version.tags.get("semver") == semver]
+        if len(matching) == 1:
+            return matching[0]
         known = ", ".join(str(version.semver) for version in versions if version.semver) or "none"
-        if found:
-            numbers = [version.number for version in found]
+        if matching:
+            numbers = [version.number for version in matching]
             raise Refused(f"{model} {semver}: the registry versions {numbers} both carry this name; correct the tags")
         raise Refused(
             f"{model} has no version {semver}; registered: {known}. `plumbline promote register --run …` makes one"
@@ -226,7 +226,7 @@ class Registry:
 
     def names(self, run_id: str, folder: str) -> dict[str, int]:
         """{path below `folder`: bytes} of a run's artifacts, folders walked through; raises Refused for odd names."""
-        found: dict[str, int] = {}
+        sizes: dict[str, int] = {}
         pending = [folder]
         with _asking(f"artifacts of run {run_id}"):
             while pending:
@@ -236,8 +236,8 @@ class Registry:
                     if item.is_dir:
                         pending.append(item.path)
                     else:
-                        found[item.path.removeprefix(folder + "/")] = int(item.file_size or 0)
-        return found
+                        sizes[item.path.removeprefix(folder + "/")] = int(item.file_size or 0)
+        return sizes
 
     def download(self, run_id: str, folder: str, into: Path) -> Path:
         """Copy a folder of a run's artifacts; returns where it stands."""
@@ -263,13 +263,13 @@ class Registry:
         with _asking(f"logged models of run {run_id}"):
             run = self.client.get_run(run_id)
             outputs = run.outputs.model_outputs if run.outputs is not None else []
-            found: set[str] = set()
+            flavours: set[str] = set()
             for output in outputs:
                 model = self.client.get_logged_model(output.model_id)
                 with tempfile.TemporaryDirectory(prefix="promotion-") as folder:
                     text = self.fetch(f"{model.artifact_location}/MLmodel", Path(folder)).read_text(encoding="utf-8")
-                found |= set(yaml.safe_load(text)["flavors"])
-        return sorted(found)
+                flavours |= set(yaml.safe_load(text)["flavors"])
+        return sorted(flavours)
 
 
 def _version(item: Any, aliases: Mapping[str, Any]) -> Version:

@@ -46,14 +46,14 @@ class _Folder:
         self.path = path
 
     def names(self) -> list[str]:
-        found = []
+        files = []
         for path in self.path.rglob("*"):
             name = path.relative_to(self.path).as_posix()
             if path.is_symlink():
                 raise ArtifactError(f"{name}: a link may not stand in a model artifact")
             if path.is_file():
-                found.append(name)
-        return found
+                files.append(name)
+        return files
 
     def read(self, name: str) -> Iterator[bytes]:
         with (self.path / name).open("rb") as stream:

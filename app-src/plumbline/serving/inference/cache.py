@@ -41,14 +41,14 @@ class LocalCache:
 
     def get(self, key: bytes) -> Row | None:
         """The answer to an input, or None."""
-        found = self._rows.get(key)
-        if found is None:
+        entry = self._rows.get(key)
+        if entry is None:
             return None
-        if found[0] < time.monotonic():
+        if entry[0] < time.monotonic():
             del self._rows[key]
             return None
         self._rows.move_to_end(key)
-        return found[1]
+        return entry[1]
 
     def put(self, key: bytes, row: Row) -> None:
         """Keep an answer."""
@@ -143,19 +143,19 @@ class ResponseCache:
         assert self._link is not None  # noqa: S101 - the decision to share was made with a link
         start = time.perf_counter()
         try:
-            found = await self._link.call("cache", lambda client: client.get(self._shared_key(key)))
+            stored = await self._link.call("cache", lambda client: client.get(self._shared_key(key)))
         except Bypass:
             self._bypass.inc()
             return None
         finally:
             # Twice: a miss is followed by a write, behind the request's back but on the same CPU.
             self._balance = max(0.0, self._balance - 2 * (time.perf_counter() - start))
-        if not isinstance(found, bytes) or len(found) % 4:
+        if not isinstance(stored, bytes) or len(stored) % 4:
             self._shared_miss.inc()
             return None
         self._shared_hit.inc()
         self._balance = min(self._limit, self._balance + self.decision.model)
-        row: Row = np.frombuffer(found, "<f4").tolist()
+        row: Row = np.frombuffer(stored, "<f4").tolist()
         self._local.put(key, row)
         return row
 

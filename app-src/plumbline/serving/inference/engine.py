@@ -73,16 +73,16 @@ class Engine:
         matrix = self._encode([row])
         cache = self.cache
         key = matrix.tobytes()
-        found = cache.find(key)
-        if found is None and cache.asks_redis(key):
-            found = await cache.find_shared(key)
-        if found is None:
+        numbers = cache.find(key)
+        if numbers is None and cache.asks_redis(key):
+            numbers = await cache.find_shared(key)
+        if numbers is None:
             answer = self.runner.now(matrix)
             if answer is None:
                 answer = await self.runner.later(matrix)
-            found = answer[0].tolist()
-            cache.keep(key, found)
-        output = list(found)
+            numbers = answer[0].tolist()
+            cache.keep(key, numbers)
+        output = list(numbers)
         self._profile.add(matrix, np.array([output], np.float32))
         return output
 

@@ -45,16 +45,16 @@ class Reader:
 
     def one(self, body: bytes) -> Values | None:
         """The row of `{"features": {…}}`; None where pydantic must look."""
-        found = _read(self._one, body)
-        return None if found is None else astuple(found.features)
+        request = _read(self._one, body)
+        return None if request is None else astuple(request.features)
 
     def batch(self, body: bytes) -> Batch | None:
         """The rows of a batch, by name or as a matrix with the schema's columns; None where pydantic must look."""
-        if (found := _read(self._matrix, body)) is not None:
-            plain = len(body) <= _BYTES_A_VALUE * len(found.data) * len(found.columns)
-            return Batch(found.data, body.strip()[1:-1] if plain else None)
-        if (found := _read(self._rows, body)) is not None:
-            return Batch(list(map(astuple, found.rows)))
+        if (request := _read(self._matrix, body)) is not None:
+            plain = len(body) <= _BYTES_A_VALUE * len(request.data) * len(request.columns)
+            return Batch(request.data, body.strip()[1:-1] if plain else None)
+        if (request := _read(self._rows, body)) is not None:
+            return Batch(list(map(astuple, request.rows)))
         return None
 
 

@@ -29,13 +29,13 @@ def syncs(objects: Objects, files: list[str]) -> list[Sync]:
 
     `files` are the tree's, which is what a git generator looks at.
     """
-    found: list[Sync] = []
+    sources: list[Sync] = []
     for item in objects:
         if item["kind"] == "Application":
-            found += _sources(item)
+            sources += _sources(item)
         elif item["kind"] == "ApplicationSet":
-            found += [sync for application in _generated(item, files) for sync in _sources(application)]
-    return found
+            sources += [sync for application in _generated(item, files) for sync in _sources(application)]
+    return sources
 
 
 def _sources(application: Object) -> Iterator[Sync]:

@@ -26,9 +26,9 @@ def lint(root: Path) -> list[Problem]:
     config = YamlLintConfig(file=str(root / ".yamllint"))
     files = [path for folder in _LINTED for path in sorted((root / folder).rglob("*.yaml"))]
     return [
-        Problem(f"{path.relative_to(root)}:{found.line}", f"{found.desc} ({found.rule or 'syntax'})")
+        Problem(f"{path.relative_to(root)}:{complaint.line}", f"{complaint.desc} ({complaint.rule or 'syntax'})")
         for path in files
-        for found in linter.run(path.read_text(encoding="utf-8"), config, str(path))
+        for complaint in linter.run(path.read_text(encoding="utf-8"), config, str(path))
     ]
 
 
@@ -44,16 +44,16 @@ def workflows(root: Path) -> list[Problem]:
 
 def models(root: Path) -> list[Problem]:
     """Every folder of a model: the model is known, and its documents have their shape and its name."""
-    found: list[Problem] = []
+    problems: list[Problem] = []
     for folder in sorted(root.glob("clusters/*/models/*/")):
         model, where = folder.name, str(folder.relative_to(root))
         for known in (f"policies/promotion/{model}.yaml", f"app-src/models/{model}"):
             if not (root / known).exists():
-                found.append(Problem(where, f"unknown model {model!r}: expected {known}"))
-        found += _document(root, folder / "canary.yaml", read_ladder)
+                problems.append(Problem(where, f"unknown model {model!r}: expected {known}"))
+        problems += _document(root, folder / "canary.yaml", read_ladder)
         if (folder / "release.yaml").exists():
-            found += _document(root, folder / "release.yaml", read_release)
-    return found
+            problems += _document(root, folder / "release.yaml", read_release)
+    return problems
 
 
 def _document(root: Path, path: Path, read: Callable[[str], object]) -> Iterator[Problem]:
@@ -72,7 +72,7 @@ def _document(root: Path, path: Path, read: Callable[[str], object]) -> Iterator
 def links(tree: Environment) -> list[Problem]:
     """Every path of ours that an Application names is a folder of the environment, and every folder is synced once."""
     ours = [sync for sync in tree.syncs if sync.url == OURS]
-    found = [
+    problems = [
         Problem(
             f"apps: Application/{sync.application}", f"syncs {sync.path}, which is no folder of clusters/{tree.name}"
         )
@@ -82,14 +82,14 @@ def links(tree: Environment) -> list[Problem]:
     for folder in tree.folders:
         names = [sync.application for sync in ours if sync.path == folder]
         if len(names) != 1:
-            found.append(Problem(folder, f"is synced by {' and '.join(names) or 'no Application'}; expected by one"))
-    return found
+            problems.append(Problem(folder, f"is synced by {' and '.join(names) or 'no Application'}; expected by one"))
+    return problems
 
 
 def installed(tree: Environment, crds: dict[str, list[Crd]]) -> list[Problem]:
     """Every custom kind that an environment uses is one that a third party of the same environment installs."""
     own = {crd.kind for crd in crds[tree.name]}
-    custom = {crd.kind for found in crds.values() for crd in found if crd.kind[0] not in tree.given}
+    custom = {crd.kind for of_environment in crds.values() for crd in of_environment if crd.kind[0] not in tree.given}
     return [
         Problem(f"{folder}: {name_of(item)}", f"no Application of {tree.name} installs the kind {item['kind']}")
         for folder, _, item in tree.objects()

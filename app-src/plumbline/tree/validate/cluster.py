@@ -84,8 +84,8 @@ class Cluster:
 
     def _kinds_of(self, version: str) -> dict[str, Object]:
         answer = self.client.get(_root(version))
-        found = answer.json()["resources"] if answer.is_success else []
-        return {entry["kind"]: entry for entry in found if "/" not in entry["name"]}
+        resources = answer.json()["resources"] if answer.is_success else []
+        return {entry["kind"]: entry for entry in resources if "/" not in entry["name"]}
 
     def _put(self, item: Object, parameters: dict[str, str], namespace: str = "") -> Answer:
         try:

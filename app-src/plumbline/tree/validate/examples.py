@@ -83,7 +83,7 @@ def check_examples(cluster: Cluster, examples: list[Example], policies: set[str]
             cluster.apply(example.standing)
             cluster.set_status(example.standing)
     deadline = time.monotonic() + _SECONDS
-    while problems := [found for example in examples if (found := _judge(cluster, example, policies)) is not None]:
+    while problems := [problem for example in examples if (problem := _judge(cluster, example, policies)) is not None]:
         if time.monotonic() > deadline:
             break
         time.sleep(0.5)

@@ -46,7 +46,7 @@ def _ask(trees: list[Environment], examples: list[Example], say: Say) -> list[Pr
         problems += checks.installed(tree, crds)
     used = {(item["apiVersion"].split("/")[0], item["kind"]) for tree in trees for _, _, item in tree.objects()}
     used |= {(example.object["apiVersion"].split("/")[0], example.object["kind"]) for example in examples}
-    loaded = {crd.name: crd for found in crds.values() for crd in found if crd.kind in used}
+    loaded = {crd.name: crd for installed in crds.values() for crd in installed if crd.kind in used}
     with api_server() as client:
         say(f"Kubernetes {client.get('/version').json()['gitVersion']} with {len(loaded)} CRDs of the third parties")
         cluster = Cluster(client)
@@ -75,12 +75,12 @@ def _ask_environment(cluster: Cluster, tree: Environment, examples: list[Example
 
 def _namespaces(tree: Environment) -> Objects:
     """Those that the tree has or the Applications make, labelled as they say, and the one of the examples."""
-    found = {item["metadata"]["name"]: dict(item["metadata"].get("labels", {})) for item in tree.of_kind("Namespace")}
+    spaces = {item["metadata"]["name"]: dict(item["metadata"].get("labels", {})) for item in tree.of_kind("Namespace")}
     for sync in tree.syncs:
-        found.setdefault(sync.namespace, {}).update(sync.labels)
+        spaces.setdefault(sync.namespace, {}).update(sync.labels)
     # Of ours, and without Pod Security, which would refuse the pods before the policies see them.
-    found[NAMESPACE] = {"app.kubernetes.io/part-of": "plumbline"}
+    spaces[NAMESPACE] = {"app.kubernetes.io/part-of": "plumbline"}
     return [
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
-        for name, labels in found.items()
+        for name, labels in spaces.items()
     ]
