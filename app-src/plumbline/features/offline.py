@@ -34,9 +34,9 @@ def join_view(rows: pd.DataFrame, view: View, history: pd.DataFrame) -> pd.DataF
 
 def latest(view: View, history: pd.DataFrame, as_of: pd.Timestamp) -> pd.DataFrame:
     """The newest values per entity as of a moment, with their `at`: what belongs into the online store then."""
-    known = _history(view, history)
-    known = known[known[TIME] <= as_of].drop_duplicates(list(view.entity), keep="last")
-    return known[known[TIME] >= as_of - pd.Timedelta(seconds=view.max_age_seconds)].reset_index(drop=True)
+    values = _history(view, history)
+    values = values[values[TIME] <= as_of].drop_duplicates(list(view.entity), keep="last")
+    return values[values[TIME] >= as_of - pd.Timedelta(seconds=view.max_age_seconds)].reset_index(drop=True)
 
 
 def _history(view: View, history: pd.DataFrame) -> pd.DataFrame:

@@ -25,7 +25,7 @@ class Mean:
     clusters: int
 
     @property
-    def known(self) -> bool:
+    def comparable(self) -> bool:
         """Whether it can be compared: finite, with a spread that was seen."""
         return bool(np.isfinite(self.value) and np.isfinite(self.variance) and self.variance > 0)
 
@@ -43,7 +43,7 @@ class Mean:
         if not self.clusters:
             return float("nan"), float("nan")
         p, z = self.value, float(norm.isf((1 - confidence) / 2))
-        n = p * (1 - p) / self.variance if self.known else self.clusters
+        n = p * (1 - p) / self.variance if self.comparable else self.clusters
         middle, spread = (p + z * z / (2 * n)) / (1 + z * z / n), np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
         half = float(z / (1 + z * z / n) * spread)
         return max(0.0, middle - half), min(1.0, middle + half)

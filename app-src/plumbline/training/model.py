@@ -111,9 +111,9 @@ def folder_of(name: str) -> Path:
     if not root.is_dir():
         raise ModelError(f"{root} is no folder: set TRAINING_MODELS to the one that holds a folder for each model")
     models.__path__[:] = [str(root)]
-    known = sorted(path.parent.name for path in root.glob("*/__init__.py"))
-    if name not in known:
-        raise ModelError(f"there is no model {name!r} in {root}; expected one of {', '.join(known)}")
+    names = sorted(path.parent.name for path in root.glob("*/__init__.py"))
+    if name not in names:
+        raise ModelError(f"there is no model {name!r} in {root}; expected one of {', '.join(names)}")
     return root / name
 
 

@@ -102,9 +102,9 @@ def child(work: Work, name: str, tags: Mapping[str, str]) -> Iterator[str]:
 
     run = work.read(work.root / "run.json", Run)
     data = work.read(work.data_version, DataVersion)
-    known = {"model": work.settings.model, "data.version": data.version, "data.digest": data.digest}
+    inherited = {"model": work.settings.model, "data.version": data.version, "data.digest": data.digest}
     mlflow.set_experiment(run.experiment)
-    with mlflow.start_run(run_name=name, parent_run_id=run.id, tags={**known, **tags}) as nested:
+    with mlflow.start_run(run_name=name, parent_run_id=run.id, tags={**inherited, **tags}) as nested:
         yield str(nested.info.run_id)
 
 
@@ -163,8 +163,8 @@ def log_data(work: Work, rows: int, context: str) -> None:
     source = CodeDatasetSource({"dvc.stage": f"{model}/dvc.yaml:data", "data.digest": data.digest})
     # Only what is known of the data is logged: letting MLflow look at each row takes a minute and more.
     digest = data.version.removesuffix(".dir")
-    known = MetaDataset(source, name=model, digest=digest)  # type: ignore[abstract]
-    mlflow.log_input(known, context, tags={"rows": str(rows)})
+    dataset = MetaDataset(source, name=model, digest=digest)  # type: ignore[abstract]
+    mlflow.log_input(dataset, context, tags={"rows": str(rows)})
     mlflow.log_metric(f"rows_{context}", rows)
 
 

@@ -74,17 +74,17 @@ class Bootstrap:
         """Those of clusters/<env>/secrets.yaml that are absent; one that is there gives its values to the others."""
         present = {_key(item): item for item in self._kubectl.items("secrets", "--all-namespaces")}
         spaces = {item["metadata"]["name"] for item in self._kubectl.items("namespaces")}
-        known: dict[str, dict[str, str]] = {}
+        values: dict[str, dict[str, str]] = {}
         for secret in wanted:
             keys = [(space, secret["name"]) for space in secret["namespaces"]]
             absent = [key for key in keys if key not in present]
             data = next((present[key]["data"] for key in keys if key in present), None)
-            known[secret["name"]] = contents(secret, known) if data is None else _decoded(data)
+            values[secret["name"]] = contents(secret, values) if data is None else _decoded(data)
             for space, name in absent:
                 if space not in spaces:
                     self._kubectl.apply([_object("Namespace", space)])
                     spaces.add(space)
-                self._kubectl.create(_object("Secret", name, namespace=space) | {"stringData": known[name]})
+                self._kubectl.create(_object("Secret", name, namespace=space) | {"stringData": values[name]})
             if absent:
                 self._say(f"made Secret {secret['name']} in {', '.join(space for space, _ in absent)}")
 
@@ -120,15 +120,15 @@ class Bootstrap:
             self._said = text
 
 
-def contents(secret: dict[str, Any], known: dict[str, dict[str, str]]) -> dict[str, str]:
-    """New values for an entry of secrets.yaml; `known` are those of the entries before it."""
+def contents(secret: dict[str, Any], earlier: dict[str, dict[str, str]]) -> dict[str, str]:
+    """New values for an entry of secrets.yaml; `earlier` are those of the entries before it."""
     # A token's alphabet is safe in a URL.
     values: dict[str, str] = {key: secrets.token_urlsafe(24) for key in secret.get("random", [])}
     values |= secret.get("fixed", {})
     if (name := secret.get("privateKey")) is not None:
         values[name] = signing.new_private_key()
     if (half := secret.get("publicHalf")) is not None:
-        (private,) = known[half["of"]].values()
+        (private,) = earlier[half["of"]].values()
         values[half["key"]] = signing.public_half(private)
     return values
 
@@ -191,8 +191,8 @@ def _key(item: dict[str, Any]) -> tuple[str, str]:
 
 def bootstrap(root: Path, environment: str, context: str | None, minutes: float) -> None:
     """Take a cluster to an environment; raises Misuse for an unknown one, Accident for what stands in the way."""
-    if environment not in (known := environments(root)):
-        raise Misuse(f"there is no environment {environment!r}; expected one of {', '.join(known)}")
+    if environment not in (names := environments(root)):
+        raise Misuse(f"there is no environment {environment!r}; expected one of {', '.join(names)}")
     work = Bootstrap(Kubectl(context))
     objects = build(root, f"clusters/{environment}")
     applications = [item for item in objects if item["kind"] == "Application"]

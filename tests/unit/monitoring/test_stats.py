@@ -51,9 +51,9 @@ def test_missing_values_are_left_out() -> None:
 def test_nothing_and_one_caller_are_unknown() -> None:
     for found in (mean(np.array([]), np.array([], dtype=np.int64)), from_moments(0, 0, 0, 0, 0, 0)):
         assert np.isnan(found.value)
-        assert not found.known
+        assert not found.comparable
         assert np.isnan(found.share_interval(0.95)).all()
-    assert not mean(np.array([1.0, 2.0]), np.array([7, 7])).known
+    assert not mean(np.array([1.0, 2.0]), np.array([7, 7])).comparable
     assert np.isnan(from_moments(1, 2, 3, 4, 9, 6).variance)
 
 

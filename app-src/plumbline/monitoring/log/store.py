@@ -96,12 +96,12 @@ class Store:
                 "CREATE TABLE IF NOT EXISTS monitoring.migrations"
                 " (name text PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now())"
             )
-            known = {name for (name,) in connection.execute("SELECT name FROM monitoring.migrations")}
+            done = {name for (name,) in connection.execute("SELECT name FROM monitoring.migrations")}
             scripts = sorted(
                 (item for item in files(__package__).joinpath("sql").iterdir()),
                 key=lambda item: item.name,
             )
-            applied = [script for script in scripts if script.name not in known]
+            applied = [script for script in scripts if script.name not in done]
             for script in applied:
                 connection.execute(script.read_bytes())
                 connection.execute("INSERT INTO monitoring.migrations (name) VALUES (%s)", [script.name])

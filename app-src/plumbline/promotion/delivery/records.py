@@ -30,8 +30,8 @@ def read_policy(tree: Checkout, model: str) -> Policy:
 def require_environment(tree: Checkout, environment: str) -> None:
     """Raise Refused for an environment that git does not have: misspelt, it would seem to serve nothing."""
     if not tree.is_folder(f"clusters/{environment}"):
-        known = ", ".join(path.split("/")[1] for path in tree.names("clusters", "*"))
-        raise Refused(f"clusters/{environment}/ is not in git, only {known}")
+        environments = ", ".join(path.split("/")[1] for path in tree.names("clusters", "*"))
+        raise Refused(f"clusters/{environment}/ is not in git, only {environments}")
 
 
 def read_served(tree: Checkout, environment: str, model: str) -> Release | None:

@@ -203,8 +203,8 @@ def examine(tree: Checkout, request: Request, subject: Candidate) -> Judgement:
         raise Refused(f"{folder}/ is not in git: add canary.yaml and kustomization.yaml as other models have them")
     policy, version = read_policy(tree, request.model), subject.version
     if request.environment not in policy.spec.environments:
-        known = sorted(policy.spec.environments)
-        raise Refused(f"{policy_path(request.model)}: no environment {request.environment!r} in it, only {known}")
+        names = sorted(policy.spec.environments)
+        raise Refused(f"{policy_path(request.model)}: no environment {request.environment!r} in it, only {names}")
     environment = policy.spec.environments[request.environment]
     rules = policy.spec.rules_of(request.environment)
     served = read_served(tree, request.environment, request.model)

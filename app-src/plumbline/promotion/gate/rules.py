@@ -175,8 +175,8 @@ def _quality(rules: Rules, evidence: Evidence) -> Iterator[Verdict]:
             fix = "the report is not of this model on these rows: evaluate again"
             yield _measured(f"{name} recomputed", ours, f"= {said.value:.5g}", close, fix)
     if not any(name in report.metrics for name in evidence.recomputed):
-        known = ", ".join(evidence.recomputed)
-        yield Verdict("recomputed", "none", "one metric", "inconclusive", f"let the report hold one of {known}")
+        names = ", ".join(evidence.recomputed)
+        yield Verdict("recomputed", "none", "one metric", "inconclusive", f"let the report hold one of {names}")
     train, test = report.train.last, report.test.first
     if train is not None and test is not None:
         fix = "split by time, so that nothing leaks"

@@ -163,12 +163,12 @@ class Registry:
         matching = [version for version in versions if version.tags.get("semver") == semver]
         if len(matching) == 1:
             return matching[0]
-        known = ", ".join(str(version.semver) for version in versions if version.semver) or "none"
+        registered = ", ".join(str(version.semver) for version in versions if version.semver) or "none"
         if matching:
             numbers = [version.number for version in matching]
             raise Refused(f"{model} {semver}: the registry versions {numbers} both carry this name; correct the tags")
         raise Refused(
-            f"{model} has no version {semver}; registered: {known}. `plumbline promote register --run …` makes one"
+            f"{model} has no version {semver}; registered: {registered}. `plumbline promote register --run …` makes one"
         )
 
     def create(self, model: str, source: str, run_id: str, tags: dict[str, str]) -> Version:

@@ -104,8 +104,8 @@ def row_values(tensor: Tensor, schema: ModelSchema) -> list[Any]:
     """A tensor of one value a row, (rows) or (rows, 1), as the values that a row of /v1 would hold."""
     field = next((field for field in schema.fields if field.name == tensor.name), None)
     if field is None:
-        known = ", ".join(item.name for item in schema.fields)
-        raise _wrong(tensor.name, "is not known", f"the fields of the model ({known}), or `features` alone")
+        names = ", ".join(item.name for item in schema.fields)
+        raise _wrong(tensor.name, "is not known", f"the fields of the model ({names}), or `features` alone")
     if len(tensor.shape) != 1 and tensor.shape[1:] != (1,):
         raise _wrong(tensor.name, f"has the shape {list(tensor.shape)}", "(rows) or (rows, 1)")
     if field.type == "category" or all(isinstance(value, str) for value in tensor.values):

@@ -45,7 +45,7 @@ class Engine:
         self._link: RedisLink | None = None
         self._metrics = metrics
         self._profile = Profile(schema, metrics)
-        self._known = [
+        self._vocabularies = [
             (index, frozenset((*field.vocabulary, None)), metrics.of(metrics.unknown, field=field.name))
             for index, field in enumerate(schema.fields)
             if field.type == "category"
@@ -125,9 +125,9 @@ class Engine:
         self.runner.close()
 
     def _encode(self, rows: list[Values]) -> Matrix:
-        for index, known, counter in self._known:
+        for index, vocabulary, counter in self._vocabularies:
             for row in rows:
-                if row[index] not in known:
+                if row[index] not in vocabulary:
                     counter.inc()
         return self.schema.encode_values(rows)
 

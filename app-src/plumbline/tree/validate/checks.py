@@ -47,9 +47,9 @@ def models(root: Path) -> list[Problem]:
     problems: list[Problem] = []
     for folder in sorted(root.glob("clusters/*/models/*/")):
         model, where = folder.name, str(folder.relative_to(root))
-        for known in (f"policies/promotion/{model}.yaml", f"app-src/models/{model}"):
-            if not (root / known).exists():
-                problems.append(Problem(where, f"unknown model {model!r}: expected {known}"))
+        for expected in (f"policies/promotion/{model}.yaml", f"app-src/models/{model}"):
+            if not (root / expected).exists():
+                problems.append(Problem(where, f"unknown model {model!r}: expected {expected}"))
         problems += _document(root, folder / "canary.yaml", read_ladder)
         if (folder / "release.yaml").exists():
             problems += _document(root, folder / "release.yaml", read_release)

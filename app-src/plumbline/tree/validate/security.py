@@ -26,7 +26,7 @@ def insecure(root: Path, trees: list[Environment]) -> list[Problem]:
             for name, objects in tree.folders.items():
                 file = Path(folder) / f"{name}.yaml"
                 file.parent.mkdir(parents=True, exist_ok=True)
-                file.write_text(yaml.safe_dump_all(map(_known, objects)), encoding="utf-8")
+                file.write_text(yaml.safe_dump_all(map(_as_deployment, objects)), encoding="utf-8")
         options = ("--config-file", root / ".checkov.yaml", "-d", folder, "-o", "json")
         done = programs.run(tools.checkov(), *options, missing="run `make .venv-checkov/.installed`")
     try:
@@ -42,10 +42,10 @@ def insecure(root: Path, trees: list[Environment]) -> list[Problem]:
     ]
 
 
-def _known(item: Object) -> Object:
+def _as_deployment(item: Object) -> Object:
     """Checkov knows no Rollout; its pods are those of a Deployment."""
     if item["kind"] != "Rollout":
         return item
-    known = copy.deepcopy(item) | {"apiVersion": "apps/v1", "kind": "Deployment"}
-    del known["spec"]["strategy"]
-    return known
+    deployment = copy.deepcopy(item) | {"apiVersion": "apps/v1", "kind": "Deployment"}
+    del deployment["spec"]["strategy"]
+    return deployment
