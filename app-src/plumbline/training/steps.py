@@ -108,9 +108,9 @@ STEPS: dict[str, Step] = {
 def run(name: str, step: Callable[[], str], work: Work) -> None:
     """Run one step, say what it did and how long it took, and mark it as done."""
     began = time.monotonic()
-    said = step()
+    summary = step()
     work.mark(name)
-    log.info("%-9s %6.1f s  %s", name, time.monotonic() - began, said)
+    log.info("%-9s %6.1f s  %s", name, time.monotonic() - began, summary)
 
 
 def run_all(work: Work, settings: Settings) -> str:

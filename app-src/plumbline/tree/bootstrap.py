@@ -36,7 +36,7 @@ class Bootstrap:
     def __init__(self, kubectl: Kubectl) -> None:
         self._kubectl = kubectl
         self._start = time.monotonic()
-        self._said = ""
+        self._last = ""
 
     def install(self, application: dict[str, Any]) -> None:
         """Argo CD at the version and with the settings of its own Application, until it runs."""
@@ -115,9 +115,9 @@ class Bootstrap:
             time.sleep(2)
 
     def _say(self, text: str) -> None:
-        if text != self._said:
+        if text != self._last:
             sys.stderr.write(f"[{time.monotonic() - self._start:5.0f} s] {text}\n")
-            self._said = text
+            self._last = text
 
 
 def contents(secret: dict[str, Any], earlier: dict[str, dict[str, str]]) -> dict[str, str]:

@@ -130,12 +130,12 @@ def _gate(registry: Registry, release: Release, environment: str, folder: Path) 
     data = (registry.download(release.spec.lineage.run, "gate", folder) / name).read_bytes()
     if sha256(data) != evidence:
         raise Refused(f"spec.evidence.gate: gate/{name} was changed after the gate wrote it")
-    said = json.loads(data)
+    report = json.loads(data)
     expected = {
         "outcome": "pass",
         "environment": environment,
         "digest": release.spec.artifact.digest,
         "image": release.spec.image,
     }
-    if wrong := {key: said.get(key) for key, value in expected.items() if said.get(key) != value}:
+    if wrong := {key: report.get(key) for key, value in expected.items() if report.get(key) != value}:
         raise Refused(f"spec.evidence.gate: the report is of something else: {wrong}")

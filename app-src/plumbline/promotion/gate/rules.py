@@ -96,18 +96,18 @@ def worst(verdicts: tuple[Verdict, ...]) -> Outcome:
     return "refused" if "refused" in outcomes else "inconclusive" if "inconclusive" in outcomes else "pass"
 
 
-def _said(rule: str, value: str, limit: str, holds: bool, fix: str) -> Verdict:
+def _rule(rule: str, value: str, limit: str, holds: bool, fix: str) -> Verdict:
     return Verdict(rule, value, limit, "pass" if holds else "refused", "" if holds else fix)
 
 
 def _measured(rule: str, value: float, limit: str, holds: bool, fix: str) -> Verdict:
     if not math.isfinite(value):
         return Verdict(rule, str(value), limit, "inconclusive", "not a number: find out why, evaluate again")
-    return _said(rule, f"{value:.5g}", limit, holds, fix)
+    return _rule(rule, f"{value:.5g}", limit, holds, fix)
 
 
 def _identity(environment: Environment, evidence: Evidence, standing: Standing) -> Iterator[Verdict]:
-    yield _said(
+    yield _rule(
         "digest and signature",
         evidence.integrity or standing.digest[:19],
         "as registered",
@@ -116,9 +116,9 @@ def _identity(environment: Environment, evidence: Evidence, standing: Standing) 
     )
     barred, fix = standing.barred, "what is barred needs a written `override:` in its record, by pull request"
     if barred is None:
-        yield _said("not barred", standing.rejected or "no", "no", not standing.rejected, "register a new version")
+        yield _rule("not barred", standing.rejected or "no", "no", not standing.rejected, "register a new version")
     elif barred.override is None:
-        yield _said("not barred", f"failed {barred.metric}: {barred.reason}", "no", False, fix)
+        yield _rule("not barred", f"failed {barred.metric}: {barred.reason}", "no", False, fix)
     else:
         yield Verdict("not barred", f"overridden by {barred.override.by}: {barred.override.reason}", "no", "pass")
     moves = path_to(standing.lifecycle, environment.lifecycle)
@@ -140,9 +140,9 @@ def _order(environment: Environment, standing: Standing) -> Iterator[Verdict]:
         value, forward = f"{standing.served} → {standing.version}", standing.version >= standing.served
     if not forward and standing.again:
         value, forward = f"{value}; again: {standing.again}", True
-    yield _said("moves forward", value, "newer, and not moved away from", forward, 'say why with --again "reason"')
+    yield _rule("moves forward", value, "newer, and not moved away from", forward, 'say why with --again "reason"')
     if environment.after is not None:
-        yield _said(
+        yield _rule(
             f"served in {environment.after} first",
             "yes" if standing.after_done else "no",
             "yes",
@@ -164,23 +164,23 @@ def _quality(rules: Rules, evidence: Evidence) -> Iterator[Verdict]:
     rule, shown = f"beats baseline ({name})", "none" if model is None else f"{model.value:.5g} against {floor:.5g}"
     if math.isfinite(better):
         fix = "a model no better than its baseline is not worth serving"
-        yield _said(rule, shown, f"by ≥ {by:g}" if by else "better", better > 0 and better >= by, fix)
+        yield _rule(rule, shown, f"by ≥ {by:g}" if by else "better", better > 0 and better >= by, fix)
     else:
         yield Verdict(rule, shown, "better", "inconclusive", "evaluate again, baseline included")
     # The report is a file that somebody wrote; these are the figures of the very bytes that would be served.
     for name, ours in evidence.recomputed.items():
-        said = report.metrics.get(name)
-        if said is not None:
-            close = math.isclose(ours, said.value, rel_tol=0.005, abs_tol=0.001)
+        reported = report.metrics.get(name)
+        if reported is not None:
+            close = math.isclose(ours, reported.value, rel_tol=0.005, abs_tol=0.001)
             fix = "the report is not of this model on these rows: evaluate again"
-            yield _measured(f"{name} recomputed", ours, f"= {said.value:.5g}", close, fix)
+            yield _measured(f"{name} recomputed", ours, f"= {reported.value:.5g}", close, fix)
     if not any(name in report.metrics for name in evidence.recomputed):
         names = ", ".join(evidence.recomputed)
         yield Verdict("recomputed", "none", "one metric", "inconclusive", f"let the report hold one of {names}")
     train, test = report.train.last, report.test.first
     if train is not None and test is not None:
         fix = "split by time, so that nothing leaks"
-        yield _said("tested after training", f"{test}", f"> {train}", test > train, fix)
+        yield _rule("tested after training", f"{test}", f"> {train}", test > train, fix)
 
 
 def _bound(interval: Interval | None, limit: Limit) -> float:
@@ -200,7 +200,7 @@ def _not_worse(rules: Rules, standing: Standing) -> Verdict:
             if not math.isfinite(test.upper):
                 return Verdict(name, value, limit, "inconclusive", "the difference is not a number")
             fix = f"{rule.confidence:.0%} sure it must be; train a better model or get more holdout rows"
-            return _said(name, value, limit, test.upper <= rule.margin, fix)
+            return _rule(name, value, limit, test.upper <= rule.margin, fix)
 
 
 def _slices(limit: SliceLimit, slices: tuple[Slice, ...]) -> Verdict:
@@ -215,7 +215,7 @@ def _slices(limit: SliceLimit, slices: tuple[Slice, ...]) -> Verdict:
         return Verdict(name, "missing", limit.text, "inconclusive", f"no figure for {lost}: evaluate again")
     value = (min if limit.min is not None else max)(values, key=values.__getitem__)
     figure = values[value]
-    return _said(name, f"{figure:.5g} ({value}, of {len(values)})", limit.text, limit.holds(figure), f"improve {value}")
+    return _rule(name, f"{figure:.5g} ({value}, of {len(values)})", limit.text, limit.holds(figure), f"improve {value}")
 
 
 def _budgets(rules: Rules, evidence: Evidence) -> Iterator[Verdict]:
@@ -234,14 +234,14 @@ def _paperwork(rules: Rules, environment: Environment, evidence: Evidence, stand
     missing = [section for section in rules.card if not evidence.card.get(section, "").strip()]
     value = f"without {', '.join(missing)}" if missing else "complete" if evidence.card_rendered else "not rendered"
     fix = "fill evaluation/card.yaml in the model's folder and register again"
-    yield _said("model card", value, "complete", value == "complete", fix)
+    yield _rule("model card", value, "complete", value == "complete", fix)
     if rules.clean_code:
         dirty = evidence.code_dirty
-        yield _said("code committed", "no" if dirty else "yes", "yes", not dirty, "commit, then train from the commit")
+        yield _rule("code committed", "no" if dirty else "yes", "yes", not dirty, "commit, then train from the commit")
     if standing.image is not None:
         repository = repository_of(standing.image)
         fix = "use the image that CI built, or add its repository to the policy"
-        yield _said("image", repository, " or ".join(rules.images), repository in rules.images, fix)
+        yield _rule("image", repository, " or ".join(rules.images), repository in rules.images, fix)
     if environment.approval:
         yield _approval(standing)
 

@@ -96,13 +96,13 @@ def _judge(cluster: Cluster, example: Example, policies: set[str]) -> Problem | 
     if example.refused and example.policy in policies:
         if f"ValidatingAdmissionPolicy '{example.policy}'" in answer.refusal and objecting == {example.policy}:
             return None
-        return Problem(example.file, f"must be refused by {example.policy} alone, and {_said(answer, objecting)}")
+        return Problem(example.file, f"must be refused by {example.policy} alone, and {_answered(answer, objecting)}")
     if answer.refusal or objecting:
-        return Problem(example.file, f"must be accepted, and {_said(answer, objecting)}")
+        return Problem(example.file, f"must be accepted, and {_answered(answer, objecting)}")
     return None
 
 
-def _said(answer: Answer, objecting: set[str]) -> str:
+def _answered(answer: Answer, objecting: set[str]) -> str:
     if not answer.refusal:
         return "is accepted"
     return f"is refused by {', '.join(sorted(objecting)) or 'no policy'}: {answer.refusal}"
