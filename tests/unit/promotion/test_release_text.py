@@ -3,7 +3,7 @@
 import difflib
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from plumbline.core.errors import Refused
@@ -115,6 +115,8 @@ def test_surprises_are_refused(old: str, new: str, said: str) -> None:
 
 @settings(deadline=None, max_examples=25)
 @given(st.text(max_size=40))
+@example("\ufeff")
+@example("a\x85b\u2028c")
 def test_any_workflow_name_survives(name: str) -> None:
     lineage = release().spec.lineage.model_dump() | {"workflow": name}
     wanted = release(lineage=lineage)

@@ -105,7 +105,7 @@ def token(value: str | float | None, style: str | None = None) -> str:
         return repr(value)
     if style is None and _PLAIN.fullmatch(value) and yaml.safe_load(value) == value:
         return value
-    return str(yaml.safe_dump(value, default_style='"', allow_unicode=True, width=10**9)).rstrip("\n")
+    return str(yaml.safe_dump(value, default_style='"', allow_unicode=value.isprintable(), width=10**9)).rstrip("\n")
 
 
 def _checked(text: str, release: Release) -> str:
