@@ -2,6 +2,7 @@
 
 import difflib
 
+import hera.workflows  # noqa: F401
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -117,7 +118,9 @@ def test_surprises_are_refused(old: str, new: str, said: str) -> None:
 @given(st.text(max_size=40))
 @example("\ufeff")
 @example("a\x85b\u2028c")
+@example("a\nb")
 def test_any_workflow_name_survives(name: str) -> None:
+    """Also in a process that has imported hera, which changes how PyYAML writes a text of several lines."""
     lineage = release().spec.lineage.model_dump() | {"workflow": name}
     wanted = release(lineage=lineage)
     assert edit(new_text(release()), wanted) == edit(edit(new_text(release()), wanted), wanted)

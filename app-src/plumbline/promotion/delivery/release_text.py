@@ -105,7 +105,9 @@ def token(value: str | float | None, style: str | None = None) -> str:
         return repr(value)
     if style is None and _PLAIN.fullmatch(value) and yaml.safe_load(value) == value:
         return value
-    return str(yaml.safe_dump(value, default_style='"', allow_unicode=value.isprintable(), width=10**9)).rstrip("\n")
+    # From the node, since a library may tell PyYAML, for the whole process, how it writes texts: hera does.
+    node = yaml.ScalarNode("tag:yaml.org,2002:str", value, style='"')
+    return str(yaml.serialize(node, allow_unicode=True, width=10**9)).rstrip("\n")
 
 
 def _checked(text: str, release: Release) -> str:
