@@ -86,15 +86,15 @@ def encode(field: SchemaField, values: Column) -> npt.NDArray[np.float32]:
         fault = fault_of(field, numbers, required=field.required)
         if fault is None:
             return numbers.astype(np.float32)
+        given, broken = values.tolist(), fault.rows.tolist()
     else:
-        given = values.tolist() if isinstance(values, np.ndarray) else values
-        values = [None if _is_nan(value) else value for value in given]
-        broken = [i for i, v in enumerate(values) if (field.required if v is None else not fits(field, v))]
+        given = values.tolist() if isinstance(values, np.ndarray) else list(values)
+        given = [None if _is_nan(value) else value for value in given]
+        broken = [i for i, v in enumerate(given) if (field.required if v is None else not fits(field, v))]
         if not broken:
-            return field.encode(values)
-        fault = Fault("", np.array(broken))
-    row, more = int(fault.rows[0]), f" (and {len(fault.rows) - 1} rows more)" if len(fault.rows) > 1 else ""
-    value = values[row].item() if isinstance(values, np.ndarray) else values[row]
+            return field.encode(given)
+    row, more = broken[0], f" (and {len(broken) - 1} rows more)" if len(broken) > 1 else ""
+    value = given[row]
     shown = "nothing" if value is None or _is_nan(value) else f"{value!r:.60}"
     raise RowsError(f"column {field.name}, row {row}: found {shown}, expected {expected(field)}{more}")
 

@@ -1,6 +1,5 @@
 """`plumbline monitor`: store the log, read it out, judge experiments and drift."""
 
-import json
 import logging
 import signal
 import threading
@@ -87,7 +86,10 @@ def readout(model: Annotated[str, typer.Option()], since: Duration = None, as_js
 
     with _connection() as connection:
         log_lines = readouts.read(connection, window(model, since and datetime.now(UTC) - since))
-    typer.echo(json.dumps(readouts.as_json(log_lines), indent=2) if as_json else readouts.as_table(log_lines))
+    if as_json:
+        print_json(readouts.as_json(log_lines))
+    else:
+        typer.echo(readouts.as_table(log_lines))
 
 
 @app.command()
@@ -108,7 +110,10 @@ def experiment(
     with _connection() as connection:
         data, arms = rows.read(connection, policy, since and datetime.now(UTC) - since)
     result = judge(policy, data)
-    typer.echo(json.dumps(rows.as_json(result, arms), indent=2) if as_json else rows.as_text(result, arms))
+    if as_json:
+        print_json(rows.as_json(result, arms))
+    else:
+        typer.echo(rows.as_text(result, arms))
 
 
 @app.command()
@@ -148,7 +153,7 @@ def drift(
         compare(Baseline.of(before.frame, policy), now.frame), concept(before.loss, now.loss, policy),
     )  # fmt: skip
     drift_files.write(check, out)
-    with _connection() as connection:
+    with _store(load(Settings)) as store, store.connection() as connection:
         checks.keep(connection, drift_files.as_json(check))
     if as_json:
         print_json(drift_files.as_json(check))

@@ -21,7 +21,6 @@ from plumbline.promotion.settings import Settings
 _LOST_RACE = re.compile(
     "fetch first|non-fast-forward|cannot lock ref|failed to update ref|incorrect old value|stale info"
 )
-_REFUSED = "[remote rejected]"
 
 
 class LostRace(Accident):
@@ -110,7 +109,7 @@ class Checkout:
             return  # the connection broke after the server had taken it
         if _LOST_RACE.search(pushed.error):
             raise LostRace(pushed.error)
-        if _REFUSED in pushed.error:
+        if "[remote rejected]" in pushed.error:
             raise Refused(f"git refused the push to {target}: {pushed.error}")
         raise Accident(f"git: the push to {target} failed: {pushed.error}; nothing was changed, try again")
 

@@ -116,7 +116,7 @@ def metadata(engine: Engine) -> dict[str, Any]:
 
 def _output_kinds(schema: ModelSchema) -> list[tuple[str, str, list[int]]]:
     labels = schema.output.labels
-    numbers = (schema.output.tensor, "FP32", [len(labels) or 1])
+    numbers = (schema.output.tensor, "FP32", [schema.output.width])
     return [("label", "BYTES", []), numbers] if labels else [numbers]
 
 

@@ -96,8 +96,8 @@ def _read(source: Source, revision: str) -> list[Crd]:
 
 def _module(source: Source, revision: str) -> Path:
     """Where Go unpacks the module; its checksum database vouches for the content."""
-    version = f"v{revision.removeprefix('v')}"
-    if source.versions and (version := source.versions.get(revision, "")) == "":
+    version = source.versions.get(revision) if source.versions else f"v{revision.removeprefix('v')}"
+    if version is None:
         raise CrdError(f"{source.module}: its Go version for {revision} is not known: add it to SOURCES in crds.py")
     module = f"{source.module}@{version}"
     # Outside of any go.mod, so that the version stands in apps/ alone.
