@@ -4,7 +4,7 @@ The server's types (`serving.inference.contract`, `reader`) are built from the b
 training and the gate judge columns; the online store judges single values. A property test holds them together.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from plumbline.core.errors import Misuse
-from plumbline.core.schema import SchemaField
+from plumbline.core.schema import Matrix, ModelSchema, SchemaField
 
 Column = npt.NDArray[Any] | Sequence[Any]
 FLOAT32_MAX = 3.4028234663852886e38
@@ -77,6 +77,21 @@ def fault_of(field: SchemaField, column: npt.NDArray[np.float64], *, required: b
         if broken.any():
             return Fault(message, np.flatnonzero(broken))
     return None
+
+
+def encode_columns(schema: ModelSchema, names: Sequence[str], column_of: Callable[[str], Column], rows: int) -> Matrix:
+    """Columns to the model's input, shape (rows, fields), each value judged and encoded as a request's.
+
+    `names` are those that there are; those that are no fields are not looked at. Raises RowsError for rows that the
+    model's server would refuse.
+    """
+    if lacking := [field.name for field in schema.fields if field.required and field.name not in names]:
+        raise RowsError(f"the columns {', '.join(lacking)} are missing; found {', '.join(names)}")
+    matrix = np.full((rows, len(schema.fields)), np.nan, dtype=np.float32)
+    for index, field in enumerate(schema.fields):
+        if field.name in names:
+            matrix[:, index] = encode(field, column_of(field.name))
+    return matrix
 
 
 def encode(field: SchemaField, values: Column) -> npt.NDArray[np.float32]:

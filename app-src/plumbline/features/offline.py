@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from plumbline.core.schema import Matrix, ModelSchema, View
-from plumbline.core.values import RowsError, encode
+from plumbline.core.values import encode_columns
 
 TIME = "at"
 """The column of a moment: of a row, when its answer is asked for; of a value, from when on it was known."""
@@ -44,17 +44,8 @@ def _history(view: View, history: pd.DataFrame) -> pd.DataFrame:
 
 
 def encode_frame(schema: ModelSchema, rows: pd.DataFrame) -> Matrix:
-    """Rows of a frame to the model's input, shape (rows, fields), each value judged and encoded as a request's.
-
-    Columns that are no fields are not looked at. Raises RowsError for rows that the model's server would refuse.
-    """
-    if lacking := [field.name for field in schema.fields if field.required and field.name not in rows]:
-        raise RowsError(f"the columns {', '.join(lacking)} are missing; found {', '.join(map(str, rows.columns))}")
-    matrix = np.full((len(rows), len(schema.fields)), np.nan, dtype=np.float32)
-    for index, field in enumerate(schema.fields):
-        if field.name in rows:
-            matrix[:, index] = encode(field, _plain(rows[field.name]))
-    return matrix
+    """Rows of a frame to the model's input; see `encode_columns`."""
+    return encode_columns(schema, list(map(str, rows.columns)), lambda name: _plain(rows[name]), len(rows))
 
 
 def _plain(column: "pd.Series[Any]") -> npt.NDArray[Any]:

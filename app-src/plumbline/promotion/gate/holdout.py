@@ -11,8 +11,7 @@ import pyarrow.parquet as pq
 
 from plumbline.core.errors import Inconclusive, Refused
 from plumbline.core.schema import ModelSchema
-from plumbline.core.values import RowsError
-from plumbline.features.offline import encode_frame
+from plumbline.core.values import RowsError, encode_columns
 from plumbline.promotion.gate.bundle import Bundle, Floats
 
 SEED = 20130101
@@ -44,7 +43,8 @@ class Holdout:
         Raises Inconclusive where they are not that model's requests.
         """
         try:
-            return encode_frame(schema, self.table.to_pandas())
+            table = self.table
+            return encode_columns(schema, table.column_names, lambda name: table.column(name).to_pylist(), self.rows)
         except RowsError as error:
             raise Inconclusive(f"holdout.parquet: {error}") from error
 

@@ -1,0 +1,20 @@
+"""What starts often, or must be ready soon, imports nothing heavy on its way."""
+
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("module", "heavy"),
+    [
+        ("plumbline.promotion.delivery.reconcile", {"pandas", "mlflow", "sklearn", "matplotlib"}),  # every minute
+        ("plumbline.serving.http.app", {"pandas", "mlflow", "sklearn", "onnx", "boto3"}),
+        ("plumbline.monitoring.cli", {"pandas", "mlflow", "evidently"}),
+    ],
+)
+def test_a_start_imports_nothing_heavy(module: str, heavy: set[str]) -> None:
+    code = f"import sys, {module}; print(*sorted({heavy!r} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == []
