@@ -67,10 +67,11 @@ versions: install tools ## Write docs/versions.md from what pins them
 demo: install services ## From data to a served, promoted, measured model on this machine (FULL=1: all the data)
 	@.venv/bin/python scripts/demo.py $(if $(FULL),--full) $(if $(KEEP),--keep)
 
-lint: install ## Format, lint and strict types
+lint: install ## Format, lint, strict types, and that each extra declares what is imported
 	@.venv/bin/ruff format --check .
 	@.venv/bin/ruff check .
 	@.venv/bin/mypy
+	@.venv/bin/python scripts/dependencies.py
 
 test: install services tools api-server .venv-checkov/.installed lint ## Everything that needs no cluster: lint, unit and integration tests, coverage
 	@scripts/run-tests $(PYTEST)

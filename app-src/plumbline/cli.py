@@ -7,16 +7,6 @@ topics is imported here.
 import sys
 from importlib import import_module
 
-_EXTRAS = {
-    "train": "platform",
-    "promote": "platform",
-    "serve": "serving",
-    "monitor": "platform",
-    "score": "platform",
-    "backup": "platform",
-    "tree": "dev",
-}
-"""{subcommand: the extra of this package that holds what it imports}."""
 MODULES = {
     "train": "training.cli",
     "promote": "promotion.cli",
@@ -51,7 +41,8 @@ def main() -> None:
     try:
         import_module(f"plumbline.{MODULES[name]}").app(arguments, prog_name=f"plumbline {name}")
     except ModuleNotFoundError as error:
-        print(f"plumbline {name}: {error.name} is not here: install plumbline[{_EXTRAS[name]}]", file=sys.stderr)
+        extra = "serving" if name == "serve" else "platform"
+        print(f"plumbline {name}: {error.name} is not here: install plumbline[{extra}]", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:  # a subcommand says so itself, but not while it is imported, and the server does not
         sys.exit(130)
