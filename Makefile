@@ -71,6 +71,7 @@ lint: install ## Format, lint, strict types, and that each extra declares what i
 	@.venv/bin/ruff format --check .
 	@.venv/bin/ruff check .
 	@.venv/bin/mypy
+	@.venv/bin/mypy tests/cluster/conftest.py
 	@.venv/bin/python scripts/dependencies.py
 
 test: install services tools api-server .venv-checkov/.installed lint ## Everything that needs no cluster: lint, unit and integration tests, coverage
