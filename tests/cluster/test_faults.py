@@ -25,6 +25,7 @@ _CONTROLLERS = {
 }
 
 
+@pytest.mark.long
 def test_unmeasured_waits_and_a_third_version_takes_its_place_under_dead_controllers(
     kubectl: Kubectl, desk: Workstation, stable: str, open_gateway: Callable[..., Traffic]
 ) -> None:

@@ -70,7 +70,11 @@ def test_a_training_in_pods_ends_at_all_of_the_traffic(
 
 @pytest.mark.parametrize(
     ("fault", "metrics"),
-    [("errors", {"error-share"}), ("slow", {"p95", "p95-above-stable"}), ("permuted", {"agreement"})],
+    [
+        ("errors", {"error-share"}),
+        pytest.param("slow", {"p95", "p95-above-stable"}, marks=pytest.mark.long),
+        pytest.param("permuted", {"agreement"}, marks=pytest.mark.long),
+    ],
 )
 def test_a_bad_release_is_aborted_and_reverted_in_git(
     kubectl: Kubectl, desk: Workstation, person: Person, traffic: Traffic, stable: str, fault: Fault, metrics: set[str]

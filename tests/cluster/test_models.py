@@ -31,6 +31,7 @@ def phase(kubectl: Kubectl) -> str:
     return str(kubectl.get(*_ROLLOUT).get("status", {}).get("phase"))
 
 
+@pytest.mark.long
 def test_a_second_model_comes_and_goes_without_a_trace(
     kubectl: Kubectl, desk: Workstation, person: Person, served: None
 ) -> None:
