@@ -9,6 +9,7 @@ PYTHON ?= python3
 BOOT := .cache/uv
 # A pinned uv of our own, so that what is on PATH does not matter.
 UV := $(BOOT)/bin/uv
+# --compile-bytecode: where PYTHONDONTWRITEBYTECODE is set, each start would compile all that it imports.
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -22,21 +23,21 @@ $(UV):
 .venv/.installed: locks/dev.txt | $(UV)
 	@echo "» .venv: the platform and its tests (1.3 GB)"
 	@$(UV) venv -q --allow-existing --python "$$(command -v $(PYTHON))" .venv
-	@$(UV) pip sync -q --require-hashes --python .venv locks/dev.txt
+	@$(UV) pip sync -q --compile-bytecode --require-hashes --python .venv locks/dev.txt
 	@$(UV) pip install -q --no-deps --python .venv -e .
 	@touch $@
 
 .venv-serving/.installed: locks/serving.txt | $(UV)
 	@echo "» .venv-serving: what the server's image holds, and nothing else"
 	@$(UV) venv -q --allow-existing --python "$$(command -v $(PYTHON))" .venv-serving
-	@$(UV) pip sync -q --require-hashes --python .venv-serving locks/serving.txt
+	@$(UV) pip sync -q --compile-bytecode --require-hashes --python .venv-serving locks/serving.txt
 	@$(UV) pip install -q --no-deps --python .venv-serving -e .
 	@touch $@
 
 .venv-checkov/.installed: locks/checkov.txt | $(UV)
 	@echo "» .venv-checkov: a security linter, whose pins don't agree with ours"
 	@$(UV) venv -q --allow-existing --python "$$(command -v $(PYTHON))" .venv-checkov
-	@$(UV) pip sync -q --require-hashes --python .venv-checkov locks/checkov.txt
+	@$(UV) pip sync -q --compile-bytecode --require-hashes --python .venv-checkov locks/checkov.txt
 	@touch $@
 
 install: .venv/.installed .venv-serving/.installed ## Install both Python environments from the locks
