@@ -5,11 +5,14 @@ import sys
 
 import pytest
 
+_GATE = "plumbline.promotion.gate"
+
 
 @pytest.mark.parametrize(
     ("module", "heavy"),
     [
-        ("plumbline.promotion.delivery.reconcile", {"pandas", "mlflow", "sklearn", "matplotlib"}),  # every minute
+        ("plumbline.promotion.delivery.reconcile", {"pandas", "mlflow", "sklearn", "matplotlib", _GATE}),  # every minute
+        ("plumbline.promotion.delivery.served", {_GATE}),  # who reads git judges nothing
         ("plumbline.serving.http.app", {"pandas", "mlflow", "sklearn", "onnx", "boto3"}),
         ("plumbline.monitoring.cli", {"pandas", "mlflow", "evidently"}),
     ],

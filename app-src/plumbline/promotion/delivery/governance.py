@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 
 from plumbline.core.documents import DocumentError, worded
 from plumbline.core.errors import Misuse, Refused
+from plumbline.core.names import SemVer, plain_name
 from plumbline.core.release import Release, parse_release
 from plumbline.promotion.delivery.documents import Approval, Barred, approval_path, barred_path, dump, release_path
 from plumbline.promotion.delivery.git import Change, Checkout, checkout, commit_and_push
 from plumbline.promotion.delivery.records import read_barred, read_policy, read_served
 from plumbline.promotion.delivery.release_text import edit, move
-from plumbline.promotion.gate.gate import Request
 from plumbline.promotion.registry.client import Registry
 from plumbline.promotion.settings import Settings
 
@@ -63,7 +63,8 @@ def reject(registry: Registry, settings: Settings, model: str, version: str, met
     MLflow is down (`plumbline promote sync` marks the version later). Each release.yaml goes back to the newest release
     before that is not barred, by the same token-wise edit as a promotion. Running it twice changes nothing more.
     """
-    Request(model, version, "any")  # the shapes of names, before they become paths
+    plain_name(model, "model", like="flights")  # before they become paths
+    SemVer.parse(version)
 
     def culprit(tree: Checkout) -> str:
         digests = {item.spec.artifact.digest for _, item in served_by(tree, model) if item.spec.version == version}
