@@ -11,7 +11,10 @@ _GATE = "plumbline.promotion.gate"
 @pytest.mark.parametrize(
     ("module", "heavy"),
     [
-        ("plumbline.promotion.delivery.reconcile", {"pandas", "mlflow", "sklearn", "matplotlib", _GATE}),  # every minute
+        (
+            "plumbline.promotion.delivery.reconcile",
+            {"pandas", "mlflow", "sklearn", "matplotlib", _GATE},
+        ),  # every minute
         ("plumbline.promotion.delivery.served", {_GATE}),  # who reads git judges nothing
         ("plumbline.serving.http.app", {"pandas", "mlflow", "sklearn", "onnx", "boto3"}),
         ("plumbline.monitoring.cli", {"pandas", "mlflow", "evidently"}),

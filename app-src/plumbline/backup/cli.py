@@ -1,14 +1,12 @@
 """`plumbline backup`: keep dumps and artifacts together, list them, bring them back."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from plumbline.backup.keep import Places, listed
+from plumbline.backup.keep import Backup, Places, listed
 from plumbline.core.commands import AsJson, application, print_json, storage
 
 app = application(__doc__ or "")
@@ -16,12 +14,12 @@ Store = Annotated[str, typer.Option(envvar="BACKUP_STORE", parser=storage, help=
 Artifacts = Annotated[str, typer.Option(envvar="MLFLOW_ARTIFACTS", parser=storage, help="MLflow's.")]
 
 
-@contextmanager
-def _timed() -> Iterator[None]:
-    """Say how long it took."""
-    began = time.monotonic()
-    yield
-    typer.echo(f"{time.monotonic() - began:.1f} s")
+def _say(done: Backup, began: float, as_json: bool) -> None:
+    seconds = round(time.monotonic() - began, 1)
+    if as_json:
+        print_json({"name": done.name, "dumps": done.dumps, "artifacts": len(done.artifacts), "seconds": seconds})
+    else:
+        typer.echo(f"backup {done.name}: {len(done.dumps)} dumps, {len(done.artifacts)} artifacts in {seconds} s")
 
 
 @app.command()
@@ -29,13 +27,13 @@ def keep(
     dumps: Annotated[Path, typer.Option(help="Folder of <database>.dump, made before.")],
     store: Store,
     artifacts: Artifacts,
+    as_json: AsJson = False,
 ) -> None:
     """Keep the dumps, and the artifacts that are not kept yet."""
     from plumbline.backup.keep import keep as keep_dumps
 
-    with _timed():
-        done = keep_dumps(Places(store, artifacts), dumps)
-        typer.echo(f"backup {done.name}: {len(done.dumps)} dumps, {len(done.artifacts)} artifacts")
+    began = time.monotonic()
+    _say(keep_dumps(Places(store, artifacts), dumps), began, as_json)
 
 
 @app.command("list")
@@ -55,10 +53,10 @@ def fetch(
     store: Store,
     artifacts: Artifacts,
     name: Annotated[str, typer.Option(help="As `plumbline backup list` prints it; the newest if not given.")] = "",
+    as_json: AsJson = False,
 ) -> None:
     """Bring back the artifacts, and fetch the dumps of the databases that name them."""
     from plumbline.backup.keep import fetch as fetch_backup
 
-    with _timed():
-        done = fetch_backup(Places(store, artifacts), name, out)
-        typer.echo(f"backup {done.name}: {len(done.dumps)} dumps, {len(done.artifacts)} artifacts")
+    began = time.monotonic()
+    _say(fetch_backup(Places(store, artifacts), name, out), began, as_json)

@@ -1,8 +1,10 @@
 """`plumbline promote`: register, judge, promote, approve, reject."""
 
+import json
 import tempfile
 from dataclasses import asdict
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -36,19 +38,23 @@ def keygen(folder: Annotated[Path, typer.Argument(help="Where the two PEM files 
 def register(
     run: Annotated[str, typer.Option(help="MLflow run id.")],
     version_file: Annotated[Path | None, typer.Option(help="Write the version alone to this file too.")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Check, sign, number and describe a finished run's model; the last line is `version v1.0.0`."""
     from plumbline.promotion.registry.client import Registry
     from plumbline.promotion.registry.register import register as register_run
 
     done = register_run(Registry(), load(Settings), run)
+    if version_file is not None:
+        version_file.write_text(str(done.version.semver), encoding="utf-8")
+    if as_json:
+        print_json(asdict(done.version) | {"parity": done.parity and asdict(done.parity)})
+        return
     if done.parity is None:
         typer.echo(f"run {run} was registered before; nothing was changed")
     else:
         typer.echo(f"parity: {done.parity.largest:.3g} at most on {done.parity.rows:,} rows")
     typer.echo(f"digest {done.version.digest}\nversion {done.version.semver}")
-    if version_file is not None:
-        version_file.write_text(str(done.version.semver), encoding="utf-8")
 
 
 @app.command("list")
@@ -113,6 +119,7 @@ def promote(
         Path | None, typer.Option(help="Push a branch and write the pull request's description to this file.")
     ] = None,
     again: Again = "",
+    as_json: AsJson = False,
 ) -> None:
     """Commit to git that an environment serves a version, if every rule passes."""
     from plumbline.promotion.delivery import promote as promotion
@@ -123,19 +130,22 @@ def promote(
     request = Request(model, version, env, image or None, again, pull_request is not None)
     how: promotion.How = "dry run" if dry_run else "pull request" if pull_request else "commit"
     outcome = promotion.promote(registry, settings, request, how)
+    say = partial(typer.echo, err=as_json)
+    if as_json:
+        print_json(asdict(outcome))
     if outcome.judgement is None:
-        typer.echo(f"{env} serves {model} {version} already; nothing to do")
+        say(f"{env} serves {model} {version} already; nothing to do")
     else:
-        typer.echo(f"{outcome.judgement.table()}\n\n{outcome.diff}")
+        say(f"{outcome.judgement.table()}\n\n{outcome.diff}")
         outcome.judgement.require()
     if pull_request is not None and outcome.commit:
         card = promotion.card_of(registry, model, version)
         pull_request.write_text(promotion.pull_request(request, outcome, card), encoding="utf-8")
-        typer.echo(f"branch {outcome.branch}; description in {pull_request}")
+        say(f"branch {outcome.branch}; description in {pull_request}")
     elif not dry_run and pull_request is None:
         if outcome.commit:
-            typer.echo(f"commit {outcome.commit} on {outcome.branch}")
-        _follow(registry, settings, model)
+            say(f"commit {outcome.commit} on {outcome.branch}")
+        _follow(registry, settings, model, err=as_json)
 
 
 @app.command()
@@ -202,14 +212,15 @@ Models = Annotated[list[str] | None, typer.Option("--model", help="Again for eac
 
 
 @app.command()
-def reconcile(env: Env, model: Models = None) -> None:
-    """Do the next step towards git, cluster and registry agreeing; safe to run at any time, and again."""
+def reconcile(env: Env, model: Models = None, as_json: AsJson = False) -> None:
+    """Do the next step towards git, cluster and registry agreeing; safe at any time, and again. JSON: a line a step."""
     from plumbline.promotion.delivery import reconcile as reconciliation
     from plumbline.promotion.delivery.cluster import Cluster
     from plumbline.promotion.registry.client import Registry
 
-    for line in reconciliation.reconcile(Registry(), load(Settings), Cluster(), env, list(map(_name, model or []))):
-        typer.echo(line)
+    steps = reconciliation.reconcile(Registry(), load(Settings), Cluster(), env, list(map(_name, model or [])))
+    for step in steps:  # each is said when it is done: a later one may fail
+        typer.echo(json.dumps(step._asdict()) if as_json else f"{step.model}({step.environment}): {step.did}")
 
 
 @app.command()
@@ -308,7 +319,7 @@ def _name(model: str) -> str:
     return plain_name(model, "model", like="flights")
 
 
-def _follow(registry: "object", settings: Settings, model: str) -> None:
+def _follow(registry: "object", settings: Settings, model: str, err: bool = False) -> None:
     """Bring the registry after git, which has the truth by now: `plumbline promote sync` repairs what fails here."""
     from plumbline.promotion.delivery import follow
     from plumbline.promotion.delivery.git import checkout
@@ -316,12 +327,12 @@ def _follow(registry: "object", settings: Settings, model: str) -> None:
 
     assert isinstance(registry, Registry)  # noqa: S101 - imported late
     if settings.follows == "cluster":
-        typer.echo("the registry follows when the cluster serves it: `plumbline promote reconcile`")
+        typer.echo("the registry follows when the cluster serves it: `plumbline promote reconcile`", err=err)
         return
     try:
         with checkout(settings) as tree:
             for line in follow.sync(registry, tree, model):
-                typer.echo(line)
+                typer.echo(line, err=err)
     except PlumblineError as error:
         typer.secho(
             f"git is done, the registry not yet: {error}. Run `plumbline promote sync --model {model}`", err=True

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from plumbline.core.commands import application, storage
+from plumbline.core.commands import AsJson, application, print_json, storage
 
 app = application(__doc__ or "", invoke_without_command=True)
 
@@ -23,6 +23,7 @@ def score(
     ],
     part: Annotated[int, typer.Option(min=0, help="Which part of the files, from 0.")] = 0,
     parts: Annotated[int, typer.Option(min=1, help="Over how many processes or pods the files are spread.")] = 1,
+    as_json: AsJson = False,
 ) -> None:
     """Answer the files of one part; those that have their answers already are left as they are."""
     from plumbline.core.release import read_release
@@ -32,8 +33,11 @@ def score(
     if part >= parts:
         raise typer.BadParameter(f"{part} is not among {parts} parts, expected 0 to {parts - 1}", param_hint="--part")
     with Scorer.fetch(read_release(release), release, public_key) as scorer:
-        count = 0
+        files = {}
         for name, answered in score_files(scorer, rows, out, part, parts):
-            typer.echo(f"{name}: {answered} rows")
-            count += 1
-    typer.echo(f"{count} files answered")
+            typer.echo(f"{name}: {answered} rows", err=as_json)
+            files[name] = answered
+    if as_json:
+        print_json(files)
+    else:
+        typer.echo(f"{len(files)} files answered")

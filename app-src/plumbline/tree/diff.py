@@ -3,6 +3,7 @@
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,30 +18,47 @@ from plumbline.tree.render.sync import OURS, syncs
 _SHOWN = 200
 
 
-def diff(root: Path, base: str) -> str:
+@dataclass(frozen=True)
+class EnvironmentDiff:
+    """What a branch changes in one environment."""
+
+    environment: str
+    meanings: list[str]
+    """What people mean by it: weights, releases, versions of third parties."""
+    changes: list[Change]
+
+
+def diff(root: Path, base: str) -> list[EnvironmentDiff]:
     """Compare the work tree with the commit at which it left `base`. Raises GitError or RenderError."""
     with _checkout(root, base) as before:
-        names = sorted({*environments(before), *environments(root)})
-        return "\n".join(line for name in names for line in _environment(before, root, name))
+        return [_compare(before, root, name) for name in sorted({*environments(before), *environments(root)})]
 
 
-def _environment(before: Path, after: Path, name: str) -> Iterator[str]:
-    old = render(before, name) if name in environments(before) else {}
-    new = render(after, name) if name in environments(after) else {}
-    changes = differences(_all(old), _all(new))
-    yield f"### {name}\n"
+def _compare(before: Path, after: Path, name: str) -> EnvironmentDiff:
+    old = _all(render(before, name)) if name in environments(before) else []
+    new = _all(render(after, name)) if name in environments(after) else []
+    changes = differences(old, new)
+    meanings = [*_meanings(before, after, name), *_versions(old, new)] if changes else []
+    return EnvironmentDiff(name, meanings, changes)
+
+
+def markdown(found: EnvironmentDiff) -> str:
+    """One environment's difference as a comment on a pull request shows it."""
+    changes = found.changes
     if not changes:
-        yield "No change.\n"
-        return
-    yield from (f"- {meaning}" for meaning in _meanings(before, after, name))
-    yield from (f"- {meaning}" for meaning in _versions(_all(old), _all(new)))
-    touched = sorted({change.object for change in changes})
-    yield f"\n<details><summary>{len(touched)} objects, {len(changes)} fields</summary>\n\n```diff"
-    for change in changes[:_SHOWN]:
-        yield from _lines(change)
-    if len(changes) > _SHOWN:
-        yield f"# … and {len(changes) - _SHOWN} more: run `make diff`"
-    yield "```\n</details>\n"
+        return f"### {found.environment}\n\nNo change.\n"
+    touched = {change.object for change in changes}
+    left_out = len(changes) - _SHOWN
+    return "\n".join(
+        [
+            f"### {found.environment}\n",
+            *(f"- {meaning}" for meaning in found.meanings),
+            f"\n<details><summary>{len(touched)} objects, {len(changes)} fields</summary>\n\n```diff",
+            *(line for change in changes[:_SHOWN] for line in _lines(change)),
+            *([f"# … and {left_out} more: run `make diff`"] if left_out > 0 else []),
+            "```\n</details>\n",
+        ]
+    )
 
 
 def _all(folders: dict[str, Objects]) -> Objects:

@@ -29,7 +29,7 @@ def type_in(
     def run(*arguments: str) -> tuple[int, str]:
         done = CliRunner().invoke(app, list(arguments))
         assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
-        return done.exit_code, done.output
+        return done.exit_code, done.stdout if "--json" in arguments else done.output
 
     return run
 
@@ -43,6 +43,8 @@ def test_a_models_whole_life(
     code, said = type_in("register", "--run", run)
     assert (code, said.splitlines()[-1]) == (0, "version v1.0.0")
     assert "was registered before; nothing was changed" in type_in("register", "--run", run)[1]
+    registered = json.loads(type_in("register", "--run", run, "--json")[1])
+    assert (registered["model"], registered["tags"]["semver"], registered["parity"]) == (model, "v1.0.0", None)
     report = tmp_path / "gate.json"
     code, said = type_in("check", *one, "--env", "staging", "--report", str(report))
     assert code == 0
@@ -64,6 +66,8 @@ def test_a_models_whole_life(
     assert code == 0
     assert "alias staging → v1.0.0\nv1.0.0 is Staging\n" in said
     assert "already; nothing to do" in type_in("run", *one, "--env", "staging", "--image", IMAGE)[1]
+    again = json.loads(type_in("run", *one, "--env", "staging", "--image", IMAGE, "--json")[1])
+    assert (again["judgement"], again["commit"]) == (None, "")
     description = tmp_path / "pull-request.md"
     asked = ("run", *one, "--env", "production", "--image", IMAGE)
     code, said = type_in(*asked, "--pull-request", str(description))
@@ -88,7 +92,10 @@ def test_a_models_whole_life(
     assert json.loads(type_in("audit", "--path", str(remote.work), "--json")[1]) == {"judged": 4, "refused": []}
     # The next version goes wrong in staging.
     type_in("register", "--run", log_run(Recipe(model, tags={"data.digest": "sha256:" + "e" * 64}, seed=1)))
-    assert type_in("run", *two, "--env", "staging", "--image", IMAGE)[0] == 0
+    code, said = type_in("run", *two, "--env", "staging", "--image", IMAGE, "--json")
+    outcome = json.loads(said)
+    assert (code, outcome["commit"]) == (0, remote.git("ls-remote", "origin", "main").split()[0])
+    assert {item["outcome"] for item in outcome["judgement"]["verdicts"]} == {"pass"}
     code, said = type_in("reject", *two, "--metric", "latency", "--reason", "p95 of 900 ms")
     assert code == 0
     assert "staging: v1.0.1 → v1.0.0" in said

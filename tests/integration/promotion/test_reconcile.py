@@ -44,7 +44,10 @@ def served(remote: Remote, model: str) -> Callable[[], Served]:
 @pytest.fixture
 def step(registry: Registry, settings: Settings, model: str) -> Callable[[Running | None], list[str]]:
     """One reconcile of the test's model."""
-    return lambda running: list(reconcile(registry, settings, Said(running), "staging", [model]))
+    return lambda running: [
+        f"{step.model}({step.environment}): {step.did}"
+        for step in reconcile(registry, settings, Said(running), "staging", [model])
+    ]
 
 
 @pytest.fixture
@@ -217,7 +220,7 @@ def test_a_model_that_git_names_no_more_is_taken_out_of_the_registry_too(
     assert step(running) == [f"{model}(staging): git names none: waiting for Argo CD to take it out of the cluster"]
     (row,) = status(registry, settings, Said(running), "staging", [model])
     assert (row.model, row.git, row.cluster[:6], row.verdict) == (model, "-", "v1.0.1", "differ")
-    assert f"{model}(staging): alias staging taken from v1.0.1: staging serves none" in list(
+    assert (model, "staging", "alias staging taken from v1.0.1: staging serves none") in list(
         reconcile(registry, settings, Said(None), "staging", [])
     )
     found = registry.find(model, "v1.0.1")

@@ -1,5 +1,6 @@
 """What a pull request says that it changes: for people first, then field by field."""
 
+import json
 import subprocess
 from pathlib import Path
 
@@ -50,6 +51,12 @@ def test_a_weight_and_a_version_are_said_in_words_and_in_fields(repository: Path
     field = "models/Rollout/flights-server spec.strategy.canary.steps.0.setWeight"
     assert f"- {field}: 10\n+ {field}: 20\n" in production
     assert "diabetes" not in production
+    document = json.loads(CliRunner().invoke(app, ["diff", "--root", str(repository), "--json"]).stdout)
+    (changed,) = (item for item in document if item["changes"])
+    assert (changed["environment"], changed["meanings"][0]) == ("production", "**flights: weight 10 → 20**")
+    assert {"object": "models/Rollout/flights-server", "field": field.split()[1], "before": 10, "after": 20} in changed[
+        "changes"
+    ]
 
 
 def test_another_rung_is_said_as_a_ladder(repository: Path) -> None:

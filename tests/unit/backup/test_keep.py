@@ -79,6 +79,8 @@ def test_the_command_says_what_it_did_and_fails_in_one_line(places, tmp_path, mo
     (name,) = run(app, ["list"]).output.split()
     assert "2 dumps, 2 artifacts" in run(app, ["fetch", "--out", str(tmp_path / "out"), "--name", name]).output
     assert json.loads((tmp_path / "store" / name / "backup.json").read_text())["name"] == name
+    fetched = json.loads(run(app, ["fetch", "--out", str(tmp_path / "out"), "--json"]).stdout)
+    assert (fetched["name"], set(fetched["dumps"]), fetched["artifacts"]) == (name, {"a.dump", "b.dump"}, 2)
     missing = run(app, ["fetch", "--out", str(tmp_path / "out"), "--name", "never"])
     assert missing.exit_code == 2
     assert "has no whole backup never" in missing.output

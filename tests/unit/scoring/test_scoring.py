@@ -1,5 +1,7 @@
 """Files of rows answered by a released model, one file for each, in any number of parts."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -54,6 +56,8 @@ def test_parts_share_the_files_and_a_file_is_answered_once(store, keys):
         "1 files answered",
     ]
     assert call(store, bundle, "--part", 0, "--parts", 3).output.splitlines()[-1] == "2 files answered"
+    (store / "scores").joinpath(bundle.digest.removeprefix("sha256:")[:12], "0.parquet").unlink()
+    assert json.loads(call(store, bundle, "--part", 0, "--parts", 3, "--json").stdout) == {"0.parquet": 10}
     assert call(store, bundle).output == "2.parquet: 10 rows\n1 files answered\n"
     assert call(store, bundle).output == "0 files answered\n"
     assert len(answers(store, bundle)) == 40

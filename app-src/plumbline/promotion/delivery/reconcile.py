@@ -46,6 +46,14 @@ class Views:
         return up and self.registry == self.git.spec.version
 
 
+class Step(NamedTuple):
+    """One thing that `reconcile` did for a model, found, or could not do."""
+
+    model: str
+    environment: str
+    did: str
+
+
 def models_of(tree: Checkout, environment: str) -> list[str]:
     """Models that git says the environment serves."""
     return [path.split("/")[3] for path in tree.names(f"clusters/{environment}", "models/*/release.yaml")]
@@ -60,10 +68,10 @@ def views(tree: Checkout, cluster: Cluster, registry: Registry, environment: str
 
 def reconcile(
     registry: Registry, settings: Settings, cluster: Cluster, environment: str, models: list[str]
-) -> Iterator[str]:
+) -> Iterator[Step]:
     """Do the one next step for each model, every one that git or the registry names if none is given.
 
-    Yields a line for each thing done. Raises the last error at the end, so that one model does not wait for another.
+    Yields each thing done. Raises the last error at the end, so that one model does not wait for another.
     """
     failed: PlumblineError | None = None
     with checkout(settings) as tree:
@@ -71,9 +79,9 @@ def reconcile(
         for model in models or _reconciled(registry, tree, environment):
             try:
                 for line in _step(registry, settings, cluster, tree, environment, model):
-                    yield f"{model}({environment}): {line}"
+                    yield Step(model, environment, line)
             except PlumblineError as error:
-                yield f"{model}({environment}): {error}"
+                yield Step(model, environment, str(error))
                 failed = error
     if failed is not None:
         raise failed
