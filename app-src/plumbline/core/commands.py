@@ -7,18 +7,22 @@ import typer
 from typer.core import TyperGroup
 
 from plumbline.core.errors import PlumblineError
+from plumbline.core.reach import failure_of_a_service
 
 
 class _Answering(TyperGroup):
-    """Ends with the message and the exit code of an error of ours; other exceptions are accidents and keep theirs."""
+    """Ends with the message and the exit code of an error of ours or of a service; other exceptions are defects."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the subcommand."""
         try:
             return super().invoke(ctx)
-        except PlumblineError as error:
-            typer.secho(f"{error.word}: {error}", err=True, fg="red")
-            raise typer.Exit(error.exit_code) from error
+        except Exception as error:
+            failure = error if isinstance(error, PlumblineError) else failure_of_a_service(error)
+            if failure is None:
+                raise
+            typer.secho(f"{failure.word}: {failure}", err=True, fg="red")
+            raise typer.Exit(failure.exit_code) from error
 
 
 def application(text: str, **more: Any) -> typer.Typer:

@@ -4,7 +4,7 @@ import logging
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import psycopg
 import typer
 
+from plumbline.core import reach
 from plumbline.core.commands import AsJson, application, print_json
 from plumbline.core.durations import duration
 from plumbline.core.logs import Json
@@ -22,6 +23,7 @@ from plumbline.monitoring.log.store import Store
 from plumbline.monitoring.policy import Drift, Experiment, read_policy
 
 app = application(__doc__ or "")
+_DATABASE = "MONITORING_DATABASE_URL"
 _EXIT_CODES = {"none": 0, "drift": 10, "inconclusive": 11}
 
 
@@ -45,7 +47,10 @@ def consume(until_empty: Annotated[bool, typer.Option(help="Stop when both strea
 
     _log_as_json()
     settings = load(Settings)
-    with _store(settings) as store:
+    if until_empty:
+        reach.redis(str(settings.redis_url), "MONITORING_REDIS_URL")
+        reach.postgresql(str(settings.database_url), _DATABASE)
+    with closing(Store(str(settings.database_url))) as store:
         consumer = Consumer(settings, store, Metrics())
         if settings.metrics_port and not until_empty:
             quality = Quality(store)
@@ -56,14 +61,18 @@ def consume(until_empty: Annotated[bool, typer.Option(help="Stop when both strea
 
 
 @app.command()
-def migrate() -> None:
+def migrate(
+    wait: Annotated[
+        Any, typer.Option(parser=duration, metavar="DURATION", help="For a server that is starting, e.g. 4m.")
+    ] = None,
+) -> None:
     """Make the database where it is missing, and bring its tables to this version: before its consumers start."""
     from plumbline.monitoring.log import database
 
     _log_as_json()
     settings = load(Settings)
-    made = database.create(str(settings.database_url))
-    with _store(settings) as store:
+    made = database.create(str(settings.database_url), wait or timedelta())
+    with _store() as store:
         applied = store.migrate()
     typer.echo("\n".join(["made the database"] * made + [f"applied {name}" for name in applied]) or "nothing to do")
 
@@ -73,7 +82,7 @@ def prune(older_than: Duration) -> None:
     """Drop the partitions of days that ended longer ago than this, and dead letters and drift checks as old."""
     if older_than < timedelta(days=1):
         raise typer.BadParameter("the log is dropped by whole days; expected at least 1d", param_hint="--older-than")
-    with _store(load(Settings)) as store:
+    with _store() as store:
         store.migrate()
         dropped = store.prune((datetime.now(UTC) - older_than).date())
     typer.echo("\n".join(f"dropped {name}" for name in dropped) or "nothing is that old")
@@ -153,7 +162,7 @@ def drift(
         compare(Baseline.of(before.frame, policy), now.frame), concept(before.loss, now.loss, policy),
     )  # fmt: skip
     drift_files.write(check, out)
-    with _store(load(Settings)) as store, store.connection() as connection:
+    with _store() as store, store.connection() as connection:
         checks.keep(connection, drift_files.as_json(check))
     if as_json:
         print_json(drift_files.as_json(check))
@@ -177,17 +186,16 @@ def alert(
 
 
 @contextmanager
-def _store(settings: Settings) -> Iterator[Store]:
-    store = Store(str(settings.database_url))
-    try:
+def _store() -> Iterator[Store]:
+    url = str(load(Settings).database_url)
+    reach.postgresql(url, _DATABASE)
+    with closing(Store(url)) as store:
         yield store
-    finally:
-        store.close()
 
 
 @contextmanager
 def _connection() -> Iterator[psycopg.Connection[Any]]:
-    with _store(load(Settings)) as store:
+    with _store() as store:
         store.migrate()
         with store.connection() as connection:
             yield connection

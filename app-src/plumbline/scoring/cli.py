@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from plumbline.core import reach
 from plumbline.core.commands import AsJson, application, print_json, storage
 
 app = application(__doc__ or "", invoke_without_command=True)
@@ -32,7 +33,10 @@ def score(
 
     if part >= parts:
         raise typer.BadParameter(f"{part} is not among {parts} parts, expected 0 to {parts - 1}", param_hint="--part")
-    with Scorer.fetch(read_release(release), release, public_key) as scorer:
+    document = read_release(release)
+    if document.spec.artifact.uri.startswith("mlflow-artifacts:"):
+        reach.tracking_server()
+    with Scorer.fetch(document, release, public_key) as scorer:
         files = {}
         for name, answered in score_files(scorer, rows, out, part, parts):
             typer.echo(f"{name}: {answered} rows", err=as_json)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from plumbline.core import reach
 from plumbline.core.commands import AsJson, application
 from plumbline.core.settings import load
 
@@ -65,6 +66,7 @@ def run(
     from plumbline.training.work import Work
 
     settings = _settings(model, sample, trials, experiment, seed)
+    reach.tracking_server(patient=True)
     with tempfile.TemporaryDirectory(prefix="training-") as temporary:
         done = steps.run_all(Work(work or Path(temporary)), settings)
         typer.echo(f"run {done}")
@@ -84,6 +86,7 @@ def data(
     from plumbline.training.work import Work
 
     here, settings = Work(work), _settings(model, sample, trials, experiment, seed)
+    reach.tracking_server(patient=True)
     steps.run("data", lambda: steps.fetch(here, settings), here)
 
 
@@ -91,6 +94,8 @@ def _step(name: str, work: Path) -> None:
     from plumbline.training import steps
     from plumbline.training.work import Work
 
+    if name not in ("validate", "features"):
+        reach.tracking_server(patient=True)
     here = Work(work)
     steps.run(name, lambda: steps.STEPS[name](here), here)
 
@@ -118,6 +123,7 @@ def search(
     from plumbline.training import steps
     from plumbline.training.work import Work
 
+    reach.tracking_server(patient=True)
     here = Work(work)
     steps.run(
         "search" if parts == 1 else f"search-{part}", lambda: f"{searching.search(here, part, parts)} trials", here
@@ -156,6 +162,7 @@ def finish(work: WorkOption) -> None:
     from plumbline.training import tracking
     from plumbline.training.work import Work
 
+    reach.tracking_server(patient=True)
     typer.echo(f"run {tracking.finish(Work(work))}")
 
 
@@ -168,6 +175,7 @@ def report(
     """When a Workflow has ended: tag its MLflow runs with how, and fail those that it left unfinished."""
     from plumbline.training import tracking
 
+    reach.tracking_server()
     for run in tracking.report(model, workflow, status):
         typer.echo(f"run {run} {status}")
 
@@ -207,6 +215,7 @@ def materialise(
         moment = moment.tz_localize("UTC") if moment.tz is None else moment.tz_convert("UTC")
     except ValueError as error:
         raise typer.BadParameter(f"{as_of!r} is no moment; expected one like 2013-12-30T12:00Z") from error
+    reach.redis(redis_url, "FEATURES_REDIS_URL")
     for view, count in write(model, data, redis_url, moment, now if replay else moment).items():
         typer.echo(f"{view}: {count} entities as of {moment.isoformat()}")
 
@@ -222,6 +231,7 @@ def runs(
     """Find runs of a model over its experiments, by metric, parameter or tag."""
     from plumbline.training import tracking
 
+    reach.tracking_server()
     matching = tracking.find(model, where=where, order=order, limit=limit)
     if as_json:
         typer.echo("[]" if matching is None else matching.to_json(orient="records", date_format="iso", indent=2))

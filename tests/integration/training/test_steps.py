@@ -168,6 +168,9 @@ def test_runs_are_found_by_metric_and_tag(iris, tmp_path):
     assert run_id in call("runs", "--model", "iris", "--where", where, "--order", "metrics.accuracy DESC")
     assert run_id not in call("runs", "--model", "iris", "--where", "metrics.accuracy > 1.5")
     assert "no runs of nothing" in call("runs", "--model", "nothing")
+    said = call("runs", "--model", "iris", "--where", "accuracy is good", fails=True)
+    assert said.startswith("error: MLflow: ")
+    assert len(said.splitlines()) == 1
 
 
 def test_search_refuses_a_part_that_does_not_exist(iris, tmp_path):

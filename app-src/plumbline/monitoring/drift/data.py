@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import psycopg
 
+from plumbline.core import reach
 from plumbline.monitoring.drift.compare import LABEL, SCORE
 from plumbline.monitoring.log.queries import ROWS, window
 from plumbline.monitoring.policy import Drift, ReferenceFault
@@ -67,6 +68,7 @@ def from_holdout(path: Path) -> Side:
 
 def from_run(run: str) -> Side:
     """Fetch the holdout of an MLflow run (MLFLOW_TRACKING_URI and its credentials) and read it."""
+    reach.tracking_server()
     from mlflow.artifacts import download_artifacts
     from mlflow.exceptions import MlflowException
 

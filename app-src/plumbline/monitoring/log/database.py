@@ -2,28 +2,27 @@
 
 import logging
 import time
+from datetime import timedelta
 
 import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
-PATIENCE_SECONDS = 240
-"""A platform that starts from nothing starts its PostgreSQL at the same time."""
 log = logging.getLogger(__name__)
 
 
-def create(url: str) -> bool:
-    """Make the database that the URL names; False if it is there. Waits for the server, and raises its last error."""
+def create(url: str, patience: timedelta) -> bool:
+    """Make the database that the URL names; False if it is there. Raises the last error of a server that stays away."""
     name = str(conninfo_to_dict(url)["dbname"])
-    with _connect(url) as connection:
+    with _connect(url, patience) as connection:
         if connection.execute("SELECT FROM pg_database WHERE datname = %s", [name]).rowcount:
             return False
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         return True
 
 
-def _connect(url: str) -> psycopg.Connection[tuple[object, ...]]:
-    deadline = time.monotonic() + PATIENCE_SECONDS
+def _connect(url: str, patience: timedelta) -> psycopg.Connection[tuple[object, ...]]:
+    deadline = time.monotonic() + patience.total_seconds()
     while True:
         try:
             return psycopg.connect(url, dbname="postgres", autocommit=True, connect_timeout=5)

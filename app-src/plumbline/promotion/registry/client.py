@@ -19,6 +19,7 @@ import yaml
 
 from plumbline.core.errors import Accident, PlumblineError, Refused
 from plumbline.core.names import SemVer
+from plumbline.core.reach import tracking_server
 from plumbline.promotion.registry.lifecycle import Lifecycle, check_move
 from plumbline.promotion.registry.versioning import Recipe
 
@@ -89,33 +90,40 @@ class Version:
 @contextmanager
 def _asking(what: str) -> Iterator[None]:
     """Turn MLflow's errors into ours: not there is Refused, everything else is Accident."""
-    from mlflow.exceptions import MlflowException
-
     try:
         yield
-    except MlflowException as error:
+    except PlumblineError:
+        raise
+    except OSError as error:
+        raise Accident(f"MLflow, {what}: {error}; try again when it answers") from error
+    except Exception as error:
+        from mlflow.exceptions import MlflowException  # imported by now; it is slow, and a server is asked first
+
+        if not isinstance(error, MlflowException):
+            raise
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             raise Refused(f"MLflow, {what}: {error.message}") from error
         raise Accident(f"MLflow, {what}: {error.message}; try again when it answers") from error
-    except OSError as error:
-        raise Accident(f"MLflow, {what}: {error}; try again when it answers") from error
 
 
 class Registry:
     """The registry at a tracking server's address; MLFLOW_TRACKING_URI where none is given."""
 
     def __init__(self, address: str | None = None) -> None:
-        self._address = address
-        # MLflow waits for minutes before it says that a server is down; a gate should fail closed at once.
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+        self._given = address
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+
+    @cached_property
+    def _address(self) -> str:
+        return tracking_server(self._given)
 
     @cached_property
     def client(self) -> "MlflowClient":
         """MLflow's client; imported late, since that takes seconds."""
+        address = self._address
         from mlflow import MlflowClient
 
-        return MlflowClient(self._address)
+        return MlflowClient(address)
 
     def run(self, run_id: str) -> "Run":
         """A run; raises Refused where there is none."""
