@@ -39,7 +39,7 @@ ENVIRONMENTS = {
     "serving": Environment(
         (f"{PACKAGE}/core", f"{PACKAGE}/features", f"{PACKAGE}/serving"),
         ("redis",),  # imported by its name, after the start
-        (".*/core/(commands|templates).py", ".*/features/offline.py"),
+        (".*/core/(commands|reach|templates).py", ".*/features/offline.py"),
     ),
     "mlflow-server": Environment(
         ("app-src/mlflow-server",),
