@@ -1,5 +1,6 @@
 """What a model's folder renders to: one release.yaml is one ReplicaSet, one line of canary.yaml is one weight."""
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -60,6 +61,27 @@ def test_the_release_reaches_the_pod_by_value_and_as_a_file(model: Path) -> None
     mounted = next(volume["configMap"]["name"] for volume in pod["volumes"] if volume["name"] == "release")
     assert rendered[f"ConfigMap/{mounted}"]["data"] == {"release.yaml": RELEASE}
     assert not any(key.startswith(("Release/", "Canary/")) for key in rendered)
+
+
+@pytest.mark.parametrize("text", ["", "4711", "null", "true", "1e3", "2020-01-01", "Bö \\ 'Q': #1"])
+def test_a_text_of_the_release_stays_a_text(model: Path, text: str) -> None:
+    """Kustomize writes what it replaces without quotes, unless the base has a text in its place."""
+    (model / "release.yaml").write_text(RELEASE.replace("approvedBy: ada", f"approvedBy: {json.dumps(text)}"))
+    template = _render(model)["Rollout/flights-server"]["spec"]["template"]
+    assert template["metadata"]["annotations"]["plumbline.dev/approved-by"] == text
+
+
+@pytest.mark.parametrize("name", ["null", "true", "on"])
+def test_a_model_may_be_named_like_a_word_of_yaml(model: Path, name: str) -> None:
+    new = model.with_name(name)
+    shutil.copytree(model, new)
+    for path in new.iterdir():
+        path.write_text(path.read_text().replace("name: flights", f'name: "{name}"').replace("flights-", f"{name}-"))
+    rendered = _render(new)
+    for item in rendered.values():
+        if item["kind"] in ("Service", "NetworkPolicy", "PodDisruptionBudget", "Rollout"):
+            selector = item["spec"].get("selector") or item["spec"]["podSelector"]
+            assert selector.get("matchLabels", selector)["plumbline.dev/model"] == name
 
 
 def test_any_change_of_the_release_is_another_pod_template(model: Path) -> None:
