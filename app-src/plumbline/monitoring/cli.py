@@ -132,7 +132,7 @@ def drift(
     reference: Annotated[Path | None, typer.Option(help="A run's evaluation/holdout.parquet.")] = None,
     run: Annotated[str | None, typer.Option(help="The MLflow run to fetch that file from.")] = None,
     hours: Annotated[float, typer.Option(min=0.01, help="Length of the window that ends now.")] = 24,
-    version: Annotated[str | None, typer.Option(help="Only answers of this version.")] = None,
+    version: Annotated[str | None, typer.Option(help="Whose answers; the run's if not given.")] = None,
     policies: Annotated[Path, typer.Option(help="The folder with drift/<model>.yaml, if it has one.")] = Path(
         "policies"
     ),
@@ -154,11 +154,14 @@ def drift(
     since = until - timedelta(hours=hours)
     path = policies / "drift" / f"{model}.yaml"
     policy = read_policy(path, Drift, model) if path.exists() else Drift(model=model)
+    if run:
+        version = drift_data.version_of(run, version)
     before = drift_data.from_holdout(reference) if reference else drift_data.from_run(run or "")
     with _connection() as connection:
+        version = version or drift_data.only_version(connection, model, since, until)
         now = drift_data.from_log(connection, policy, since, until, version)
     check = drift_files.Check(
-        model, since, until, now.rows, now.labelled,
+        model, version or "", since, until, now.rows, now.labelled,
         compare(Baseline.of(before.frame, policy), now.frame), concept(before.loss, now.loss, policy),
     )  # fmt: skip
     drift_files.write(check, out)
@@ -167,7 +170,9 @@ def drift(
     if as_json:
         print_json(drift_files.as_json(check))
     else:
-        typer.echo("\n".join([check.verdict, *(f"  {kind}: {verdict}" for kind, verdict in check.kinds.items())]))
+        kinds = [f"  {kind}: {verdict}" for kind, verdict in check.kinds.items()]
+        answers = f"  {check.rows:,} rows answered by {version or 'no version'}, {check.labelled:,} of them labelled"
+        typer.echo("\n".join([check.verdict, *kinds, answers]))
     raise typer.Exit(_EXIT_CODES[check.verdict] if exit_code else 0)
 
 

@@ -40,13 +40,15 @@ def holdout(tmp_path: Path) -> Path:
     return tmp_path / "holdout.parquet"
 
 
-def answer(log: Any, table: pd.DataFrame, *, labelled: bool = True, at: datetime | None = None) -> None:
+def answer(
+    log: Any, table: pd.DataFrame, *, labelled: bool = True, at: datetime | None = None, version: str = "v1.0.0"
+) -> None:
     for row in table.astype("object").where(table.notna(), None).to_dict("records"):
         late = float(row["native_late"])
         output = {"label": "late" if late > 0.5 else "on time", "probability": max(late, 1 - late),
                   "probabilities": {"on time": 1 - late, "late": late}}  # fmt: skip
         features = {name: row[name] for name in ("distance", "wind", "carrier")}
-        identifier = log.predict(rows=[features], outputs=[output], at=at)
+        identifier = log.predict(rows=[features], outputs=[output], at=at, version=version)
         if labelled:
             log.label(identifier, row["truth"])
     log.consume()
@@ -115,8 +117,40 @@ def test_the_reference_of_a_run(log: Any, holdout: Path, monkeypatch: pytest.Mon
     with mlflow.start_run(experiment_id=experiment) as run:
         mlflow.log_artifact(str(holdout), "evaluation")
     answer(log, rows(6, 450))
-    found = check(log, holdout.parent, "--run", run.info.run_id, "--version", "v1.0.0")
+    # The next version answers the other way round: a false alarm where it is counted among this one's.
+    answer(log, rows(8, 450, flipped=True).assign(native_late=0.99), version="v1.0.1")
+    reference = ["--run", run.info.run_id]
+    assert "is not registered: say by --version" in refusal(log, holdout, *reference)
+    found = check(log, holdout.parent, *reference, "--version", "v1.0.0")
     assert (found["verdict"], found["rows"]) == ("none", 450)
+
+    client = mlflow.MlflowClient()
+    client.create_registered_model("flights")
+    client.create_model_version("flights", "bundle", run.info.run_id, tags={"semver": "v1.0.0"}, await_creation_for=0)
+    found = check(log, holdout.parent, *reference)
+    assert (found["verdict"], found["rows"], found["version"]) == ("none", 450, "v1.0.0")
+    assert "is v1.0.0, --version says v1.0.1" in refusal(log, holdout, *reference, "--version", "v1.0.1")
+
+
+def test_one_reference_is_not_held_against_two_versions(log: Any, holdout: Path) -> None:
+    reference = ["--reference", str(holdout)]
+    answer(log, rows(9, 410))
+    assert check(log, holdout.parent, *reference)["version"] == "v1.0.0"
+    answer(log, rows(10, 410), version="v1.0.1")
+    said = refusal(log, holdout, *reference)
+    assert "v1.0.0 (410 rows) and v1.0.1 (410 rows) answered" in said
+    found = check(log, holdout.parent, *reference, "--version", "v1.0.1")
+    assert (found["version"], found["rows"]) == ("v1.0.1", 410)
+
+
+def refusal(log: Any, holdout: Path, *arguments: str) -> str:
+    """What a check says that is used wrongly."""
+    done = CliRunner().invoke(
+        app, ["drift", "--model", "flights", "--out", str(holdout.parent / "out"), *arguments],
+        env={"MONITORING_DATABASE_URL": log.dsn},
+    )  # fmt: skip
+    assert done.exit_code == 2, done.output
+    return done.stderr
 
 
 def test_a_reference_or_choice_that_is_wrong_says_so(log: Any, holdout: Path) -> None:

@@ -181,10 +181,10 @@ def test_what_a_caller_sends_cannot_break_out_of_the_pages(narrow: Baseline, tmp
     at = datetime(2026, 1, 1, tzinfo=UTC)
     loss = concept(Mean(0.1, 0.01, 200, 200), Mean(0.1, 0.01, 200, 200), POLICY)
     comparison = Comparison((*found.columns, column), f"because {way_out}", found.page)
-    write_pages(Check(f"flights{way_out}", at, at, 1, 1, comparison, loss), tmp_path)
+    write_pages(Check(f"flights{way_out}", f"v1.0.0{way_out}", at, at, 1, 1, comparison, loss), tmp_path)
     index = (tmp_path / "index.html").read_text()
     assert "<script" not in index
-    assert index.count("&lt;/script&gt;&lt;script&gt;alert(1)") == 4
+    assert index.count("&lt;/script&gt;&lt;script&gt;alert(1)") == 5
     evidently = (tmp_path / "evidently.html").read_text()
     assert "alert(1)" in evidently
     assert "<script>alert(1)" not in evidently

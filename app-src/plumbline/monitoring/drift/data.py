@@ -19,6 +19,7 @@ from plumbline.monitoring.stats import Mean, mean
 
 _MOST_LABELS = 20_000
 _NATIVE, _SLICE, _TRUTH = "native_", "slice_", "truth"
+_VERSIONS: LiteralString = "SELECT version, count(*) FROM rows GROUP BY version ORDER BY version"
 _COUNT: LiteralString = """
     SELECT count(*), count(truth) FROM rows WHERE %(version)s::text IS NULL OR version = %(version)s"""
 # A hash of the id puts the rows in an order that has nothing to do with time and is the same at every call.
@@ -68,7 +69,6 @@ def from_holdout(path: Path) -> Side:
 
 def from_run(run: str) -> Side:
     """Fetch the holdout of an MLflow run (MLFLOW_TRACKING_URI and its credentials) and read it."""
-    reach.tracking_server()
     from mlflow.artifacts import download_artifacts
     from mlflow.exceptions import MlflowException
 
@@ -78,6 +78,36 @@ def from_run(run: str) -> Side:
         except (MlflowException, OSError) as error:
             raise ReferenceFault(f"run {run}: evaluation/holdout.parquet cannot be fetched: {error}") from error
         return from_holdout(Path(path))
+
+
+def version_of(run: str, given: str | None) -> str:
+    """The version that the run was registered as, or the given one where it was not; raises ReferenceFault.
+
+    Answers of any other version are not what this run's holdout was answered with.
+    """
+    reach.tracking_server()
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    try:
+        registered = MlflowClient().search_model_versions(f"run_id = '{run}'")
+    except MlflowException as error:
+        raise ReferenceFault(f"run {run}: its version cannot be asked for: {error}") from error
+    names = [item.tags["semver"] for item in registered if "semver" in item.tags]
+    if names and given not in (None, *names):
+        raise ReferenceFault(f"--run {run} is {names[0]}, --version says {given}: leave the version out")
+    if not (names or given):
+        raise ReferenceFault(f"run {run} is not registered: say by --version which answers are meant")
+    return given or str(names[0])
+
+
+def only_version(connection: psycopg.Connection[Any], model: str, since: datetime, until: datetime) -> str | None:
+    """The one version that answered in a window, None where none did; raises ReferenceFault where several did."""
+    counts = connection.execute(ROWS + _VERSIONS, window(model, since, until)).fetchall()
+    if len(counts) > 1:
+        answered = " and ".join(f"{version} ({rows:,} rows)" for version, rows in counts)
+        raise ReferenceFault(f"{answered} answered, and --reference is of one version: say by --version of which")
+    return str(counts[0][0]) if counts else None
 
 
 def from_log(

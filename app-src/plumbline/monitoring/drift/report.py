@@ -16,6 +16,8 @@ class Check:
     """One drift check of one model."""
 
     model: str
+    version: str
+    """Whose answers they are; empty where there are none."""
     since: datetime
     until: datetime
     rows: int
@@ -68,9 +70,9 @@ def as_json(check: Check) -> dict[str, Any]:
         "rise_low": finite(loss.low), "rise_high": finite(loss.high),
     }  # fmt: skip
     return {
-        "model": check.model, "verdict": check.verdict, "kinds": check.kinds, "reason": check.comparison.reason,
-        "since": check.since.isoformat(), "until": check.until.isoformat(), "rows": check.rows,
-        "labelled": check.labelled, "concept": concept,
+        "model": check.model, "version": check.version, "verdict": check.verdict, "kinds": check.kinds,
+        "reason": check.comparison.reason, "since": check.since.isoformat(), "until": check.until.isoformat(),
+        "rows": check.rows, "labelled": check.labelled, "concept": concept,
         "columns": [{**asdict(item), "drifted": item.drifted} for item in check.comparison.columns],
     }  # fmt: skip
 
