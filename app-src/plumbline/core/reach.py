@@ -38,6 +38,7 @@ def tracking_server(address: str | None = None, *, patient: bool = False) -> str
     parts = urlsplit(uri)
     if "://" not in uri or (parts.scheme in ("http", "https") and not parts.hostname):
         raise Misuse("MLFLOW_TRACKING_URI is not an address; expected one like http://127.0.0.1:5000")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     if not patient:
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     if parts.scheme in ("http", "https"):
@@ -46,7 +47,8 @@ def tracking_server(address: str | None = None, *, patient: bool = False) -> str
             urllib.request.urlopen(f"{place}/health", timeout=SECONDS).close()  # noqa: S310 - its scheme is checked
         except (OSError, HTTPException, ValueError) as error:
             if not _answered(error):
-                raise Accident(f"MLflow at {place} (MLFLOW_TRACKING_URI) does not answer: {error}") from error
+                reason = error.reason if type(error) is URLError else error
+                raise Accident(f"MLflow at {place} (MLFLOW_TRACKING_URI) does not answer: {reason}") from error
     return uri
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import tempfile
 import warnings
 from pathlib import Path
@@ -67,6 +68,8 @@ def run(
 
     settings = _settings(model, sample, trials, experiment, seed)
     reach.tracking_server(patient=True)
+    # What stops a pod or a CI job ends the run like Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="training-") as temporary:
         done = steps.run_all(Work(work or Path(temporary)), settings)
         typer.echo(f"run {done}")
@@ -241,7 +244,15 @@ def runs(
         return
     columns = [
         name
-        for name in ("run_id", "status", "tags.code.commit", "tags.data.version", "metrics.roc_auc", "metrics.rmse")
+        for name in (
+            "run_id",
+            "status",
+            "tags.semver",
+            "tags.code.commit",
+            "tags.data.version",
+            "metrics.roc_auc",
+            "metrics.rmse",
+        )
         if name in matching.columns and matching[name].notna().any()
     ]
     typer.echo(matching[columns].to_string(index=False))

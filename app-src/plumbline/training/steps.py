@@ -114,11 +114,18 @@ def run(name: str, step: Callable[[], str], work: Work) -> None:
 
 
 def run_all(work: Work, settings: Settings) -> str:
-    """All steps, without those that ended well here before; returns the run's id."""
-    run("data", lambda: fetch(work, settings), work)
-    for name, step in STEPS.items():
-        if work.done(name):
-            log.info("%-9s done before", name)
-        else:
-            run(name, lambda step=step: step(work), work)  # type: ignore[misc]
-    return tracking.finish(work)
+    """All steps, without those that ended well here before; returns the run's id.
+
+    Whatever ends it before that ends its MLflow run too: KILLED where a person or a signal stopped it, else FAILED.
+    """
+    try:
+        run("data", lambda: fetch(work, settings), work)
+        for name, step in STEPS.items():
+            if work.done(name):
+                log.info("%-9s done before", name)
+            else:
+                run(name, lambda step=step: step(work), work)  # type: ignore[misc]
+        return tracking.finish(work)
+    except BaseException as error:
+        tracking.abandon(work, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+        raise

@@ -8,12 +8,15 @@ import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from plumbline.core import reach
+from plumbline.core.errors import Accident
 from plumbline.training.model import ModelError, Params
 from plumbline.training.provenance import code_version
 from plumbline.training.report import Interval
@@ -36,7 +39,9 @@ def open_run(work: Work) -> Run:
 
     path = work.root / "run.json"
     if path.exists():
-        return work.read(path, Run)
+        run = work.read(path, Run)
+        mlflow.MlflowClient().update_run(run.id, status="RUNNING")
+        return run
     settings, data = work.settings, work.read(work.data_version, DataVersion)
     experiment = _experiment(settings)
     commit, dirty = code_version(settings.model)
@@ -48,7 +53,10 @@ def open_run(work: Work) -> Run:
         "code.dirty": str(dirty).lower(),
         "workflow": os.environ.get("TRAINING_WORKFLOW", ""),
     }
-    name = f"{settings.model}-{commit[:7]}-{data.version[:7]}"
+    name = (
+        f"{settings.model} {datetime.now(UTC):%Y-%m-%d %H:%M:%S} {settings.sample * 100:g} % of the rows, "
+        f"{settings.trials} trials, {commit[:7]}{'+' if dirty else ''}"
+    )
     created = mlflow.MlflowClient().create_run(experiment, run_name=name, tags={**tags, "mlflow.runName": name})
     run = Run(id=created.info.run_id, experiment=settings.experiment)
     work.write(path, run)
@@ -175,6 +183,23 @@ def finish(work: Work) -> str:
     run = work.read(work.root / "run.json", Run)
     mlflow.MlflowClient().set_terminated(run.id, "FINISHED")
     return run.id
+
+
+def abandon(work: Work, status: Literal["FAILED", "KILLED"]) -> None:
+    """End the run badly, if one was begun; an MLflow that is away by now is said, for the failure itself is worse."""
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    path = work.root / "run.json"
+    if not path.exists():
+        return
+    run = work.read(path, Run)
+    try:
+        reach.tracking_server()
+        mlflow.MlflowClient().set_terminated(run.id, status)
+        log.error("run %s is %s", run.id, status)
+    except (Accident, MlflowException) as error:
+        log.error("run %s is %s, and MLflow calls it RUNNING: %s", run.id, status, error)
 
 
 def report(model: str, workflow: str, status: str) -> list[str]:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 from typer.testing import CliRunner
 
 from plumbline.promotion.cli import app
@@ -106,6 +107,36 @@ def test_a_models_whole_life(
     code, said = type_in("audit", "--path", str(remote.work))
     assert code == 10
     assert "release.yaml: " in said
+
+
+def test_mlflows_own_pages_say_version_and_life_cycle_first(
+    type_in: Callable[..., tuple[int, str]], log_run: Log, client: MlflowClient, model: str
+) -> None:
+    one, two = (("--model", model, "--version", version) for version in ("v1.0.0", "v1.0.1"))
+    runs = [log_run(Recipe(model)), log_run(Recipe(model, tags={"data.digest": "sha256:" + "e" * 64}, seed=1))]
+    for run in runs:
+        type_in("register", "--run", run)
+
+    def shown(number: str) -> str:
+        return str(client.get_model_version(model, number).description)
+
+    assert [shown("1"), shown("2")] == ["v1.0.0 · None", "v1.0.1 · None"]
+    assert str(client.get_model_version_by_alias(model, "v1-0-1").version) == "2"
+    assert [client.get_run(run).data.tags["semver"] for run in runs] == ["v1.0.0", "v1.0.1"]
+    client.update_model_version(model, "1", description="v1.0.0 · None\n\nAda trained it.")
+    type_in("run", *one, "--env", "staging", "--image", IMAGE)
+    assert shown("1") == "v1.0.0 · Staging · served by staging\n\nAda trained it."
+    assert client.get_registered_model(model).tags["staging"] == "v1.0.0"
+    type_in("run", *two, "--env", "staging", "--image", IMAGE)
+    assert shown("1") == "v1.0.0 · Archived\n\nAda trained it."
+    assert shown("2") == "v1.0.1 · Staging · served by staging"
+    assert client.get_registered_model(model).tags["staging"] == "v1.0.1"
+    type_in("reject", *two, "--metric", "latency", "--reason", "p95 of 900 ms")
+    assert shown("2") == "v1.0.1 · Archived · rejected for latency: p95 of 900 ms"
+    # What a person wrote before the platform did stays below.
+    client.update_model_version(model, "1", description="Ada trained it.")
+    type_in("sync", "--model", model)
+    assert shown("1") == "v1.0.0 · Staging · served by staging\n\nAda trained it."
 
 
 def test_life_cycle_by_hand(type_in: Callable[..., tuple[int, str]], log_run: Log, remote: Remote, model: str) -> None:

@@ -1,7 +1,12 @@
 """A model that is only a folder, trained step by step: the same again; in parts; taken up after a break."""
 
 import json
+import re
 import shutil
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 import yaml
@@ -152,6 +157,64 @@ def test_a_broken_run_is_taken_up_where_it_broke(iris, tmp_path):
     call("run", *begin)
     assert (work / "bundle" / "model.onnx").exists()
     assert json.loads((work / "trials" / "1.json").read_text()) == before, "a finished trial is not run again"
+
+
+def test_a_run_that_breaks_is_failed_and_taken_up_it_runs_again(iris, tmp_path):
+    import mlflow
+
+    begin = ("run", "--model", "iris", "--trials", 1, "--experiment", "iris/broken", "--work", tmp_path / "work")
+    whole = (iris / "__init__.py").read_text()
+
+    def write(text):
+        (iris / "__init__.py").write_text(text)
+        del sys.modules["plumbline.training.models.iris"]
+
+    write(whole.replace("LogisticRegression(max_iter=500", "LogisticRegression(max_iter=-1"))
+    call(*begin, fails=True)
+    (run,) = mlflow.search_runs(
+        experiment_names=["iris/broken"], filter_string="params.trials != ''", output_format="list"
+    )
+    assert run.info.status == "FAILED"
+    assert re.fullmatch(
+        r"iris 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d 100 % of the rows, 1 trials, [0-9a-f]{7}\+?", run.info.run_name
+    )
+    write(whole)
+    assert call(*begin).split()[-1] == run.info.run_id
+    assert mlflow.get_run(run.info.run_id).info.status == "FINISHED"
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_stopped_is_killed(iris, tmp_path, how):
+    import mlflow
+
+    text = (iris / "__init__.py").read_text()
+    (iris / "__init__.py").write_text(
+        text.replace("def rows(tables):", "def rows(tables):\n    __import__('time').sleep(600)")
+    )
+    work = tmp_path / "work"
+    command = [
+        sys.executable,
+        "-m",
+        "plumbline",
+        "train",
+        "run",
+        "--model",
+        "iris",
+        "--trials",
+        "1",
+        "--work",
+        str(work),
+    ]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stderr is not None
+        while not (work / "done" / "validate").exists():
+            assert running.poll() is None, running.stderr.read()
+            time.sleep(0.1)
+        running.send_signal(how)
+        said = running.communicate(timeout=60)[1]
+    assert (running.returncode, "Traceback" in said) == (130, False), said
+    run = (work / "parameters" / "run").read_text()
+    assert mlflow.get_run(run).info.status == "KILLED"
 
 
 def test_a_work_folder_belongs_to_one_run(iris, tmp_path):

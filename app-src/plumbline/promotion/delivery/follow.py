@@ -54,6 +54,9 @@ def _sync(registry: Registry, tree: Checkout, model: str, only: str) -> Iterator
         yield from _mark(registry, tree, version)
     for version in versions:
         yield from _move(registry, version, wanted.get(version.number))
+    for version in registry.versions(model):  # anew, with the aliases of now
+        if version.semver is not None:
+            registry.describe(version)
 
 
 def _withdraw(registry: Registry, tree: Checkout, version: Version, only: str) -> Iterator[str]:
@@ -81,7 +84,6 @@ def _move(registry: Registry, version: Version, wanted: Lifecycle | None) -> Ite
     try:
         for step in path_to(version.lifecycle, target):
             registry.move(version, step)
-            version.tags["lifecycle"] = step.value
             yield f"{version.semver} is {step}"
     except Refused as refusal:
         yield f"{version.semver}: {refusal}"

@@ -4,7 +4,6 @@ A version exists from the moment that it carries the tag `semver`: registration 
 died half-way is never seen here. Every other tag is set in the call that creates the version.
 """
 
-import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -49,6 +48,8 @@ class Version:
     source: str
     tags: dict[str, str]
     aliases: tuple[str, ...]
+    """The environments that serve it."""
+    description: str
 
     @property
     def semver(self) -> SemVer | None:
@@ -74,6 +75,13 @@ class Version:
     def rejected(self) -> str:
         """Which metric it was rejected for, or empty."""
         return self.tags.get("rejected", "")
+
+    @property
+    def headline(self) -> str:
+        """The first line of its description, which MLflow's list of versions shows: name, life cycle, where served."""
+        served = f"served by {', '.join(self.aliases)}" if self.aliases else ""
+        rejected = f"rejected for {self.rejected}" if self.rejected else ""
+        return " · ".join(filter(None, [str(self.semver), self.lifecycle, served, rejected]))
 
     @property
     def recipe(self) -> Recipe:
@@ -111,7 +119,6 @@ class Registry:
 
     def __init__(self, address: str | None = None) -> None:
         self._given = address
-        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
     @cached_property
     def _address(self) -> str:
@@ -217,16 +224,39 @@ class Registry:
         """Move a version in its life cycle; raises Refused where that is no legal move."""
         check_move(version.lifecycle, target, rejected=bool(version.rejected))
         self.tag(version, {"lifecycle": target.value})
+        version.tags["lifecycle"] = target.value
+        self.describe(version)
+
+    def describe(self, version: Version) -> None:
+        """Let the description begin with the version's headline; what people wrote below stays."""
+        first, _, rest = version.description.partition("\n")
+        if first == version.headline:
+            return
+        kept = rest if first.startswith(f"{version.semver} ·") else f"\n{version.description}"
+        with _asking(f"describe {version.model} {version.semver}"):
+            text = f"{version.headline}\n{kept}".rstrip()
+            self.client.update_model_version(version.model, version.number, description=text)
+
+    def name(self, version: Version, semver: str) -> None:
+        """Give a version its name, and MLflow's pages what they show first; the tag that makes it findable is last."""
+        with _asking(f"name {version.model}/{version.number}"):
+            self.client.set_tag(version.run, "semver", semver)
+            self.client.set_registered_model_alias(version.model, _as_alias(semver), version.number)
+        version.tags["semver"] = semver
+        self.describe(version)
+        self.tag(version, {"semver": semver})
 
     def alias(self, version: Version, name: str) -> None:
-        """Point an alias (an environment's name) at a version."""
+        """Point an alias (an environment's name) at a version; a tag of the model says its semantic version."""
         with _asking(f"alias {name} of {version.model}"):
             self.client.set_registered_model_alias(version.model, name, version.number)
+            self.client.set_registered_model_tag(version.model, name, str(version.semver))
 
     def remove_alias(self, version: Version, name: str) -> None:
         """Take an alias from a version."""
         with _asking(f"remove alias {name} of {version.model}"):
             self.client.delete_registered_model_alias(version.model, name)
+            self.client.delete_registered_model_tag(version.model, name)
 
     def models_with(self, alias: str) -> list[str]:
         """Models of which a finished version carries the alias, sorted."""
@@ -281,8 +311,16 @@ class Registry:
 
 
 def _version(item: Any, aliases: Mapping[str, Any]) -> Version:
-    mine = tuple(sorted(alias for alias, number in aliases.items() if str(number) == str(item.version)))
-    return Version(item.name, str(item.version), item.run_id, item.source, dict(item.tags), mine)
+    tags, own = dict(item.tags), _as_alias(item.tags.get("semver", ""))
+    mine = tuple(
+        sorted(alias for alias, number in aliases.items() if str(number) == str(item.version) and alias != own)
+    )
+    return Version(item.name, str(item.version), item.run_id, item.source, tags, mine, item.description or "")
+
+
+def _as_alias(semver: str) -> str:
+    """MLflow's aliases have no dots: `models:/flights@v1-0-0`."""
+    return semver.replace(".", "-")
 
 
 def bundle_uri(artifact_uri: str) -> str:

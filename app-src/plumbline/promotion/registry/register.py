@@ -134,5 +134,5 @@ def _finish(registry: Registry, run: "Run", version: Version, evaluation: Evalua
     plots = registry.download(run.info.run_id, "plots", folder) if registry.names(run.info.run_id, "plots") else None
     for path in card.write(facts, plots, folder / "card"):
         registry.upload(run.info.run_id, path, "card")
-    registry.tag(version, {"semver": semver})
+    registry.name(version, semver)
     return registry.find(version.model, semver)
