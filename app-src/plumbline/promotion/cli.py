@@ -182,18 +182,21 @@ def reject(
     metric: Annotated[str, typer.Option(help="What failed, e.g. error-rate.")],
     reason: Annotated[str, typer.Option(help="How it failed.")],
 ) -> None:
-    """Bar a version's bytes and take it out of every environment, in one commit."""
+    """Bar a version's bytes and take it out of every environment, in one commit; 10 where one still serves it."""
     from plumbline.promotion.delivery import governance
+    from plumbline.promotion.delivery.governance import stranded
     from plumbline.promotion.registry.client import Registry
 
     settings, registry = load(Settings), Registry()
     done = governance.reject(registry, settings, model, version, metric, reason)
     for environment, moved in done.reverted.items():
         typer.echo(f"{environment}: {moved}")
-    for environment in done.stranded:
-        typer.secho(f"{environment} has no earlier release: it still names {version}; remove it by hand", err=True)
     typer.echo(f"commit {done.commit}" if done.commit else f"{model} {version} is barred already")
     _follow(registry, settings, model)
+    for environment in done.stranded:
+        typer.secho(f"barred, and {stranded(environment, model, version)}", err=True, fg="red")
+    if done.stranded:
+        raise typer.Exit(Refused.exit_code)
 
 
 @app.command()
@@ -225,17 +228,21 @@ def reconcile(env: Env, model: Models = None, as_json: AsJson = False) -> None:
 
 @app.command()
 def status(env: Env, model: Models = None, as_json: AsJson = False) -> None:
-    """Print what git, cluster and registry say side by side; exit code 10 where they differ."""
+    """Print what git, cluster and registry say side by side; exit code 10 where they differ or what is named is barred.
+
+    Where no cluster is configured it is not asked, and the verdict is about git and registry.
+    """
     from plumbline.promotion.delivery import reconcile as reconciliation
     from plumbline.promotion.delivery.cluster import Cluster
     from plumbline.promotion.registry.client import Registry
 
-    rows = reconciliation.status(Registry(), load(Settings), Cluster(), env, [_name(name) for name in model or []])
+    cluster = Cluster() if Cluster.is_configured() else None
+    rows = reconciliation.status(Registry(), load(Settings), cluster, env, [_name(name) for name in model or []])
     if as_json:
         print_json([row._asdict() for row in rows])
     else:
         typer.echo(tabulate(rows, ("model", "git", "cluster", "registry", ""), tablefmt="plain", disable_numparse=True))
-    if any(row.verdict == "differ" for row in rows):
+    if any(row.verdict != "agree" for row in rows):
         raise typer.Exit(Refused.exit_code)
 
 

@@ -1,6 +1,7 @@
 """The commands as a person types them, in one process: what they print and how they end."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +23,9 @@ def type_in(
     monkeypatch: pytest.MonkeyPatch, address: str, settings: Settings, remote: Remote
 ) -> Callable[..., tuple[int, str]]:
     """Type a command; returns its exit code and what it said."""
+    monkeypatch.setenv("HOME", str(remote.work))  # no cluster of the machine's
+    for variable in ("KUBECONFIG", "KUBERNETES_SERVICE_HOST"):
+        monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
     monkeypatch.setenv("PROMOTION_REPO", remote.url)
     monkeypatch.setenv("PROMOTION_SIGNING_KEY", str(settings.signing_key))
@@ -155,9 +159,33 @@ def test_a_rejection_that_nothing_precedes_is_said(
     one = ("--model", model, "--version", "v1.0.0")
     type_in("register", "--run", log_run(Recipe(model)))
     type_in("run", *one, "--env", "staging", "--image", IMAGE)
-    code, said = type_in("reject", *one, "--metric", "latency", "--reason", "p95 of 900 ms")
+    for begins in ("commit ", f"{model} v1.0.0 is barred already"):
+        code, said = type_in("reject", *one, "--metric", "latency", "--reason", "p95 of 900 ms")
+        assert code == 10
+        assert said.startswith(begins)
+        assert f"barred, and staging still serves {model} v1.0.0: it has no earlier release" in said
+        assert f"delete clusters/staging/models/{model}/release.yaml by hand" in said
+    assert remote.release("staging", model).spec.version == "v1.0.0"
+    assert "staging: still v1.0.0, no earlier release" in remote.git("log", "-1", "--format=%b")
+    # All that could be asked agree on it, and it may not be served.
+    code, said = type_in("status", "--env", "staging", "--model", model)
+    assert code == 10
+    assert said.split()[-1] == "barred"
+
+
+def test_a_status_without_a_cluster_is_of_git_and_registry(
+    type_in: Callable[..., tuple[int, str]], log_run: Log, client: MlflowClient, model: str
+) -> None:
+    asked = ("status", "--env", "staging", "--model", model)
+    type_in("register", "--run", log_run(Recipe(model)))
+    assert re.search(rf"^{model} +- +not asked +- +agree$", type_in(*asked)[1], re.M)
+    type_in("run", "--model", model, "--version", "v1.0.0", "--env", "staging", "--image", IMAGE)
+    code, said = type_in(*asked)
+    assert re.search(rf"^{model} +v1.0.0 [0-9a-f]{{12}} +not asked +v1.0.0 +agree$", said, re.M)
     assert code == 0
-    assert "staging has no earlier release: it still names v1.0.0" in said
+    client.delete_registered_model_alias(model, "staging")
+    code, said = type_in(*asked)
+    assert (code, said.split()[-4:]) == (10, ["not", "asked", "-", "differ"])
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,10 @@
 """What a cluster says about a model: the releases that its Rollout runs, and what its analyses found. Reads only."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from plumbline.core.errors import Accident
@@ -68,6 +70,12 @@ class Running:
 
 class Cluster:
     """The cluster of KUBECONFIG, or the one that this pod runs in."""
+
+    @staticmethod
+    def is_configured() -> bool:
+        """Whether somebody named a cluster: by KUBECONFIG, by kubectl's own file, or by running in a pod."""
+        named = {"KUBECONFIG", "KUBERNETES_SERVICE_HOST"} & os.environ.keys()
+        return bool(named) or Path("~/.kube/config").expanduser().exists()
 
     @cached_property
     def _api(self) -> Any:

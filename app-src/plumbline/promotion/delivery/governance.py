@@ -81,14 +81,14 @@ def bar(
     Where it names none (empty: main has moved on), nothing is changed.
     """
     reverted: dict[str, str] = {}
-    stranded: list[str] = []
+    left: list[str] = []
     digest = "sha256:" + "0" * 64
     _checked(Barred, model=model, version=version, digest=digest, metric=metric, reason=reason)
 
     def change() -> Change | None:
         nonlocal digest
         reverted.clear()
-        stranded.clear()
+        left.clear()
         digest = culprit(tree)
         if not digest:
             return None
@@ -98,14 +98,22 @@ def bar(
             files[barred_path(model, digest)] = dump(record)
         for environment, release in served_by(tree, model):
             if digest in digests_of(release):
-                _revert(tree, environment, release, digest, files, reverted, stranded)
+                _revert(tree, environment, release, digest, files, reverted, left)
         if not files:
             return None
-        return Change(files, _rejection_message(model, version, metric, reason, digest, reverted))
+        return Change(files, _rejection_message(model, version, metric, reason, digest, reverted, left))
 
     with checkout(settings) as tree:
         commit = commit_and_push(tree, settings.attempts, change)
-    return Rejection(digest, commit, dict(reverted), tuple(stranded))
+    return Rejection(digest, commit, dict(reverted), tuple(left))
+
+
+def stranded(environment: str, model: str, version: str) -> str:
+    """What is to be said and done of an environment that still serves a version that is barred."""
+    return (
+        f"{environment} still serves {model} {version}: it has no earlier release. "
+        f"Promote another version there, or delete {release_path(environment, model)} by hand"
+    )
 
 
 def take_back(settings: Settings, environment: str, model: str, failed: Release, reason: str) -> str | None:
@@ -149,12 +157,12 @@ def _revert(
     digest: str,
     files: dict[str, str],
     reverted: dict[str, str],
-    stranded: list[str],
+    left: list[str],
 ) -> None:
     path = release_path(environment, release.model)
     good = _newest(tree, path, release.model, lambda other: digest not in digests_of(other))
     if good is None:
-        stranded.append(environment)
+        left.append(environment)
         return
     earlier, earlier_text = good
     files[path] = edit(tree.read(path) or "", earlier, source=path, earlier_text=earlier_text)
@@ -175,11 +183,12 @@ def _newest(tree: Checkout, path: str, model: str, wanted: Callable[[Release], b
 
 
 def _rejection_message(
-    model: str, version: str, metric: str, reason: str, digest: str, reverted: dict[str, str]
+    model: str, version: str, metric: str, reason: str, digest: str, reverted: dict[str, str], left: list[str]
 ) -> str:
     where = f"({', '.join(sorted(reverted))})" if reverted else ""
     back = ", ".join(sorted(set(reverted.values()))) or version
     moves = [f"{environment}: {moved}" for environment, moved in sorted(reverted.items())]
+    moves += [f"{environment}: still {version}, no earlier release" for environment in left]
     body = [f"Failed: {metric}", f"Reason: {reason}", f"Barred: {digest}", *moves]
     return f"{model}{where}: {back}, rejected by {metric}\n\n" + "\n".join(body) + "\n"
 

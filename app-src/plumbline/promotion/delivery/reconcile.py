@@ -21,8 +21,8 @@ from plumbline.promotion.delivery.cluster import Cluster, Failure, Running, Serv
 from plumbline.promotion.delivery.documents import release_path
 from plumbline.promotion.delivery.follow import sync
 from plumbline.promotion.delivery.git import Checkout, checkout
-from plumbline.promotion.delivery.governance import bar, digests_of, take_back
-from plumbline.promotion.delivery.records import read_served, require_environment
+from plumbline.promotion.delivery.governance import bar, digests_of, stranded, take_back
+from plumbline.promotion.delivery.records import read_barred, read_served, require_environment
 from plumbline.promotion.registry.client import Registry
 from plumbline.promotion.settings import Settings
 
@@ -59,11 +59,11 @@ def models_of(tree: Checkout, environment: str) -> list[str]:
     return [path.split("/")[3] for path in tree.names(f"clusters/{environment}", "models/*/release.yaml")]
 
 
-def views(tree: Checkout, cluster: Cluster, registry: Registry, environment: str, model: str) -> Views:
+def views(tree: Checkout, cluster: Cluster | None, registry: Registry, environment: str, model: str) -> Views:
     """Ask git, cluster and registry."""
     release = read_served(tree, environment, model)
     named = [str(item.semver) for item in registry.versions(model) if item.semver and environment in item.aliases]
-    return Views(release, cluster.running(model), ", ".join(named))
+    return Views(release, cluster.running(model) if cluster else None, ", ".join(named))
 
 
 def reconcile(
@@ -130,8 +130,8 @@ def _roll_back(settings: Settings, environment: str, release: Release, failure: 
 
     done = bar(settings, model, version, culprit, failure.metric, failure.reason)
     yield f"{version}: rejected by {failure.metric} ({failure.reason}); commit {done.commit or 'none'}"
-    for stranded in done.stranded:
-        yield f"{stranded} has no earlier release: it still names {version}; remove it by hand"
+    for left in done.stranded:
+        yield stranded(left, model, version)
 
 
 def _culprit(tree: Checkout, environment: str, failed: Release) -> str:
@@ -157,26 +157,36 @@ class Status(NamedTuple):
     cluster: str
     registry: str
     verdict: str
-    """`agree` or `differ`."""
+    """`agree`, `differ`, or `barred` where git names what may not be served."""
 
 
 def status(
-    registry: Registry, settings: Settings, cluster: Cluster, environment: str, models: list[str]
+    registry: Registry, settings: Settings, cluster: Cluster | None, environment: str, models: list[str]
 ) -> list[Status]:
-    """The three side by side.
+    """The three side by side; git and registry alone where no cluster is given.
 
     On every model that one of them names if none is given: what runs though git forgot it is told too.
     """
     rows = []
     with checkout(settings) as tree:
         require_environment(tree, environment)
-        asked = models or sorted({*models_of(tree, environment), *cluster.models(), *registry.models_with(environment)})
+        running = cluster.models() if cluster else []
+        asked = models or sorted({*models_of(tree, environment), *running, *registry.models_with(environment)})
         for model in asked:
             view = views(tree, cluster, registry, environment, model)
-            verdict = "agree" if view.agree else "differ"
             in_git = _short(Served.of(view.git)) if view.git is not None else "-"
-            rows.append(Status(model, in_git, _described(view.cluster), view.registry or "-", verdict))
+            in_cluster = _described(view.cluster) if cluster else "not asked"
+            rows.append(Status(model, in_git, in_cluster, view.registry or "-", _verdict(tree, view, cluster)))
     return rows
+
+
+def _verdict(tree: Checkout, view: Views, cluster: Cluster | None) -> str:
+    if view.git is not None:
+        records = [read_barred(tree, view.git.model, digest) for digest in digests_of(view.git)]
+        if any(record is not None and record.override is None for record in records):
+            return "barred"
+    agree = view.agree if cluster else view.registry == (view.git.spec.version if view.git else "")
+    return "agree" if agree else "differ"
 
 
 def _short(served: Served) -> str:
