@@ -247,6 +247,29 @@ def status(env: Env, model: Models = None, as_json: AsJson = False) -> None:
 
 
 @app.command()
+def releases(
+    model: Models = None,
+    env: Annotated[str, typer.Option("--env", help="One environment; all where it is left out.")] = "",
+    history: Annotated[bool, typer.Option("--history", help="What was served before as well.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Print what each environment serves, since when and by whom, from git alone."""
+    from plumbline.promotion.delivery.git import checkout
+    from plumbline.promotion.delivery.records import require_environment
+    from plumbline.promotion.delivery.releases import Since
+    from plumbline.promotion.delivery.releases import releases as releases_of
+
+    with checkout(load(Settings)) as tree:
+        if env:
+            require_environment(tree, env)
+        rows = list(releases_of(tree, list(map(_name, model or [])), env, history=history))
+    if as_json:
+        print_json([row._asdict() for row in rows])
+    else:
+        typer.echo(tabulate(rows, Since._fields, tablefmt="plain", disable_numparse=True))
+
+
+@app.command()
 def transition(
     model: Model, version: Version, to: Annotated[str, typer.Option(help="Staging, Production or Archived.")]
 ) -> None:

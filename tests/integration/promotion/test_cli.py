@@ -173,6 +173,37 @@ def test_a_rejection_that_nothing_precedes_is_said(
     assert said.split()[-1] == "barred"
 
 
+def test_releases_are_told_since_when_and_by_whom(
+    type_in: Callable[..., tuple[int, str]], log_run: Log, remote: Remote, model: str
+) -> None:
+    one, two = (("--model", model, "--version", version) for version in ("v1.0.0", "v1.0.1"))
+    type_in("register", "--run", log_run(Recipe(model)))
+    type_in("register", "--run", log_run(Recipe(model, tags={"data.digest": "sha256:" + "e" * 64}, seed=1)))
+    type_in("run", *one, "--env", "staging", "--image", IMAGE)
+    type_in("approve", *one, "--by", "Ada", "--reason", "read the card")
+    type_in("run", *one, "--env", "production", "--image", IMAGE)
+    type_in("run", *two, "--env", "staging", "--image", IMAGE)
+    bump = remote.log() and remote.git("log", "-1", "--format=%H %cI").split()
+    path = f"clusters/staging/models/{model}/release.yaml"
+    remote.commit({path: "# A remark.\n" + (remote.work / path).read_text()})
+
+    def told(*more: str) -> list[dict[str, str]]:
+        code, said = type_in("releases", *more, "--json")
+        assert code == 0, said
+        return list(json.loads(said))
+
+    production, staging = told("--model", model)
+    assert (production["environment"], production["version"], production["by"]) == ("production", "v1.0.0", "Ada")
+    assert staging == {
+        "model": model, "environment": "staging", "version": "v1.0.1", "since": bump[1],
+        "by": "plumbline promotion", "commit": bump[0][:12],
+    }  # fmt: skip
+    assert [row["version"] for row in told("--env", "staging", "--history")] == ["v1.0.1", "v1.0.0"]
+    assert told("--model", "nothing") == []
+    assert "is not in git, only production, staging" in type_in("releases", "--env", "stagign")[1]
+    assert re.search(rf"^{model} +staging +v1.0.1 ", type_in("releases")[1], re.M)
+
+
 def test_a_status_without_a_cluster_is_of_git_and_registry(
     type_in: Callable[..., tuple[int, str]], log_run: Log, client: MlflowClient, model: str
 ) -> None:

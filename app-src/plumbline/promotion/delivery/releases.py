@@ -1,0 +1,48 @@
+"""Which release each environment serves, since when and by whom: read from the history of release.yaml in git."""
+
+from collections.abc import Iterator
+from itertools import groupby
+from typing import NamedTuple
+
+from plumbline.core.documents import DocumentError
+from plumbline.core.release import Release, parse_release
+from plumbline.promotion.delivery.git import Checkout
+
+
+class Since(NamedTuple):
+    """One release of an environment."""
+
+    model: str
+    environment: str
+    version: str
+    since: str
+    """When the commit that began it was made, ISO 8601."""
+    by: str
+    """Who approved it, or where nobody is named, the author of that commit."""
+    commit: str
+
+
+def releases(tree: Checkout, models: list[str], environment: str = "", *, history: bool = False) -> Iterator[Since]:
+    """What environments serve, by model; with `history` what they served before as well, newest first.
+
+    A commit that changes nothing of the release, such as one of a comment, does not begin a new one.
+    """
+    paths = [path.split("/") for path in tree.names("clusters", "*/models/*/release.yaml")]
+    for _, name, _, model, _ in sorted(paths, key=lambda parts: (parts[3], parts[1])):
+        if (models and model not in models) or environment not in ("", name):
+            continue
+        for spec, commits in groupby(_releases(tree, name, model), lambda item: item[1].spec):
+            *_, (commit, _) = commits
+            since, author = tree.git("show", "--no-patch", "--format=%cI%n%an", commit).text.strip().split("\n")
+            yield Since(model, name, spec.version, since, spec.evidence.approvedBy or author, commit[:12])
+            if not history:
+                break
+
+
+def _releases(tree: Checkout, environment: str, model: str) -> Iterator[tuple[str, Release]]:
+    path = f"clusters/{environment}/models/{model}/release.yaml"
+    for commit, text in tree.history(path):
+        try:
+            yield commit, parse_release(text, source=path)
+        except DocumentError:
+            continue  # nothing was served by what could not be read
