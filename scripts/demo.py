@@ -46,6 +46,8 @@ class Demo:
 
     environment: dict[str, str] = field(default_factory=dict)
     said: dict[str, str] = field(default_factory=dict)
+    asked: str = ""
+    """The id of the one prediction that is shown."""
     started: float = field(default_factory=time.monotonic)
 
     def tell(self, text: str) -> None:
@@ -234,6 +236,7 @@ def ask_once(demo: Demo, url: str) -> None:
     row = example_row(url)
     for title, features in (("a prediction", row), ("a mistake", row | {"origin": 5})):
         answer = httpx.post(f"{url}/v1/predict", json={"features": features})
+        demo.asked = answer.json().get("prediction_id", demo.asked)
         demo.said[title] = json.dumps(answer.json(), indent=2)
         demo.tell(f"{title}: {answer.status_code}\n{demo.said[title]}")
 
@@ -290,6 +293,7 @@ def measure(demo: Demo) -> None:
     monitoring = (PLUMBLINE, "monitor")
     demo.run("log predictions and feedback to PostgreSQL", *monitoring, "consume", "--until-empty")
     demo.run("how the releases do", *monitoring, "readout", "--model", MODEL)
+    demo.run("why the first answer was given", PLUMBLINE, "why", demo.asked)
     demo.tell(f"the policy looks at tens of thousands of labels; its copy here looks at {', '.join(map(str, LOOKS))}")
     experiment = (*monitoring, "experiment", "--model", MODEL, "--policies", quick_policies())
     demo.run("what the experiment's policy says", *experiment)

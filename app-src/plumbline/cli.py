@@ -13,6 +13,7 @@ MODULES = {
     "serve": "serving.main",
     "monitor": "monitoring.cli",
     "score": "scoring.cli",
+    "why": "why",
     "backup": "backup.cli",
     "tree": "tree.cli",
 }
@@ -23,6 +24,7 @@ _USAGE = """Usage: plumbline COMMAND [ARGS]... (plumbline COMMAND --help)
   serve     the model server
   monitor   the prediction log: read-outs, experiments, drift
   score     files of rows, answered as the server would
+  why       one answer: its release, data, run and approval, and the same answer again
   backup    databases and the artifacts that they name
   tree      the tree itself: rendered, compared, checked
 

@@ -31,12 +31,25 @@ def releases(tree: Checkout, models: list[str], environment: str = "", *, histor
     for _, name, _, model, _ in sorted(paths, key=lambda parts: (parts[3], parts[1])):
         if (models and model not in models) or environment not in ("", name):
             continue
-        for spec, commits in groupby(_releases(tree, name, model), lambda item: item[1].spec):
-            *_, (commit, _) = commits
-            since, author = tree.git("show", "--no-patch", "--format=%cI%n%an", commit).text.strip().split("\n")
-            yield Since(model, name, spec.version, since, spec.evidence.approvedBy or author, commit[:12])
+        for since, _ in _since(tree, name, model):
+            yield since
             if not history:
                 break
+
+
+def served_as(tree: Checkout, model: str, version: str) -> Iterator[tuple[Since, Release]]:
+    """Where a version is or was served, with its release, the newest of each environment first."""
+    for path in tree.names("clusters", f"*/models/{model}/release.yaml"):
+        for since, release in _since(tree, path.split("/")[1], model):
+            if release.spec.version == version:
+                yield since, release
+
+
+def _since(tree: Checkout, environment: str, model: str) -> Iterator[tuple[Since, Release]]:
+    for spec, commits in groupby(_releases(tree, environment, model), lambda item: item[1].spec):
+        *_, (commit, release) = commits
+        since, author = tree.git("show", "--no-patch", "--format=%cI%n%an", commit).text.strip().split("\n")
+        yield Since(model, environment, spec.version, since, spec.evidence.approvedBy or author, commit[:12]), release
 
 
 def _releases(tree: Checkout, environment: str, model: str) -> Iterator[tuple[str, Release]]:

@@ -1,0 +1,108 @@
+"""One answer explained: its release in git, who approved it, and the same answer from the signed model."""
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from bundles import Kind, make_bundle, make_keys
+from plumbline.core.release import Release, read_release
+from plumbline.features.offline import encode_frame
+from plumbline.scoring.scorer import Scorer
+from plumbline.serving.inference.answers import Answers
+from plumbline.why import app
+
+ROWS = [
+    {"distance": 1400.0, "hour": 17, "carrier": "UA", "origin": "JFK", "wind": 12.1},
+    {"distance": 333.3, "hour": 5, "carrier": "ZZ"},
+]
+Why = Callable[..., tuple[int, str]]
+
+
+def answered(release: Release, path: Path, key: Path) -> list[dict[str, Any]]:
+    """What a server of the release answers to ROWS, as it prints it."""
+    with Scorer.fetch(release, path, key) as scorer:
+        outputs = scorer.model.run(encode_frame(scorer.schema, pd.DataFrame(ROWS, dtype=object)))
+        rule = Answers(scorer.schema.output, release.spec.threshold)
+        return [json.loads(rule.render(row)) for row in outputs.tolist()]
+
+
+@pytest.fixture(params=["binary", "multiclass", "regression"])
+def kind(request: pytest.FixtureRequest) -> Kind:
+    return request.param
+
+
+@pytest.fixture
+def release(tmp_path: Path, kind: Kind, monkeypatch: pytest.MonkeyPatch, log: Any) -> Release:
+    """A signed model that staging serves by git, approved by Ada."""
+    keys = make_keys(tmp_path / "keys")
+    bundle = make_bundle(tmp_path / "bundle", keys, kind)
+    model, work = bundle.schema.model, tmp_path / "work"
+    path = bundle.release(work / f"clusters/staging/models/{model}/release.yaml")
+    approval = work / f"policies/approvals/{model}/v1.0.0.yaml"
+    approval.parent.mkdir(parents=True)
+    approval.write_text(
+        f"apiVersion: plumbline.dev/v1\nkind: Approval\nmodel: {model}\nversion: v1.0.0\ndigest: {bundle.digest}\n"
+        "by: Ada\nreason: read the card\nat: 2026-01-02T03:04:05Z\n"
+    )
+    git = ["git", "-C", str(work), "-c", "user.name=Bob", "-c", "user.email=bob@plumbline.dev"]
+    for arguments in (["init", "--quiet", "-b", "main"], ["add", "--all"], ["commit", "--quiet", "-m", "serve"]):
+        subprocess.run([*git, *arguments], check=True)
+    monkeypatch.setenv("PROMOTION_REPO", str(work))
+    monkeypatch.setenv("PROMOTION_PUBLIC_KEY", str(keys.public))
+    monkeypatch.setenv("MONITORING_DATABASE_URL", log.dsn)
+    log.outputs = answered(read_release(path), path, keys.public)
+    return read_release(path)
+
+
+@pytest.fixture
+def why(release: Release, log: Any) -> Why:
+    def ask(*arguments: str) -> tuple[int, str]:
+        done = CliRunner().invoke(app, list(arguments))
+        assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+        return done.exit_code, done.output
+
+    return ask
+
+
+def test_an_answer_is_traced_and_comes_again_bit_by_bit(why: Why, release: Release, log: Any) -> None:
+    columns = dict.fromkeys(ROWS[0])
+    one = log.predict(rows=[columns | row for row in ROWS], outputs=log.outputs, model=release.model)
+    log.consume()
+    for row in range(len(ROWS)):
+        code, said = why(f"{one}:{row}", "--json")
+        told = json.loads(said)
+        assert (code, told["again"]) == (0, "the same, bit by bit")
+        assert (told["version"], told["role"], told["features"]) == ("v1.0.0", "stable", ROWS[row])
+        assert (told["run"], told["artifact"]) == (release.spec.lineage.run, release.spec.artifact.digest)
+        assert told["approval"] == "Ada on 2026-01-02: read the card"
+        assert told["served"][0].startswith("staging since 20")
+        assert " by Bob (" in told["served"][0]
+    assert "again            the same, bit by bit" in why(one)[1]
+
+
+def test_another_answer_than_the_models_is_said(why: Why, release: Release, log: Any, kind: Kind) -> None:
+    output = json.loads(json.dumps(log.outputs[0]))
+    numbers = output if kind == "regression" else output["probabilities"]
+    name = list(numbers)[-1]
+    numbers[name] = float(np.nextafter(np.float32(numbers[name]), np.float32(2)))
+    identifier = log.predict(rows=ROWS[:1], outputs=[output], model=release.model)
+    log.consume()
+    code, said = why(identifier)
+    assert (code, "again            another: {" in said) == (10, True)
+
+
+@pytest.mark.parametrize("kind", ["regression"])
+def test_what_cannot_be_explained_says_why(why: Why, release: Release, log: Any) -> None:
+    unknown = log.predict(rows=ROWS[:1], outputs=log.outputs[:1], model=release.model, version="v9.9.9")
+    log.consume()
+    assert why(unknown) == (10, f"refused: git never named {release.model} v9.9.9, which answered {unknown}\n")
+    assert why(log.new_id())[0] == 2
+    code, said = why("yesterday")
+    assert (code, "'yesterday' is no prediction_id; expected <id> or <id>:<row>" in said) == (2, True)
