@@ -1,106 +1,118 @@
 """From a fitted estimator to the ONNX file that is served: one float32 input, one float32 output."""
 
-from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+from onnx import TensorProto, helper
 
-from plumbline.core.errors import Misuse
 from plumbline.core.onnx import INPUT, ModelError, open_model
 from plumbline.core.schema import ModelSchema, Output
-from plumbline.training.model import Floats, Inputs, Model
+from plumbline.training import converters, learn
+from plumbline.training.converters import ConvertError
+from plumbline.training.model import Examples, Floats, Inputs, Model
 
-OPSET = {"": 18, "ai.onnx.ml": 3}
 LARGEST_DIFFERENCE = 1e-4
-"""Above this a conversion is broken, not merely rounded; promotion's gate is stricter, per model."""
-Converter = Callable[[Any, int], onnx.ModelProto]
-
-
-class ConvertError(Misuse):
-    """An estimator that cannot be converted, or whose ONNX file answers something else."""
-
-
-def _xgboost(estimator: Any, fields: int) -> onnx.ModelProto:
-    from onnxmltools import convert_xgboost
-    from onnxmltools.convert.common.data_types import FloatTensorType
-
-    inputs = [(INPUT, FloatTensorType([None, fields]))]
-    converted: onnx.ModelProto = convert_xgboost(estimator, "model", inputs, target_opset=15)
-    return converted
-
-
-def _sklearn(estimator: Any, fields: int) -> onnx.ModelProto:
-    from skl2onnx import to_onnx
-    from skl2onnx.common.data_types import FloatTensorType
-
-    converted: onnx.ModelProto = to_onnx(
-        estimator,
-        name="model",
-        initial_types=[(INPUT, FloatTensorType([None, fields]))],
-        options={"zipmap": False} if hasattr(estimator, "predict_proba") else None,
-        target_opset=OPSET,
-    )
-    return converted
-
-
-CONVERTERS: dict[str, Converter] = {"xgboost": _xgboost, "sklearn": _sklearn}
-FLAVOURS = {
-    "xgboost": ("xgboost-cpu", "mlflow.xgboost"),
-    "sklearn": ("scikit-learn", "mlflow.sklearn"),
-    "torch": ("torch", "mlflow.pytorch"),
-    "keras": ("tensorflow", "mlflow.tensorflow"),
-    "tensorflow": ("tensorflow", "mlflow.tensorflow"),
-}
-"""By the library of an estimator's class: the package to install, and MLflow's flavour for it."""
-
-
-def library_of(estimator: Any) -> str:
-    """The library that an estimator's class (or the nearest known one that it extends) comes from.
-
-    Raises ConvertError for an unknown kind, and for a known one whose library is not installed.
-    """
-    for kind in type(estimator).__mro__:
-        if (name := kind.__module__.partition(".")[0]) in FLAVOURS:
-            package, _ = FLAVOURS[name]
-            try:
-                version(package)
-            except PackageNotFoundError as error:
-                raise ConvertError(
-                    f"{type(estimator).__name__} needs the package {package}, which is not installed"
-                ) from error
-            return name
-    raise ConvertError(f"{type(estimator).__name__} is of no known library; expected one of {', '.join(FLAVOURS)}")
+"""Above this a conversion is broken, not merely rounded; promotion's gate is stricter, per model. Of a value it is a
+share of the values' spread, whatever their unit is."""
+REHEARSED_ROWS = 200
+_USUAL = ("probabilities", "variable", "output_probability")
+"""What converters call the output that is served."""
+_LONGEST = 300
 
 
 def to_onnx(model: Model, estimator: Any, schema: ModelSchema) -> onnx.ModelProto:
     """Convert and reduce to the contract: input `features` [n, fields]; output `probabilities` or `value`.
 
-    The model's own `to_onnx` goes first. Raises ConvertError where there is no converter.
+    The model's own `to_onnx` goes first. Raises ConvertError, in one line that names the estimator, whatever a
+    converter raises.
     """
-    if model.to_onnx is not None:
-        own: onnx.ModelProto = model.to_onnx(estimator, schema)
-        return own
-    library = library_of(estimator)
-    if library not in CONVERTERS:
-        raise ConvertError(f"{library}: logged as it is, but not converted; define to_onnx in {schema.model}'s folder")
-    return _contract(CONVERTERS[library](estimator, len(schema.fields)), schema.output)
+    name = kind(estimator)
+    try:
+        if model.to_onnx is None:
+            converted = converters.convert(estimator, len(schema.fields))
+        else:
+            converted = model.to_onnx(estimator, schema)
+            if not isinstance(converted, onnx.ModelProto):
+                raise ConvertError(f"to_onnx gave {type(converted).__name__}, expected onnx.ModelProto")
+        contracted = _contract(converted, schema.output)
+        onnx.checker.check_model(contracted)
+    except Exception as error:  # each converter has exceptions of its own, some with all the model's numbers in them
+        raise ConvertError(f"{name} cannot be converted to ONNX: {_in_one_line(error)}") from error
+    return contracted
+
+
+def kind(estimator: Any) -> str:
+    """What people call an estimator: its class, and of a pipeline those of its steps."""
+    steps = getattr(estimator, "steps", None)
+    inner = f"({', '.join(kind(step) for _, step in steps)})" if isinstance(steps, list) else ""
+    return type(estimator).__name__ + inner
+
+
+def _in_one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    shown = text if len(text) <= _LONGEST else f"{text[:_LONGEST]} …"
+    return shown if isinstance(error, ConvertError) else f"{type(error).__name__}: {shown}"
 
 
 def _contract(converted: onnx.ModelProto, output: Output) -> onnx.ModelProto:
-    """Keep one output under the contract's name; labels are the server's to say."""
-    name = output.tensor
-    kept = next(item for item in converted.graph.output if item.name in ("probabilities", "variable"))
-    for node in converted.graph.node:
-        node.output[:] = [name if item == kept.name else item for item in node.output]
-        node.input[:] = [name if item == kept.name else item for item in node.input]
-    value = onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [None, output.width])
-    converted.graph.ClearField("output")
-    converted.graph.output.append(value)
-    onnx.checker.check_model(converted)
+    """Keep one input and one output, under the contract's names, of any number of rows; labels are the server's to say.
+
+    A library's exporter may fix the rows of its example: where the graph truly needs them, two rows fail later.
+    """
+    graph = converted.graph
+    weights = {item.name for item in graph.initializer}
+    inputs = [item for item in graph.input if item.name not in weights]
+    if len(inputs) != 1:
+        raise ConvertError(f"its inputs are {[item.name for item in inputs]}, expected one, float32 of all fields")
+    kept = _served(graph, output)
+    width, last = output.width, kept.name
+    if kept.type.tensor_type.elem_type == TensorProto.DOUBLE:
+        graph.node.append(helper.make_node("Cast", [last], [last := "plumbline_float"], to=TensorProto.FLOAT))
+    if len(kept.type.tensor_type.shape.dim) == 1:
+        graph.initializer.append(helper.make_tensor("plumbline_shape", TensorProto.INT64, [2], [-1, width]))
+        graph.node.append(helper.make_node("Reshape", [last, "plumbline_shape"], [last := "plumbline_column"]))
+    renamed = {last: output.tensor, inputs[0].name: INPUT}
+    if clash := {item for node in graph.node for item in node.output if item in renamed.values()} - renamed.keys():
+        renamed |= {item: f"plumbline_{item}" for item in clash}
+    _rename(graph, renamed)
+    inputs[0].name = INPUT
+    if rows := inputs[0].type.tensor_type.shape.dim:
+        rows[0].Clear()
+    # What is known of the shapes in between may hold the exporter's rows too.
+    graph.ClearField("value_info")
+    graph.ClearField("output")
+    graph.output.append(helper.make_tensor_value_info(output.tensor, TensorProto.FLOAT, [None, width]))
     return converted
+
+
+def _rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
+    """Rename values, also where a branch or a loop within reads them."""
+    for node in graph.node:
+        node.output[:] = [names.get(item, item) for item in node.output]
+        node.input[:] = [names.get(item, item) for item in node.input]
+        for attribute in node.attribute:
+            for inner in [attribute.g] * attribute.HasField("g") + [*attribute.graphs]:
+                _rename(inner, names)
+
+
+def _served(graph: onnx.GraphProto, output: Output) -> onnx.ValueInfoProto:
+    """The output that is served: by its usual name, or the only one of numbers that are no integers."""
+    outputs: dict[str, onnx.ValueInfoProto] = {item.name: item for item in graph.output}
+    for name in (output.tensor, *_USUAL):
+        if name in outputs and outputs[name].type.HasField("tensor_type"):
+            return outputs[name]
+    floats = [
+        item for item in outputs.values() if item.type.tensor_type.elem_type in (TensorProto.FLOAT, TensorProto.DOUBLE)
+    ]
+    if len(floats) != 1:
+        raise ConvertError(
+            f"its outputs are {', '.join(outputs)}, expected {output.tensor!r}, float32 of shape (rows, {output.width})"
+        )
+    return floats[0]
 
 
 def check(path: Path, schema: ModelSchema, inputs: Inputs, native: Floats) -> float:
@@ -108,12 +120,58 @@ def check(path: Path, schema: ModelSchema, inputs: Inputs, native: Floats) -> fl
     try:
         session = open_model(path, schema)
     except ModelError as error:
-        raise ConvertError(str(error)) from error
+        raise ConvertError(_in_one_line(ConvertError(error))) from error
     answered = session.run([schema.output.tensor], {INPUT: inputs})[0]
     difference = float(np.abs(answered - native).max())
-    if not difference <= LARGEST_DIFFERENCE:
+    # Where all values are one, there is no spread to be a share of.
+    spread = float(native.std()) or 1.0 if schema.output.task == "regression" else 1.0
+    if not difference <= LARGEST_DIFFERENCE * spread:
+        of_values = f" of a value's spread of {spread:.3g}" if schema.output.task == "regression" else ""
         raise ConvertError(
-            f"{path.name}: outputs differ by {difference} from the native model's, expected no more than "
-            f"{LARGEST_DIFFERENCE}"
+            f"{path.name}: outputs differ by {difference:.3g} from the native model's, expected no more than "
+            f"{LARGEST_DIFFERENCE * spread:.3g}{of_values and f' ({LARGEST_DIFFERENCE:g}{of_values})'}"
         )
     return difference
+
+
+def rehearse(model: Model, schema: ModelSchema, train: Examples, validation: Examples) -> float:
+    """Fit, keep, convert and compare the first trial on 200 rows, so that what cannot be served costs no search.
+
+    Returns the largest difference; raises ConvertError in one line that names the estimator.
+    """
+    estimator = model.candidate(schema, model.defaults)
+    name = kind(estimator)
+    fewer, later = _few(train, schema.output), _few(validation, schema.output)
+    with tempfile.TemporaryDirectory(prefix="rehearsal-") as folder:
+        try:
+            learn.fit(estimator, fewer, later, schema.output)
+            native = learn.outputs_of(estimator, later.inputs, schema.output)
+            learn.save(estimator, Path(folder) / "native")
+        except Exception as error:  # of any estimator, in the words of its library
+            raise ConvertError(
+                f"{name}, tried on {len(fewer.target)} rows before the search: {_in_one_line(error)}"
+            ) from error
+        if native.shape != (len(later.target), schema.output.width):
+            raise ConvertError(
+                f"{name} answers {len(later.target)} rows with {native.shape}, expected {schema.output.width} numbers "
+                f"each, as the schema's output says"
+            )
+        path = Path(folder) / "model.onnx"
+        path.write_bytes(to_onnx(model, estimator, schema).SerializeToString())
+        try:
+            return check(path, schema, later.inputs, native)
+        except ConvertError as error:
+            raise ConvertError(f"{name}: {error}") from error
+
+
+def _few(rows: Examples, output: Output) -> Examples:
+    """At most 200 of the rows, those of each label in turn: a rare one must be among them, or no classifier fits."""
+    order = np.arange(len(rows.target))
+    if output.task != "regression":
+        turn = np.empty_like(order)
+        for label in np.unique(rows.target):
+            places = np.flatnonzero(rows.target == label)
+            turn[places] = np.arange(len(places))
+        order = np.argsort(turn, kind="stable")
+    chosen = np.sort(order[:REHEARSED_ROWS])
+    return Examples(rows.inputs[chosen], rows.target[chosen])

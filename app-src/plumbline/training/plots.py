@@ -14,7 +14,9 @@ from sklearn.inspection import permutation_importance
 from sklearn.metrics import ConfusionMatrixDisplay, precision_recall_curve, roc_curve
 
 from plumbline.core.schema import Output
+from plumbline.training import learn, metrics
 from plumbline.training.model import Floats, Inputs
+from plumbline.training.search import OBJECTIVE
 from plumbline.training.work import written
 
 _IMPORTANCE_ROWS = 3000
@@ -62,12 +64,18 @@ def _importance(folder: Path, estimator: Any, judged: Judged, seed: int) -> None
     Unlike a tree's gain it means the same for every kind of model, and is measured where it matters.
     """
     chosen = np.random.default_rng(seed).permutation(len(judged.truth))[:_IMPORTANCE_ROWS]
-    scoring = "neg_root_mean_squared_error" if judged.output.task == "regression" else "neg_log_loss"
+    name = OBJECTIVE[judged.output.task]
+
+    # scikit-learn's own scorers ask for an estimator of its kind, and for every label among the rows.
+    def score(fitted: Any, inputs: Inputs, truth: Floats) -> float:
+        outputs = learn.outputs_of(fitted, inputs, judged.output)
+        return -metrics.build(judged.output, truth, outputs, None)[name](np.ones(len(truth)))
+
     importance = permutation_importance(
-        estimator, judged.inputs[chosen], judged.truth[chosen], scoring=scoring, n_repeats=3, random_state=seed
+        estimator, judged.inputs[chosen], judged.truth[chosen], scoring=score, n_repeats=3, random_state=seed
     )
     order = np.argsort(importance.importances_mean)
-    with _picture(folder / "feature_importance.png", "Feature importance", f"loss in {scoring[4:]}", "") as axes:
+    with _picture(folder / "feature_importance.png", "Feature importance", f"loss in {name}", "") as axes:
         axes.barh([judged.names[place] for place in order], importance.importances_mean[order])
 
 

@@ -9,7 +9,7 @@ import optuna
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from plumbline.core.schema import ModelSchema
-from plumbline.training import learn, metrics, tracking
+from plumbline.training import convert, learn, metrics, tracking
 from plumbline.training.model import Examples, Model, Params
 from plumbline.training.prepare import examples
 from plumbline.training.work import Work, WorkError
@@ -57,6 +57,8 @@ def search(work: Work, part: int = 0, parts: int = 1) -> int:
     if mine:
         schema = work.read(work.schema, ModelSchema)
         train, validation = examples(work, "train"), examples(work, "validation")
+        difference = convert.rehearse(work.model, schema, train, validation)
+        log.info("rehearsal on %d rows: ONNX differs from the native model by %.1e", convert.REHEARSED_ROWS, difference)
         with tracking.autologging():
             for number, params in mine:
                 trial = _run(work, number, params, schema, train, validation)

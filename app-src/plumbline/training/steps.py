@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 from plumbline.core.schema import ModelSchema
-from plumbline.training import convert, data, evaluate, learn, prepare, provenance, search, tracking
+from plumbline.training import convert, converters, data, evaluate, learn, prepare, provenance, search, tracking
 from plumbline.training.prepare import PARTS, examples, load_part
 from plumbline.training.search import Trial
 from plumbline.training.work import Settings, Work, written
@@ -57,7 +57,10 @@ def train(work: Work) -> str:
         with tracking.autologging():
             learn.fit(candidate, first, second, schema.output)
         learn.save(candidate, work.native / "candidate")
-        tracking.log_model(convert.library_of(candidate), candidate)
+        if (library := converters.library_of(candidate)) is not None:
+            tracking.log_model(library, candidate)
+        else:
+            log.info("%s is of a library that MLflow has no flavour for here: only its ONNX is logged", type(candidate))
     return f"trial {best.number} of {work.settings.trials} ({search.OBJECTIVE[schema.output.task]} {best.value:.5f})"
 
 

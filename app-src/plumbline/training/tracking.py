@@ -241,7 +241,7 @@ def log_model(library: str, estimator: Any) -> None:
     """The native model in MLflow's own format; XGBoost as JSON, scikit-learn as skops, neither as a pickle."""
     import skops.io  # type: ignore[import-untyped]
 
-    from plumbline.training.convert import FLAVOURS
+    from plumbline.training.converters import FLAVOURS
 
     package, module = FLAVOURS[library]
     flavour = importlib.import_module(module)

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from plumbline.promotion.gate.bundle import open_bundle
 from plumbline.training.cli import app
 from plumbline.training.report import Report
 
@@ -240,3 +241,76 @@ def test_search_refuses_a_part_that_does_not_exist(iris, tmp_path):
     call("data", "--model", "iris", "--work", tmp_path / "work")
     said = call("search", "--work", tmp_path / "work", "--part", 2, "--parts", 2, fails=True)
     assert "part: 2 is not among 2 parts, expected 0 to 1" in said
+
+
+def rewritten(folder, old, new):
+    """Change the model's definition, as a person does between two commands."""
+    path = folder / "__init__.py"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    sys.modules.pop("plumbline.training.models.iris", None)
+
+
+def test_what_cannot_be_converted_is_said_before_the_first_trial(iris, tmp_path):
+    rewritten(iris, "LogisticRegression(max_iter=500, **params)", "DummyClassifier()")
+    work = tmp_path / "work"
+    begin = ("run", "--model", "iris", "--trials", 2, "--work", work)
+    said = call(*begin, fails=True)
+    assert said.splitlines()[-1].startswith(
+        "error: DummyClassifier cannot be converted to ONNX: MissingShapeCalculator"
+    )
+    assert not (work / "trials").exists()
+
+
+UNKNOWN = '''
+class Slope:
+    """Of no library: softmax of petal_length times 1, 2 and 3, less what each begins at."""
+
+    def fit(self, x, y):
+        self.start = np.array([0, 2.5, 7.5], dtype=np.float32)
+
+    def predict_proba(self, x):
+        scores = x[:, 2:3] * np.array([1, 2, 3], dtype=np.float32) - self.start
+        raised = np.exp(scores - scores.max(axis=1, keepdims=True))
+        return raised / raised.sum(axis=1, keepdims=True)
+
+    def predict(self, x):
+        return self.predict_proba(x).argmax(axis=1)
+
+
+def to_onnx(fitted, schema):
+    weights = np.zeros((4, 3), dtype=np.float32)
+    weights[2] = [1, 2, 3]
+    nodes = [
+        helper.make_node("Gemm", ["x", "weights", "bias"], ["scores"]),
+        helper.make_node("Softmax", ["scores"], ["chances"], axis=1),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "slope",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 4])],
+        [helper.make_tensor_value_info("chances", TensorProto.FLOAT, [1, 3])],
+        [numpy_helper.from_array(weights, "weights"), numpy_helper.from_array(-fitted.start, "bias")],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+
+
+MODEL = Model(
+    to_onnx=to_onnx,'''
+
+
+def test_an_estimator_of_a_library_that_nobody_knows_is_trained_by_its_own_conversion(iris, tmp_path):
+    import mlflow
+
+    rewritten(iris, "import pandas as pd\n", "import numpy as np\nimport pandas as pd\n")
+    rewritten(iris, "import pandera.pandas as pa\n", "import pandera.pandas as pa\nfrom onnx import *\n")
+    rewritten(iris, "\nMODEL = Model(", UNKNOWN)
+    rewritten(iris, "LogisticRegression(max_iter=500, **params)", "Slope()")
+    work = tmp_path / "work"
+    run_id = call("run", "--model", "iris", "--trials", 1, "--work", work).split()[-1]
+    report = Report.model_validate_json((work / "evaluation" / "report.json").read_bytes())
+    assert report.metrics["accuracy"].value > 0.9
+    assert mlflow.get_run(run_id).info.status == "FINISHED"
+    bundle = open_bundle(work / "bundle", "iris")
+    assert bundle.predict(bundle.schema.encode([bundle.schema.example()] * 2)).shape == (2, 3)

@@ -4,19 +4,26 @@ from types import SimpleNamespace
 from typing import cast
 
 import numpy as np
-import onnx
 import pytest
-from sklearn.ensemble import GradientBoostingRegressor
+from onnx import TensorProto, helper
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.dummy import DummyClassifier
+from sklearn.ensemble import (
+    GradientBoostingRegressor,
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+)
 from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.linear_model import Lasso, LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.svm import SVC
 from xgboost import XGBClassifier, XGBRegressor
 from xgboost.callback import EarlyStopping
 
 from plumbline.core.schema import ModelSchema, Output, SchemaField
-from plumbline.training import convert, learn
-from plumbline.training.convert import ConvertError
+from plumbline.training import convert, converters, learn
+from plumbline.training.converters import ConvertError
 from plumbline.training.model import Examples, Model
 
 FIELDS = 4
@@ -54,6 +61,10 @@ def imputed(last):
 
 
 CASES = {
+    "hist boosting, two classes": (lambda: HistGradientBoostingClassifier(max_iter=20), "binary", 2),
+    "hist boosting, value": (lambda: HistGradientBoostingRegressor(max_iter=20), "regression", 0),
+    "xgboost in a pipeline, three classes": (lambda: imputed(XGBClassifier(n_estimators=5)), "multiclass", 3),
+    "xgboost in a pipeline, value": (lambda: imputed(XGBRegressor(n_estimators=5)), "regression", 0),
     "xgboost, two classes": (lambda: stopping(XGBClassifier), "binary", 2),
     "xgboost, three classes": (lambda: stopping(XGBClassifier), "multiclass", 3),
     "xgboost, value": (lambda: stopping(XGBRegressor), "regression", 0),
@@ -105,10 +116,127 @@ def test_a_file_with_other_inputs_breaks_the_contract(tmp_path):
         convert.check(path, wider, train.inputs, train.target)
 
 
-def test_a_model_may_bring_its_own_conversion():
-    mine = onnx.ModelProto(producer_name="mine")
-    own = cast(Model, SimpleNamespace(to_onnx=lambda *_: mine))
-    assert convert.to_onnx(own, object(), schema_of("regression")) is mine
+def own(build):
+    return cast(Model, SimpleNamespace(to_onnx=lambda *_: build))
+
+
+def graph_of(nodes, inputs, outputs):
+    """A model of somebody's own exporter."""
+    graph = helper.make_graph(nodes, "theirs", inputs, outputs)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+
+
+def floats(name, *shape, kind=TensorProto.FLOAT):
+    return helper.make_tensor_value_info(name, kind, shape)
+
+
+def test_a_model_may_bring_a_conversion_with_names_rows_and_types_of_its_own(tmp_path):
+    """As an exporter writes it that fixes the rows of its example, and answers doubles without a second axis."""
+    nodes = [
+        helper.make_node("Cast", ["x"], ["value"], to=TensorProto.DOUBLE),
+        helper.make_node("Constant", [], ["axes"], value=helper.make_tensor("a", TensorProto.INT64, [1], [1])),
+        helper.make_node("ReduceSum", ["value", "axes"], ["total"], keepdims=0),
+    ]
+    theirs = graph_of(nodes, [floats("x", 1, FIELDS)], [floats("total", 1, kind=TensorProto.DOUBLE)])
+    schema, inputs = schema_of("regression"), np.nan_to_num(examples("regression", 0).inputs)
+    path = tmp_path / "model.onnx"
+    path.write_bytes(convert.to_onnx(own(theirs), object(), schema).SerializeToString())
+    assert convert.check(path, schema, inputs, inputs.astype(np.float64).sum(axis=1, keepdims=True)) < 1e-5
+
+
+def test_a_branch_within_reads_the_input_under_its_new_name(tmp_path):
+    branch = helper.make_graph(
+        [helper.make_node("Softmax", ["x"], ["inner"], axis=1)], "b", [], [floats("inner", None, FIELDS)]
+    )
+    nodes = [
+        helper.make_node("Constant", [], ["yes"], value=helper.make_tensor("t", TensorProto.BOOL, [], [True])),
+        helper.make_node("If", ["yes"], ["scores"], then_branch=branch, else_branch=branch),
+    ]
+    theirs = graph_of(nodes, [floats("x", None, FIELDS)], [floats("scores", None, FIELDS)])
+    schema, inputs = schema_of("multiclass", FIELDS), np.zeros((3, FIELDS), dtype=np.float32)
+    path = tmp_path / "model.onnx"
+    path.write_bytes(convert.to_onnx(own(theirs), object(), schema).SerializeToString())
+    assert convert.check(path, schema, inputs, np.full((3, FIELDS), 0.25)) == 0
+
+
+@pytest.mark.parametrize(
+    ("theirs", "message"),
+    [
+        (b"bytes", "to_onnx gave bytes, expected onnx.ModelProto"),
+        (
+            graph_of(
+                [helper.make_node("Add", ["x", "z"], ["y"])],
+                [floats("x", None, FIELDS), floats("z", None, FIELDS)],
+                [floats("y", None, FIELDS)],
+            ),
+            r"its inputs are \['x', 'z'\], expected one",
+        ),
+        (
+            graph_of(
+                [helper.make_node(name, ["x"], [name]) for name in ("Exp", "Log")],
+                [floats("x", None, FIELDS)],
+                [floats(name, None, FIELDS) for name in ("Exp", "Log")],
+            ),
+            r"its outputs are Exp, Log, expected 'value', float32 of shape \(rows, 1\)",
+        ),
+        (
+            graph_of([helper.make_node("Guess", ["x"], ["y"])], [floats("x", None, FIELDS)], [floats("y", None, 1)]),
+            "No Op registered for Guess",
+        ),
+    ],
+)
+def test_a_conversion_that_cannot_be_served_is_refused_in_one_line(theirs, message):
+    with pytest.raises(ConvertError, match=f"^Lasso cannot be converted to ONNX: .*{message}") as refusal:
+        convert.to_onnx(own(theirs), Lasso(), schema_of("regression"))
+    assert "\n" not in str(refusal.value)
+    assert len(str(refusal.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("make", "task", "classes", "message"),
+    [
+        (
+            lambda: imputed(DummyClassifier()),
+            "binary",
+            2,
+            r"Pipeline\(SimpleImputer, StandardScaler, DummyClassifier\)",
+        ),
+        (lambda: LinearDiscriminantAnalysis(), "binary", 2, "LinearDiscriminantAnalysis.*missing values|NaN"),
+        (lambda: imputed(LinearDiscriminantAnalysis()), "binary", 2, "LinearDiscriminantAnalysis.*outputs differ by"),
+        (lambda: imputed(SVC()), "multiclass", 3, r"SVC\), tried on 200 rows before the search: .*predict_proba"),
+        (lambda: imputed(LogisticRegression()), "regression", 0, "LogisticRegression.*Unknown label type"),
+        (lambda: imputed(FunctionTransformer(lambda x: x)), "regression", 0, "FunctionTransformer"),
+    ],
+)
+def test_what_cannot_be_served_is_refused_before_the_search(make, task, classes, message):
+    model = cast(Model, SimpleNamespace(to_onnx=None, candidate=lambda *_: make(), defaults={}))
+    schema, rows = schema_of(task, classes), examples(task, classes)
+    with pytest.raises(ConvertError, match=message) as refusal:
+        convert.rehearse(model, schema, rows, examples(task, classes, seed=1))
+    assert "\n" not in str(refusal.value)
+    assert len(str(refusal.value)) < 600
+
+
+def test_a_rare_label_is_among_the_rehearsed_rows():
+    model = cast(Model, SimpleNamespace(to_onnx=None, candidate=lambda *_: stopping(XGBClassifier), defaults={}))
+    rows = examples("multiclass", 3, rows=5000)
+    target = np.where(np.arange(5000) < 4997, rows.target % 2, 2)
+    rows = Examples(rows.inputs, target)
+    assert convert.rehearse(model, schema_of("multiclass", 3), rows, rows) < 1e-5
+
+
+def test_the_parity_of_values_is_a_share_of_their_spread(tmp_path):
+    """Prices in dollars: float32 holds seven digits, so an absolute limit would depend on the unit."""
+    schema, rows = schema_of("regression"), examples("regression", 0)
+    dollars = Examples(rows.inputs, 250_000 + 90_000 * rows.target)
+    estimator = imputed(Ridge())
+    learn.fit(estimator, dollars, dollars, schema.output)
+    path = tmp_path / "model.onnx"
+    path.write_bytes(convert.to_onnx(PLAIN, estimator, schema).SerializeToString())
+    native = learn.outputs_of(estimator, dollars.inputs, schema.output)
+    assert 1e-4 < convert.check(path, schema, dollars.inputs, native) < 1
+    with pytest.raises(ConvertError, match=r"expected no more than .* of a value's spread"):
+        convert.check(path, schema, dollars.inputs, native + 0.001 * native.std())
 
 
 @pytest.mark.parametrize(("module", "package"), [("torch.nn", "torch"), ("keras.models", "tensorflow")])
@@ -118,12 +246,13 @@ def test_a_known_kind_whose_library_is_not_installed_is_named(module, package):
         convert.to_onnx(PLAIN, foreign, schema_of("regression"))
 
 
-def test_a_kind_that_is_logged_but_not_converted_asks_for_a_conversion(monkeypatch):
-    monkeypatch.setitem(convert.FLAVOURS, "torch", ("numpy", "mlflow.pytorch"))
-    with pytest.raises(ConvertError, match="torch: logged as it is, but not converted; define to_onnx in m's folder"):
-        convert.to_onnx(PLAIN, type("Net", (), {"__module__": "torch.nn"})(), schema_of("regression"))
+@pytest.mark.parametrize(("module", "library"), [("torch.nn", "torch"), ("lightgbm.sklearn", "lightgbm.sklearn")])
+def test_a_kind_without_a_converter_asks_for_a_conversion(module, library, monkeypatch):
+    monkeypatch.setitem(converters.FLAVOURS, "torch", ("numpy", "mlflow.pytorch"))
+    message = f"{library} has no converter here, only xgboost, sklearn have; define to_onnx"
+    with pytest.raises(ConvertError, match=message):
+        convert.to_onnx(PLAIN, type("Net", (), {"__module__": module})(), schema_of("regression"))
 
 
-def test_an_unknown_kind_is_refused():
-    with pytest.raises(ConvertError, match="object is of no known library; expected one of xgboost, sklearn"):
-        convert.library_of(object())
+def test_an_unknown_kind_has_no_library():
+    assert converters.library_of(object()) is None

@@ -1,0 +1,135 @@
+"""The libraries whose estimators can be converted, each by its own converter; see `convert` for what is served."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import numpy as np
+import onnx
+
+from plumbline.core.errors import Misuse
+from plumbline.core.onnx import INPUT
+
+OPSET = {"": 18, "ai.onnx.ml": 3}
+Converter = Callable[[Any, int], onnx.ModelProto]
+
+
+class ConvertError(Misuse):
+    """An estimator that cannot be converted, or whose ONNX file answers something else."""
+
+
+FLAVOURS = {
+    "xgboost": ("xgboost-cpu", "mlflow.xgboost"),
+    "sklearn": ("scikit-learn", "mlflow.sklearn"),
+    "torch": ("torch", "mlflow.pytorch"),
+    "keras": ("tensorflow", "mlflow.tensorflow"),
+    "tensorflow": ("tensorflow", "mlflow.tensorflow"),
+}
+"""By the library of an estimator's class: the package to install, and MLflow's flavour for it."""
+
+
+def library_of(estimator: Any) -> str | None:
+    """The library that an estimator's class (or the nearest known one that it extends) comes from; None if unknown.
+
+    Raises ConvertError for a known one that is not installed.
+    """
+    for kind in type(estimator).__mro__:
+        if (name := kind.__module__.partition(".")[0]) in FLAVOURS:
+            package, _ = FLAVOURS[name]
+            try:
+                version(package)
+            except PackageNotFoundError as error:
+                raise ConvertError(
+                    f"{type(estimator).__name__} needs the package {package}, which is not installed"
+                ) from error
+            return name
+    return None
+
+
+def convert(estimator: Any, fields: int) -> onnx.ModelProto:
+    """What the library's converter gives for (rows, fields); raises ConvertError where the library has none.
+
+    A converter raises what it likes for an estimator that it does not know.
+    """
+    library = library_of(estimator)
+    if library not in CONVERTERS:
+        raise ConvertError(
+            f"{library or type(estimator).__module__} has no converter here, only {', '.join(CONVERTERS)} have; "
+            f"define to_onnx in the model's folder"
+        )
+    with _booleans_as_integers():
+        return CONVERTERS[library](estimator, fields)
+
+
+def _xgboost(estimator: Any, fields: int) -> onnx.ModelProto:
+    from onnxmltools import convert_xgboost
+    from onnxmltools.convert.common.data_types import FloatTensorType
+
+    inputs = [(INPUT, FloatTensorType([None, fields]))]
+    converted: onnx.ModelProto = convert_xgboost(estimator, "model", inputs, target_opset=15)
+    return converted
+
+
+def _sklearn(estimator: Any, fields: int) -> onnx.ModelProto:
+    from skl2onnx import to_onnx
+    from skl2onnx.common.data_types import FloatTensorType
+
+    _register_xgboost()
+    converted: onnx.ModelProto = to_onnx(
+        estimator,
+        name="model",
+        initial_types=[(INPUT, FloatTensorType([None, fields]))],
+        options={"zipmap": False} if hasattr(estimator, "predict_proba") else None,
+        target_opset=OPSET,
+    )
+    return converted
+
+
+@cache
+def _register_xgboost() -> None:
+    """Let skl2onnx convert XGBoost within a pipeline."""
+    from onnxmltools.convert.xgboost.operator_converters.XGBoost import convert_xgboost
+    from skl2onnx import update_registered_converter
+    from skl2onnx.common.shape_calculator import (
+        calculate_linear_classifier_output_shapes,
+        calculate_linear_regressor_output_shapes,
+    )
+    from xgboost import XGBClassifier, XGBRegressor, XGBRFClassifier, XGBRFRegressor
+
+    for kind in (XGBClassifier, XGBRFClassifier):
+        update_registered_converter(
+            kind,
+            f"plumbline{kind.__name__}",
+            calculate_linear_classifier_output_shapes,
+            convert_xgboost,
+            options={"nocl": [True, False], "zipmap": [True, False, "columns"]},
+        )
+    for kind in (XGBRegressor, XGBRFRegressor):
+        update_registered_converter(
+            kind, f"plumbline{kind.__name__}", calculate_linear_regressor_output_shapes, convert_xgboost
+        )
+
+
+@contextmanager
+def _booleans_as_integers() -> Iterator[None]:
+    """While it lasts, onnx takes booleans in a list of integers.
+
+    skl2onnx 1.20 gives them for the trees of HistGradientBoosting, and protobuf, since onnx 1.23, refuses them.
+    """
+    strict = onnx.helper.make_attribute
+
+    def lenient(key: str, value: Any, *more: Any, **named: Any) -> onnx.AttributeProto:
+        if isinstance(value, list):
+            value = [int(item) if isinstance(item, bool | np.bool_) else item for item in value]
+        return strict(key, value, *more, **named)
+
+    onnx.helper.make_attribute = lenient
+    try:
+        yield
+    finally:
+        onnx.helper.make_attribute = strict
+
+
+CONVERTERS: dict[str, Converter] = {"xgboost": _xgboost, "sklearn": _sklearn}
