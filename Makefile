@@ -65,6 +65,9 @@ diff: install tools ## What this branch changes in each environment, as Markdown
 versions: install tools ## Write docs/versions.md from what pins them
 	@.venv/bin/python scripts/versions.py > docs/versions.md
 
+estimators: install ## Try every estimator and write docs/estimators.md (a minute)
+	@.venv/bin/python scripts/estimators.py > docs/estimators.md
+
 demo: install services ## From data to a served, promoted, measured model on this machine (FULL=1: all the data)
 	@.venv/bin/python scripts/demo.py $(if $(FULL),--full) $(if $(KEEP),--keep)
 
