@@ -42,7 +42,8 @@ def estimators() -> Iterator[tuple[str, type[Any], str]]:
     ]
     for name, kind, type_ in kinds:
         try:
-            kind()
+            with warnings.catch_warnings(action="ignore"):
+                kind()
         except TypeError:  # it is made of other estimators, as a pipeline is
             continue
         for task in ("regression",) if type_ == "regressor" else ("binary", "multiclass"):

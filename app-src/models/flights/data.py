@@ -44,6 +44,7 @@ def _code(pattern: str, *, missing: bool = False, unique: bool = False) -> pa.Co
     return pa.Column(str, pa.Check.str_matches(pattern), nullable=missing, unique=unique)
 
 
+_GAPS = {"missing": ["", "NA"]}
 _ORIGIN = pa.Column(str, pa.Check.isin(["EWR", "JFK", "LGA"]))
 _HOUR = r"^\d{4}-\d\d-\d\dT\d\d:00:00Z$"
 
@@ -66,13 +67,15 @@ TABLES = {
             "time_hour": _code(_HOUR),
         },
         unique=["time_hour", "carrier", "flight"],
+        metadata=_GAPS,
     ),
     "planes": pa.DataFrameSchema(
         {
             "tailnum": _code(r"^[0-9A-Z]{5,6}$", unique=True),
             "year": _number(1950, 2100, missing=True),
             "seats": _number(1, 1000),
-        }
+        },
+        metadata=_GAPS,
     ),
     "weather": pa.DataFrameSchema(
         {
@@ -89,5 +92,6 @@ TABLES = {
             "visib": _number(0, 10, missing=True),
         },
         unique=["origin", "time_hour"],
+        metadata=_GAPS,
     ),
 }

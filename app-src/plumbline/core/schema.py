@@ -5,6 +5,7 @@ one that it is served with. Feast was weighed and left: 446 MB and a registry of
 file, a Redis hash per entity and a point-in-time join (docs/features.md).
 """
 
+import re
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -13,7 +14,7 @@ from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from plumbline.core.digests import sha256
 from plumbline.core.documents import Strict
@@ -23,10 +24,20 @@ Value = float | int | str | None
 Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
+def _plain(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
+        like = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_0123456789") or "width"
+        raise ValueError(f"a field's name has letters, digits and _ alone, such as {like!r}; rename it, in rows() too")
+    return name
+
+
+FieldName = Annotated[str, AfterValidator(_plain)]
+
+
 class SchemaField(Strict):
     """One value of a request and one column of the model's input."""
 
-    name: Identifier
+    name: FieldName
     type: Literal["number", "integer", "category"]
     description: str
     example: float | int | str
@@ -69,9 +80,9 @@ class View(Strict):
     """Fields that the online store knows: the server fills them in where a caller leaves them out."""
 
     name: Identifier
-    entity: tuple[Identifier, ...]
+    entity: tuple[FieldName, ...]
     """The fields of the request that together are the key."""
-    fields: tuple[Identifier, ...]
+    fields: tuple[FieldName, ...]
     max_age_seconds: Annotated[int, Field(gt=0)]
     """Older values count as missing, in the point-in-time join of training as well as online."""
 

@@ -107,11 +107,35 @@ def encode(field: SchemaField, values: Column) -> npt.NDArray[np.float32]:
         given = [None if _is_nan(value) else value for value in given]
         broken = [i for i, v in enumerate(given) if (field.required if v is None else not fits(field, v))]
         if not broken:
-            return field.encode(given)
+            return _known(field, given)
     row, more = broken[0], f" (and {len(broken) - 1} rows more)" if len(broken) > 1 else ""
     value = given[row]
     shown = "nothing" if value is None or _is_nan(value) else f"{value!r:.60}"
-    raise RowsError(f"column {field.name}, row {row}: found {shown}, expected {expected(field)}{more}")
+    raise RowsError(
+        f"column {field.name}, row {row}: found {shown}, expected {expected(field)}{more}{_advice(field, values)}"
+    )
+
+
+def _known(field: SchemaField, given: list[Any]) -> npt.NDArray[np.float32]:
+    """Encoded values; raises RowsError where different categories are all unknown, as where "1" was written "1.0"."""
+    encoded = field.encode(given)
+    if field.vocabulary and np.isnan(encoded).all() and len(others := sorted({v for v in given if v is not None})) > 1:
+        raise RowsError(
+            f"column {field.name}: the model knows none of its {len(others)} values {_few(others)}; "
+            f"it knows {_few(field.vocabulary)}"
+        )
+    return encoded
+
+
+def _few(values: Sequence[str]) -> str:
+    return ", ".join(f"{value!r:.40}" for value in values[:3]) + (" …" if len(values) > 3 else "")
+
+
+def _advice(field: SchemaField, values: Column) -> str:
+    """Whole numbers as categories are what a CSV without types turns them into."""
+    if field.type == "category" and isinstance(values, np.ndarray) and values.dtype.kind in "iuf":
+        return f"; the column holds {values.dtype}: read it as text, or turn it by .astype(str)"
+    return ""
 
 
 def _is_nan(value: Any) -> bool:

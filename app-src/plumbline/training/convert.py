@@ -13,7 +13,7 @@ from plumbline.core.onnx import INPUT, ModelError, open_model
 from plumbline.core.schema import ModelSchema, Output
 from plumbline.training import converters, learn
 from plumbline.training.converters import ConvertError
-from plumbline.training.model import Examples, Floats, Inputs, Model
+from plumbline.training.model import Examples, Floats, Inputs, Model, own_code
 
 LARGEST_DIFFERENCE = 1e-4
 """Above this a conversion is broken, not merely rounded; promotion's gate is stricter, per model. Of a value it is a
@@ -139,7 +139,8 @@ def rehearse(model: Model, schema: ModelSchema, train: Examples, validation: Exa
 
     Returns the largest difference; raises ConvertError in one line that names the estimator.
     """
-    estimator = model.candidate(schema, model.defaults)
+    with own_code("candidate"):
+        estimator = model.candidate(schema, model.defaults)
     name = kind(estimator)
     fewer, later = _few(train, schema.output), _few(validation, schema.output)
     with tempfile.TemporaryDirectory(prefix="rehearsal-") as folder:

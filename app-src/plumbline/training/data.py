@@ -5,6 +5,7 @@ import json
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pandera.pandas as pa
@@ -76,10 +77,11 @@ def read_tables(model: Model, directory: Path) -> Tables:
 
 
 def _read(path: Path, schema: pa.DataFrameSchema) -> pd.DataFrame:
+    missing = {str(name): _missing(column, _missing(schema, [""])) for name, column in schema.columns.items()}
     try:
         # Read as text first: a word among numbers is then found by the schema, with its line.
         raw = pd.read_csv(
-            path, dtype=str, na_values=["NA", ""], keep_default_na=False, usecols=lambda name: name in schema.columns
+            path, dtype=str, na_values=missing, keep_default_na=False, usecols=lambda name: name in schema.columns
         )
     except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise DataError(f"{path.name}: cannot be read as CSV: {error}") from error
@@ -95,6 +97,14 @@ def _read(path: Path, schema: pa.DataFrameSchema) -> pd.DataFrame:
             problems = _problems(error.failure_cases, typed)
     more = f"\n  … and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
     raise DataError("\n  ".join([f"{path.name}: {len(problems)} values break the schema", *problems[:_SHOWN]]) + more)
+
+
+def _missing(described: Any, default: list[str]) -> list[str]:
+    """What a table's or a column's metadata say is written where a value is missing."""
+    words = (described.metadata or {}).get("missing", default)
+    if not isinstance(words, list | tuple) or not all(isinstance(word, str) for word in words):
+        raise DataError(f'metadata of {described.name}: missing is {words!r}, expected texts such as ["", "NA"]')
+    return list(words)
 
 
 def _typed(raw: pd.DataFrame, schema: pa.DataFrameSchema) -> tuple[pd.DataFrame, list[str]]:

@@ -2,7 +2,9 @@
 
 import importlib
 import os
-from collections.abc import Callable, Mapping
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,8 +14,10 @@ import numpy.typing as npt
 import optuna
 import pandas as pd
 import pandera.pandas as pa
+from pydantic import ValidationError
 
-from plumbline.core.errors import Misuse
+from plumbline.core.documents import worded
+from plumbline.core.errors import Misuse, PlumblineError
 from plumbline.core.schema import ModelSchema
 from plumbline.training import models
 
@@ -26,6 +30,9 @@ Inputs = npt.NDArray[np.float32]
 TRUTH = "truth"
 TIME = "at"
 SLICE = "slice_"
+NATIVE = "native_"
+_OURS = (TRUTH, TIME, "prediction")
+"""Columns that stand beside the fields in the rows, in holdout.parquet and in a drift report."""
 
 
 class ModelError(Misuse):
@@ -61,8 +68,14 @@ class ByTime:
     test: pd.Timestamp
 
     def __post_init__(self) -> None:
+        for name, moment in (("validation", self.validation), ("test", self.test)):
+            if not isinstance(moment, pd.Timestamp) or moment.tz is None:
+                raise ModelError(
+                    f"split: {name} is {moment!r}, expected a moment with its time zone, "
+                    f'such as pd.Timestamp("2013-09-01", tz="UTC")'
+                )
         if not self.validation < self.test:
-            raise ValueError(f"split: the validation begins {self.validation}, expected before the test {self.test}")
+            raise ModelError(f"split: the validation begins {self.validation}, expected before the test {self.test}")
 
 
 @dataclass(frozen=True)
@@ -74,7 +87,7 @@ class ByShare:
 
     def __post_init__(self) -> None:
         if not (self.validation > 0 and self.test > 0 and self.validation + self.test < 1):
-            raise ValueError(f"split: shares must be above 0 and leave rows to train on: {self}")
+            raise ModelError(f"split: shares must be above 0 and leave rows to train on: {self}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +115,15 @@ class Model:
     minimum_count: int = 50
     """A category seen more rarely in training is left out of the vocabulary: it counts as unknown."""
     to_onnx: Callable[[Any, ModelSchema], Any] | None = None
-    """Only for an estimator that training.convert does not know: (fitted, schema) -> onnx.ModelProto."""
+    """Only for an estimator that training.converters does not know: (fitted, schema) -> onnx.ModelProto."""
+
+    def __post_init__(self) -> None:
+        names = [field.name for field in self.schema.fields]
+        if ours := [name for name in names if name in _OURS or name.startswith((SLICE, NATIVE))]:
+            raise ModelError(
+                f"fields: {', '.join(ours)} would stand twice beside the platform's own columns {', '.join(_OURS)}, "
+                f"{SLICE}… and {NATIVE}…; rename them, in rows() too"
+            )
 
 
 def folder_of(name: str) -> Path:
@@ -117,10 +138,32 @@ def folder_of(name: str) -> Path:
     return root / name
 
 
+@contextmanager
+def own_code(what: str) -> Iterator[None]:
+    """Say what a model's own code raises in one line, with the file and the line of that code; raises ModelError."""
+    try:
+        yield
+    except Exception as error:  # whatever it is
+        words = worded(error) if isinstance(error, ValidationError) else " ".join(str(error).split())
+        kind = "" if isinstance(error, PlumblineError | ValidationError) else f"{type(error).__name__}: "
+        raise ModelError(f"{_place(error) or what}: {kind}{words}") from error
+
+
+def _place(error: Exception) -> str:
+    """The line in a model's folder that it comes from; empty where it is none of its lines."""
+    if isinstance(error, SyntaxError):
+        return f"{error.filename}:{error.lineno}"
+    frames = traceback.extract_tb(error.__traceback__)
+    mine = [frame for frame in frames if Path(frame.filename).is_relative_to(models.__path__[0])]
+    return f"{mine[-1].filename}:{mine[-1].lineno}" if mine else ""
+
+
 def load(name: str) -> Model:
     """Import a model's folder; raises ModelError that says what the folder lacks."""
     folder = folder_of(name)
-    model = getattr(importlib.import_module(f"{models.__name__}.{name}"), "MODEL", None)
+    with own_code(str(folder)):
+        module = importlib.import_module(f"{models.__name__}.{name}")
+    model = getattr(module, "MODEL", None)
     if not isinstance(model, Model):
         raise ModelError(f"{folder / '__init__.py'}: expected MODEL = Model(…), found {model!r}")
     if model.schema.model != name:

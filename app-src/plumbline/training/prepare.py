@@ -1,17 +1,23 @@
 """Rows to train, choose and judge on: views joined as of each row's moment, windows split, vocabularies filled."""
 
+import logging
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
 from plumbline.core.errors import Misuse
-from plumbline.core.schema import ModelSchema
+from plumbline.core.schema import ModelSchema, Output
 from plumbline.core.values import RowsError
 from plumbline.features.offline import encode_frame, join_view
 from plumbline.training.data import checked_tables
-from plumbline.training.model import SLICE, TIME, TRUTH, ByTime, Examples, Floats, Model, Tables
+from plumbline.training.model import SLICE, TIME, TRUTH, ByTime, Examples, Floats, Inputs, Model, Tables, own_code
 from plumbline.training.work import Work, written
 
 PARTS = ("train", "validation", "test")
+_USE = {"train": "train on", "validation": "choose on", "test": "judge on"}
+log = logging.getLogger(__name__)
 JUDGED_ROWS = 10_000
 """A sample never leaves fewer rows to judge on (if there are as many): promotion compares outputs on so many."""
 
@@ -22,20 +28,65 @@ class PrepareError(Misuse):
 
 def assemble(model: Model, tables: Tables) -> pd.DataFrame:
     """All rows with all fields, `truth`, slices and, where there is time, `at`; raises PrepareError."""
-    rows = model.rows(tables)
-    histories = model.views(tables)
-    for view in model.schema.views:
-        rows = join_view(rows, view, histories[view.name])
-    names = [field.name for field in model.schema.fields]
-    extra = [name for name in rows.columns if name.startswith(SLICE)]
+    schema = model.schema
+    with own_code("rows()"):
+        rows = model.rows(tables)
+    with own_code("views()"):
+        histories = model.views(tables)
+    names = [field.name for field in schema.fields]
+    timed = isinstance(model.split, ByTime) or bool(schema.views)
+    filled = {name for view in schema.views for name in view.fields}
+    _has(rows, "rows()", *(name for name in names if name not in filled), TRUTH, *[TIME] * timed)
+    if timed:
+        rows = _timed(rows, "rows()")
+    for view in schema.views:
+        if view.name not in histories:
+            raise PrepareError(f"views() gives no {view.name}, only {', '.join(histories) or 'nothing'}")
+        history = histories[view.name]
+        _has(history, f"views(), {view.name}", TIME, *view.entity, *view.fields)
+        rows = join_view(rows, view, _timed(history, f"views(), {view.name}"))
+    extra = [name for name in rows.columns if str(name).startswith(SLICE)]
     time = [TIME] if isinstance(model.split, ByTime) else []
-    if lacking := [name for name in [*names, TRUTH, *time] if name not in rows.columns]:
-        raise PrepareError(f"{model.schema.model}: rows() gives no column {', '.join(lacking)}")
     try:
-        encode_frame(model.schema, rows)
+        matrix = encode_frame(schema, rows)
     except RowsError as error:  # what is refused when it is asked for must not be learnt from either
-        raise PrepareError(f"{model.schema.model}: {error}") from error
+        raise PrepareError(f"{schema.model}: {error}") from error
+    for field, column in zip(schema.fields, matrix.T, strict=True):
+        if field.type != "category":
+            _warn_of_rounding(field.name, rows[field.name], column)
+    target_of(schema, rows)
     return rows[[*time, *names, TRUTH, *extra]].reset_index(drop=True)
+
+
+def _has(table: pd.DataFrame, where: str, *columns: str) -> None:
+    if lacking := [name for name in columns if name not in table.columns]:
+        raise PrepareError(f"{where} gives no column {', '.join(lacking)}, only {', '.join(map(str, table.columns))}")
+
+
+def _timed(table: pd.DataFrame, where: str) -> pd.DataFrame:
+    """The table with its moments in UTC; raises PrepareError where they are none, or say no time zone."""
+    moments = table[TIME]
+    wanted = "expected moments with their time zone: pd.to_datetime(…, utc=True), or .dt.tz_localize(…) before it"
+    if not isinstance(moments.dtype, pd.DatetimeTZDtype):
+        kind = "moments without a time zone" if moments.dtype.kind == "M" else moments.dtype
+        raise PrepareError(f"{where}, column {TIME}: found {kind}, {wanted}")
+    if moments.isna().any():
+        raise PrepareError(f"{where}, column {TIME}, row {int(moments.isna().argmax())}: found nothing, {wanted}")
+    # merge_asof takes none but equal types, and two sources may differ in zone and unit.
+    return table.assign(**{TIME: moments.dt.tz_convert("UTC").dt.as_unit("ns")})
+
+
+def _warn_of_rounding(name: str, values: "pd.Series[Any]", seen: Inputs) -> None:
+    """A model sees float32: of whole numbers above 2^24 those that it cannot hold become others."""
+    exact = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    whole = (exact == np.floor(exact)) & (exact != seen)
+    if whole.any():
+        row = int(whole.argmax())
+        log.warning(
+            "column %s: the model sees %d for %d (float32), and another number in %d of %d rows; make it a category, "
+            "or give the difference to what matters",
+            name, seen[row], exact[row], whole.sum(), len(whole),
+        )  # fmt: skip
 
 
 def split(model: Model, rows: pd.DataFrame, seed: int) -> dict[str, pd.DataFrame]:
@@ -50,6 +101,19 @@ def split(model: Model, rows: pd.DataFrame, seed: int) -> dict[str, pd.DataFrame
     if empty := [name for name, part in parts.items() if part.empty]:
         raise PrepareError(f"{model.schema.model}: the split leaves no rows for {', '.join(empty)}")
     return parts
+
+
+def check_labels(output: Output, parts: Mapping[str, pd.DataFrame]) -> None:
+    """Raise PrepareError where a label that is needed is not there: each to train on; of two, each in every part.
+
+    Without both of two labels no threshold can be chosen, and hardly a metric is defined.
+    """
+    for name, part in parts.items() if output.task == "binary" else [("train", parts["train"])]:
+        if lacking := [label for label in output.labels if not (part[TRUTH] == label).any()]:
+            raise PrepareError(
+                f"none of the {len(part)} rows to {_USE[name]} has the label {lacking[0]!r} of {output.name}; "
+                f"move the split, train on more rows, or leave the label out"
+            )
 
 
 def sampled(part: pd.DataFrame, share: float, seed: int, least: int) -> pd.DataFrame:
@@ -71,19 +135,39 @@ def fill_vocabularies(schema: ModelSchema, train: pd.DataFrame, target: Floats, 
             means = groups.agg(["mean", "size"])
             kept = means[means["size"] >= minimum].reset_index(names="value")
             order = kept.sort_values(["mean", "value"])["value"]
+            if kept.empty:
+                most = int(means["size"].max()) if len(means) else 0
+                raise PrepareError(
+                    f"column {field.name}: none of its {len(means)} values stands {minimum} times in the {len(train)} "
+                    f"rows to train on (the most frequent {most} times), so the model would know none; lower "
+                    f"minimum_count, or leave the field out"
+                )
             field = field.model_copy(update={"vocabulary": tuple(order)})
         fields.append(field)
     return ModelSchema.model_validate(schema.model_dump() | {"fields": [field.model_dump() for field in fields]})
 
 
 def target_of(schema: ModelSchema, rows: pd.DataFrame) -> Floats:
-    """The truth as numbers, shape (rows,): a label's place among the output's labels, or the value itself."""
-    if schema.output.task == "regression":
-        return np.asarray(rows[TRUTH], dtype=np.float64)
-    places = rows[TRUTH].map({label: place for place, label in enumerate(schema.output.labels)})
-    if places.isna().any():
-        raise PrepareError(f"{TRUTH}: {rows[TRUTH][places.isna()].iloc[0]!r} is none of {schema.output.labels}")
-    return np.asarray(places, dtype=np.float64)
+    """The truth as numbers, shape (rows,): a label's place among the output's labels, or the value itself.
+
+    Raises PrepareError that names the row.
+    """
+    truth, output = rows[TRUTH], schema.output
+    if output.task == "regression":
+        places, wanted = pd.to_numeric(truth, errors="coerce"), "a finite number"
+    else:
+        places = truth.map({label: place for place, label in enumerate(output.labels)})
+        wanted = f"one of the labels {', '.join(map(repr, output.labels))}"
+    target = places.to_numpy(dtype=np.float64, na_value=np.nan)
+    if (broken := ~np.isfinite(target)).any():
+        row = int(broken.argmax())
+        (value,) = truth.iloc[[row]].tolist()
+        found = "nothing" if pd.isna(value) else repr(value)
+        turn = "" if isinstance(value, str) or output.task == "regression" else "; labels are text: .astype(str)"
+        raise PrepareError(
+            f"column {TRUTH}, row {row}: found {found}, expected {wanted} (so in {broken.sum()} of {len(rows)}){turn}"
+        )
+    return target
 
 
 def prepare(work: Work) -> dict[str, int]:
@@ -95,6 +179,7 @@ def prepare(work: Work) -> dict[str, int]:
         name: sampled(part, settings.sample, settings.seed, least[name])
         for name, part in split(model, rows, settings.seed).items()
     }
+    check_labels(model.schema.output, parts)
     target = target_of(model.schema, parts["train"])
     # A sample sees rare categories more rarely by its share.
     minimum = max(2, round(model.minimum_count * settings.sample))

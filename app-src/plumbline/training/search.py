@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from plumbline.core.schema import ModelSchema
 from plumbline.training import convert, learn, metrics, tracking
-from plumbline.training.model import Examples, Model, Params
+from plumbline.training.model import Examples, Model, Params, own_code
 from plumbline.training.prepare import examples
 from plumbline.training.work import Work, WorkError
 
@@ -41,7 +41,8 @@ def suggested(model: Model, trials: int, seed: int) -> list[Params]:
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
-    return [model.defaults, *(model.space(study.ask()) for _ in range(trials - 1))]
+    with own_code("space"):
+        return [model.defaults, *(model.space(study.ask()) for _ in range(trials - 1))]
 
 
 def search(work: Work, part: int = 0, parts: int = 1) -> int:

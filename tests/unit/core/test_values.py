@@ -109,6 +109,11 @@ def test_a_frame_is_encoded_as_its_rows_are(rows: pd.DataFrame) -> None:
         ({"distance": [1.0, math.inf, 2]}, "column distance, row 1: found inf, expected a number from 0 to 6000"),
         ({"wind": [1.0, -math.inf, 2]}, "column wind, row 1: found -inf"),
         ({"carrier": [1, 2, 3]}, "column carrier, row 0: found 1, expected a text of 1 to 256 characters"),
+        (
+            {"carrier": [1, 2, 3]},
+            r"text of 1 to 256 characters \(and 2 rows more\); the column holds int64: read it as text, or",
+        ),
+        ({"carrier": ["1.0", "2.0", "1.0"]}, "knows none of its 2 values '1.0', '2.0'; it knows 'AA', 'DL', 'UA'"),
         ({"carrier": ["AA", "", "UA"]}, "column carrier, row 1: found ''"),
         ({"carrier": ["AA", None, "UA"]}, "column carrier, row 1: found nothing"),
         ({"origin": ["JFK", "x" * 300, None]}, r"column origin, row 1: found 'x{59}, expected"),
@@ -123,3 +128,8 @@ def test_a_frame_that_the_server_would_refuse_is_named_by_column_and_row(changes
 def test_a_frame_without_a_required_column_names_what_it_has() -> None:
     with pytest.raises(RowsError, match="columns hour are missing; found distance, carrier, origin"):
         encode_frame(schema_of("binary"), frame().drop(columns="hour"))
+
+
+def test_one_unknown_category_alone_may_fill_a_column() -> None:
+    rows = frame(carrier=["ZZ"] * 3)
+    assert np.isnan(encode_frame(schema_of("binary"), rows)[:, list(CONTRACT.columns).index("carrier")]).all()

@@ -18,6 +18,7 @@ SCHEMA = pa.DataFrameSchema(
         "weight": pa.Column("float64", pa.Check.ge(0), nullable=True),
     },
     unique=["code"],
+    metadata={"missing": ["", "NA"]},
 )
 GOOD = "code,seats,weight,other\nABC,10,1.5,x\nDEF,20,NA,y\n"
 
@@ -57,6 +58,30 @@ def test_a_broken_file_says_line_column_value_and_what_was_expected(tmp_path, ol
     with pytest.raises(DataError, match=message) as caught:
         read(tmp_path, GOOD.replace(old, new))
     assert "planes.csv" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("column", "table", "expected"),
+    [
+        ({}, {}, ["NA", "?", None]),
+        ({}, {"missing": ["?"]}, ["NA", None, ""]),
+        ({"missing": ["NA", ""]}, {"missing": ["?"]}, [None, "?", None]),
+        ({"missing": []}, {}, ["NA", "?", ""]),
+    ],
+)
+def test_what_is_missing_is_what_the_table_says(tmp_path, column, table, expected):
+    schema = pa.DataFrameSchema(
+        {"country": pa.Column(str, nullable=True, metadata=column), "more": pa.Column(str)}, metadata=table
+    )
+    (tmp_path / "planes.csv").write_text("country,more\nNA,x\n?,x\n,x\n")
+    read_back = read_tables(cast(Model, SimpleNamespace(tables={"planes": schema})), tmp_path)["planes"]["country"]
+    assert [None if value != value else value for value in read_back] == expected
+
+
+def test_what_is_missing_must_be_texts(tmp_path):
+    schema = pa.DataFrameSchema({"country": pa.Column(str, metadata={"missing": "NA"})})
+    with pytest.raises(DataError, match=r"metadata of country: missing is 'NA', expected texts such as"):
+        read_tables(cast(Model, SimpleNamespace(tables={"planes": schema})), tmp_path)
 
 
 def test_a_missing_or_empty_file_is_named(tmp_path):

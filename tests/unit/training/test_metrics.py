@@ -110,3 +110,15 @@ def test_the_threshold_has_the_best_f1():
     threshold = metrics.best_threshold(truth, score)
     best = max(reference.f1_score(truth, score >= candidate) for candidate in np.unique(score))
     assert reference.f1_score(truth, score >= threshold) == pytest.approx(best, abs=0.005)
+
+
+def test_a_threshold_is_read_alike_as_float32_and_as_float64():
+    generator = np.random.default_rng(0)
+    truth = (generator.uniform(size=2000) < 0.02).astype(np.float64)
+    for scale in (1, 1e-3):
+        score = (scale * generator.beta(1 + truth, 20)).astype(np.float32)
+        threshold = metrics.best_threshold(truth, score.astype(np.float64))
+        assert 0 < threshold == float(np.float32(threshold))
+        calls = score >= np.float32(threshold), score.astype(np.float64) >= threshold
+        assert (calls[0] == calls[1]).all()
+        assert 0 < calls[0].sum() < 1000

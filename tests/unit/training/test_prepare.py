@@ -6,9 +6,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from plumbline.core.schema import ModelSchema, Output, SchemaField
-from plumbline.training.model import ByShare, ByTime, Model
-from plumbline.training.prepare import PrepareError, assemble, fill_vocabularies, sampled, split, target_of
+from plumbline.core.schema import ModelSchema, Output, SchemaField, View
+from plumbline.training.model import ByShare, ByTime, Model, ModelError
+from plumbline.training.prepare import (
+    PrepareError,
+    assemble,
+    check_labels,
+    fill_vocabularies,
+    sampled,
+    split,
+    target_of,
+)
 
 FIELDS = (
     SchemaField(name="carrier", type="category", description="Who", example="AA"),
@@ -101,7 +109,7 @@ def test_a_vocabulary_holds_frequent_values_in_the_order_of_their_target():
 
 def test_truth_becomes_the_place_of_its_label():
     assert target_of(SCHEMA, frame()).tolist() == [0, 1, 0, 1]
-    with pytest.raises(PrepareError, match=r"'maybe' is none of \('no', 'yes'\)"):
+    with pytest.raises(PrepareError, match="row 1: found 'maybe', expected one of the labels 'no', 'yes'"):
         target_of(SCHEMA, frame(truth=["no", "maybe", "no", "yes"]))
 
 
@@ -113,12 +121,101 @@ def test_truth_becomes_the_place_of_its_label():
         (frame(seats=[1, np.nan, 3, 4]), "column seats, row 1: found nothing"),
         (frame(carrier=["AA", None, "AA", "BB"]), "column carrier, row 1: found nothing"),
         (frame().drop(columns=["truth"]), "no column truth"),
-        (frame().drop(columns=["at", "seats"]), "no column seats, at"),
+        (frame().drop(columns=["at", "seats"]), "no column seats, at, only carrier"),
     ],
 )
 def test_rows_that_no_caller_could_send_are_refused(rows, message):
     with pytest.raises(PrepareError, match=message):
         assemble(model_of(rows, BY_TIME), {})
+
+
+TIMES = frame()["at"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"at": TIMES.dt.tz_localize(None)},
+            r"rows\(\), column at: found moments without a time zone, .*utc=True",
+        ),
+        ({"at": TIMES.astype(str)}, r"rows\(\), column at: found str, expected moments with their time zone"),
+        ({"at": TIMES.where(TIMES < AUGUST)}, r"rows\(\), column at, row 3: found nothing"),
+        ({"truth": [0, 1, 0, 1]}, "column truth, row 0: found 0, expected one of the labels 'no', 'yes' .*astype"),
+        ({"truth": ["no", None, "no", "yes"]}, "column truth, row 1: found nothing"),
+    ],
+)
+def test_moments_and_truths_that_are_none_are_refused_by_row(changes, message):
+    with pytest.raises(PrepareError, match=message):
+        assemble(model_of(frame(**changes), BY_TIME), {})
+
+
+@pytest.mark.parametrize("truth", [["1", "2", "3", "much"], [1, 2, 3, np.inf], [1, 2, 3, None]])
+def test_a_value_to_learn_is_a_finite_number(truth):
+    schema = ModelSchema(model="m", fields=FIELDS, output=Output(task="regression", name="y", description="Y"))
+    model = dataclasses.replace(model_of(frame(truth=truth), BY_TIME), schema=schema)
+    with pytest.raises(PrepareError, match=r"column truth, row 3: found .*, expected a finite number"):
+        assemble(model, {})
+
+
+def test_moments_of_any_zone_and_unit_become_one(tmp_path):
+    view = View(name="weather", entity=("carrier",), fields=("year",), max_age_seconds=10**9)
+    history = pd.DataFrame({"carrier": ["AA"], "at": TIMES[:1].dt.as_unit("s"), "year": [7.0]})
+    there = frame(at=TIMES.dt.tz_convert("America/New_York").dt.as_unit("ms")).drop(columns="year")
+    model = dataclasses.replace(
+        model_of(there, BY_TIME),
+        schema=ModelSchema(model="m", fields=FIELDS, output=SCHEMA.output, views=(view,)),
+        views=lambda _: {"weather": history},
+    )
+    assert assemble(model, {})["year"].tolist() == pytest.approx([7, np.nan, 7, np.nan], nan_ok=True)
+    without = dataclasses.replace(model, views=lambda _: {"weather": history.assign(at="2013-06-30")})
+    with pytest.raises(PrepareError, match=r"views\(\), weather, column at: found str, expected moments"):
+        assemble(without, {})
+    with pytest.raises(PrepareError, match=r"views\(\) gives no weather, only nothing"):
+        assemble(dataclasses.replace(model, views=lambda _: {}), {})
+
+
+def test_what_rows_raises_is_said_in_one_line():
+    model = dataclasses.replace(model_of(frame(), BY_TIME), rows=lambda tables: tables["planes"])
+    with pytest.raises(ModelError, match=r"^rows\(\): KeyError: 'planes'$"):
+        assemble(model, {})
+
+
+def test_whole_numbers_that_float32_cannot_hold_are_warned_of(caplog):
+    assemble(model_of(frame(year=[16777217, 16777216, 5.5, 0.1]), BY_TIME), {})
+    (record,) = caplog.records
+    assert "column year: the model sees 16777216 for 16777217 (float32)" in record.getMessage()
+    assert "in 1 of 4 rows" in record.getMessage()
+
+
+def test_a_label_that_is_not_there_to_train_on_is_named():
+    parts = split(model_of(frame(), BY_TIME), frame(), seed=0)
+    with pytest.raises(PrepareError, match="none of the 1 rows to train on has the label 'yes' of positive; move"):
+        check_labels(SCHEMA.output, parts)
+    both = frame().iloc[[0, 1]]
+    with pytest.raises(PrepareError, match="none of the 1 rows to judge on has the label 'no'"):
+        check_labels(SCHEMA.output, {"train": both, "validation": both, "test": parts["test"]})
+    check_labels(SCHEMA.output, dict.fromkeys(("train", "validation", "test"), both))
+
+
+def test_a_category_of_which_nothing_is_learnt_is_refused():
+    train = pd.DataFrame({"carrier": ["AA", "AA", "BB"]})
+    with pytest.raises(PrepareError, match=r"column carrier: none of its 2 values stands 3 times .*frequent 2 times"):
+        fill_vocabularies(SCHEMA, train, np.zeros(3), minimum=3)
+
+
+@pytest.mark.parametrize("name", ["at", "truth", "prediction", "native_yes", "slice_carrier"])
+def test_a_field_with_the_name_of_a_column_of_ours_is_refused(name):
+    field = SchemaField(name=name, type="number", description="", example=1.0)
+    schema = ModelSchema(model="m", fields=(*FIELDS, field), output=SCHEMA.output)
+    with pytest.raises(ModelError, match=f"fields: {name} would stand twice .*rename"):
+        dataclasses.replace(model_of(frame(), BY_TIME), schema=schema)
+
+
+@pytest.mark.parametrize("moment", [pd.Timestamp("2013-07-01"), "2013-07-01"])
+def test_a_split_by_time_says_its_zone(moment):
+    with pytest.raises(ModelError, match=r"split: validation is .*, expected a moment with its time zone, such as"):
+        ByTime(validation=moment, test=AUGUST)
 
 
 def test_without_time_rows_need_no_moment():

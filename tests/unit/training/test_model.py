@@ -1,0 +1,46 @@
+"""A model's folder: what is wrong in it is said with file and line, in one line, as a person's mistake."""
+
+import sys
+
+import pytest
+
+from plumbline.training.model import ModelError, load
+from plumbline.training.prepare import assemble
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('NAMES = ("sepal_length"', 'NAMES = ("sepal length (cm)"', "name: Value error, .* such as 'sepal_length_cm'"),
+        ('type="number"', 'type="float"', r"type: Input should be 'number', 'integer' or 'category' \(got 'float'\)"),
+        ("example=3.0", 'example="3.0"', "the example '3.0' is not a number"),
+        ('"virginica")', '"virginica"', "'\\(' was never closed"),
+        ("split=ByShare()", "split=ByShare(validation=0.9)", "split: shares must be above 0"),
+        ("split=ByShare()", "split=ByShare(valid=0.9)", "TypeError: .*unexpected keyword argument 'valid'"),
+        ("import pandas as pd", "import pands as pd", "ModuleNotFoundError: No module named 'pands'"),
+        ('task="multiclass"', 'task="binary"', "labels: a binary output has 2 labels, not 3"),
+        ("MODEL = Model(", "MODEL = dict(", r"expected MODEL = Model\(…\), found"),
+    ],
+)
+def test_a_mistake_in_a_model_is_one_line_with_its_place(iris, old, new, message):
+    path = iris / "__init__.py"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    sys.modules.pop("plumbline.training.models.iris", None)
+    with pytest.raises(ModelError, match=message) as refusal:
+        load("iris")
+    assert str(refusal.value).startswith(f"{path}:")
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_mistake_in_rows_is_one_line_with_its_place(iris):
+    with pytest.raises(ModelError, match=r"iris/__init__.py:\d+: KeyError: 'irises'$"):
+        assemble(load("iris"), {})
+
+
+def test_a_field_may_have_the_name_that_its_data_have(iris):
+    path = iris / "__init__.py"
+    path.write_text(path.read_text().replace('"sepal_length"', '"SepalLength"'))
+    sys.modules.pop("plumbline.training.models.iris", None)
+    assert load("iris").schema.fields[0].name == "SepalLength"
