@@ -5,6 +5,7 @@ Each takes weights, so that a resample is a count per row and nothing is sorted 
 Outputs are what the ONNX contract says: probabilities, shape (rows, classes), or values, shape (rows, 1).
 """
 
+import re
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -26,7 +27,11 @@ def build(output: Output, truth: Floats, outputs: Floats, threshold: float | Non
         return _regression(truth, outputs[:, 0])
     labels = truth.astype(int)
     if output.task == "multiclass":
-        return {"accuracy": _mean(outputs.argmax(axis=1) == labels), "log_loss": _log_loss(labels, outputs)}
+        return {
+            "accuracy": _mean(outputs.argmax(axis=1) == labels),
+            "log_loss": _log_loss(labels, outputs),
+            **_by_class(output.labels, labels, outputs.argmax(axis=1)),
+        }
     score = outputs[:, 1]
     positive = score >= (0.5 if threshold is None else threshold)
     curve = _Curve(truth, score)
@@ -46,7 +51,10 @@ def build(output: Output, truth: Floats, outputs: Floats, threshold: float | Non
 def intervals(
     metrics: Mapping[str, Metric], rows: int, *, seed: int, resamples: int = RESAMPLES
 ) -> dict[str, Interval]:
-    """Each metric with its 95 % percentile bootstrap interval over rows (Efron and Tibshirani 1993, chapter 13)."""
+    """Each metric with its 95 % percentile bootstrap interval over rows (Efron and Tibshirani 1993, chapter 13).
+
+    What these rows do not define is left out, as the recall of a label that none of them has.
+    """
     generator = np.random.default_rng(seed)
     even = np.ones(rows)
     drawn: dict[str, list[float]] = {name: [] for name in metrics}
@@ -54,7 +62,8 @@ def intervals(
         weights = np.bincount(generator.integers(0, rows, rows), minlength=rows).astype(np.float64)
         for name, metric in metrics.items():
             drawn[name].append(metric(weights))
-    return {name: _interval(metric(even), drawn[name]) for name, metric in metrics.items()}
+    values = {name: metric(even) for name, metric in metrics.items()}
+    return {name: _interval(value, drawn[name]) for name, value in values.items() if not np.isnan(value)}
 
 
 def _interval(value: float, drawn: list[float]) -> Interval:
@@ -76,6 +85,36 @@ def _share(part: npt.NDArray[np.bool_], whole: npt.NDArray[np.bool_]) -> Metric:
 def _log_loss(labels: npt.NDArray[np.int_], outputs: Floats) -> Metric:
     tiny = float(np.finfo(np.float32).eps)
     return _mean(-np.log(np.clip(outputs[np.arange(len(labels)), labels], tiny, 1 - tiny)))
+
+
+def _by_class(names: tuple[str, ...], labels: npt.NDArray[np.int_], called: npt.NDArray[np.int_]) -> dict[str, Metric]:
+    """How each label fares, `<label>_recall` and `<label>_precision`, and the mean of their F1.
+
+    NaN where no row has the label, or none is called so; a label's name has what MLflow takes in a metric's.
+    """
+    classes = range(len(names))
+
+    def ratio(part: npt.NDArray[np.bool_], *wholes: npt.NDArray[np.bool_]) -> Metric:
+        shares, whole = len(wholes) * part.astype(np.float64), np.sum(wholes, axis=0, dtype=np.float64)
+        return lambda weights: _divided(float(weights @ shares), float(weights @ whole))
+
+    hits = [(labels == place) & (called == place) for place in classes]
+    f1 = [ratio(hits[place], labels == place, called == place) for place in classes]
+
+    def macro_f1(weights: Floats) -> float:
+        scores = np.array([score(weights) for score in f1])
+        return float(scores[~np.isnan(scores)].mean())
+
+    each: dict[str, Metric] = {"macro_f1": macro_f1}
+    for place, name in enumerate(names):
+        plain = re.sub(r"[^/\w.\- :]", "_", name)
+        each[f"{plain}_recall"] = ratio(hits[place], labels == place)
+        each[f"{plain}_precision"] = ratio(hits[place], called == place)
+    return each
+
+
+def _divided(part: float, whole: float) -> float:
+    return part / whole if whole else float("nan")
 
 
 def _regression(truth: Floats, value: Floats) -> dict[str, Metric]:

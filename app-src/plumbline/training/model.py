@@ -84,6 +84,8 @@ class ByShare:
 
     validation: float = 0.2
     test: float = 0.2
+    stratified: bool = False
+    """Each label is split by itself, so that a rare one has its share of every part."""
 
     def __post_init__(self) -> None:
         if not (self.validation > 0 and self.test > 0 and self.validation + self.test < 1):
@@ -124,6 +126,8 @@ class Model:
                 f"fields: {', '.join(ours)} would stand twice beside the platform's own columns {', '.join(_OURS)}, "
                 f"{SLICE}… and {NATIVE}…; rename them, in rows() too"
             )
+        if self.schema.output.task == "regression" and isinstance(self.split, ByShare) and self.split.stratified:
+            raise ModelError("split: only labels can be stratified, and a regression has none; leave stratified out")
 
 
 def folder_of(name: str) -> Path:

@@ -95,6 +95,9 @@ def split(model: Model, rows: pd.DataFrame, seed: int) -> dict[str, pd.DataFrame
         validation, test = rows[TIME] >= model.split.validation, rows[TIME] >= model.split.test
     else:
         place = pd.Series(np.random.default_rng(seed).permutation(len(rows)) / len(rows), index=rows.index)
+        if model.split.stratified:
+            of_label = place.groupby(rows[TRUTH])
+            place = (of_label.rank() - 1) / of_label.transform("size")
         test = place < model.split.test
         validation = place < model.split.test + model.split.validation
     parts = {"train": rows[~validation], "validation": rows[validation & ~test], "test": rows[test]}

@@ -64,6 +64,21 @@ def test_regression_and_several_classes_are_judged_as_scikit_learn_does():
     found = metrics.build(THREE, labels, outputs, None)
     assert found["accuracy"](even) == pytest.approx(reference.accuracy_score(labels, outputs.argmax(1)))
     assert found["log_loss"](even) == pytest.approx(reference.log_loss(labels, outputs))
+    assert found["macro_f1"](even) == pytest.approx(reference.f1_score(labels, outputs.argmax(1), average="macro"))
+    for kind, score in (("recall", reference.recall_score), ("precision", reference.precision_score)):
+        expected = dict(zip(THREE.labels, score(labels, outputs.argmax(1), average=None), strict=True))
+        assert {name: found[f"{name}_{kind}"](even) for name in THREE.labels} == pytest.approx(expected)
+
+
+def test_what_rows_do_not_define_is_left_out():
+    labels, outputs = np.array([0.0, 0, 1, 1]), np.eye(3)[[0, 1, 1, 1]]
+    found = metrics.intervals(metrics.build(THREE, labels, outputs, None), 4, seed=0)
+    assert found.keys() == {
+        *("accuracy", "log_loss", "macro_f1"),
+        *("a_recall", "b_recall", "a_precision", "b_precision"),
+    }
+    assert found["a_recall"].value == 0.5
+    assert found["macro_f1"].value == pytest.approx(reference.f1_score(labels, outputs.argmax(1), average="macro"))
 
 
 @settings(max_examples=40)
@@ -72,6 +87,12 @@ def test_a_weight_is_so_many_equal_rows(seed):
     truth, score = drawn(60, seed)
     weights = np.random.default_rng(seed).integers(0, 4, 60)
     repeated = np.repeat(np.arange(60), weights)
+    kinds, outputs = np.digitize(score, (0.3, 0.6)).astype(float), np.random.default_rng(seed).dirichlet([1] * 3, 60)
+    three = metrics.build(THREE, kinds, outputs, None)
+    three_by_rows = metrics.build(THREE, kinds[repeated], outputs[repeated], None)
+    for name, metric in three.items():
+        expected = three_by_rows[name](np.ones(len(repeated)))
+        assert metric(weights.astype(float)) == pytest.approx(expected, nan_ok=True), name
     by_weight = metrics.build(BINARY, truth, two_columns(score), 0.5)
     by_rows = metrics.build(BINARY, truth[repeated], two_columns(score[repeated]), 0.5)
     for name, metric in by_weight.items():

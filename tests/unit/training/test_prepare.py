@@ -78,6 +78,23 @@ def test_shares_are_disjoint_whole_and_the_same_for_the_same_seed():
     assert list(parts["test"].index) == list(again["test"].index) != list(other["test"].index)
 
 
+def test_stratified_shares_hold_their_part_of_a_rare_label():
+    rows = pd.DataFrame({"truth": ["yes" if number % 50 == 0 else "no" for number in range(1000)]})
+    model = model_of(rows, ByShare(validation=0.1, test=0.3, stratified=True))
+    for seed in range(5):
+        parts = split(model, rows, seed)
+        counts = {name: part["truth"].value_counts().to_dict() for name, part in parts.items()}
+        assert counts == {
+            "train": {"no": 588, "yes": 12},
+            "validation": {"no": 98, "yes": 2},
+            "test": {"no": 294, "yes": 6},
+        }
+    assert list(split(model, rows, 0)["test"].index) != list(split(model, rows, 1)["test"].index)
+    number = ModelSchema(model="m", fields=FIELDS, output=Output(task="regression", name="y", description="Y"))
+    with pytest.raises(ModelError, match="split: only labels can be stratified"):
+        dataclasses.replace(model, schema=number)
+
+
 def test_an_empty_window_is_named():
     with pytest.raises(PrepareError, match="no rows for test"):
         split(model_of(frame(), BY_TIME), frame().iloc[:3], seed=0)
