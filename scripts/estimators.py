@@ -71,11 +71,11 @@ def tried(kind: type[Any], task: str) -> str:
         output=Output(task=cast(Any, task), name="y", description="", labels=tuple("abc"[: TASKS[task]])),
     )
 
-    def candidate(*_: Any) -> Any:
+    def fresh(*_: Any) -> Any:
         estimator = kind()
         return estimator.set_params(random_state=0) if "random_state" in estimator.get_params() else estimator
 
-    model = SimpleNamespace(candidate=candidate, defaults={}, to_onnx=None)
+    model = SimpleNamespace(baseline=fresh, candidate=fresh, defaults={}, to_onnx=None)
     try:
         rehearse(cast(Model, model), schema, examples(task, 0), examples(task, 1))
     except ConvertError as error:
@@ -87,7 +87,7 @@ def _reason(message: str) -> str:
     for sign, reason in (
         ("predict_proba", "it gives no probabilities: wrap it in CalibratedClassifierCV"),
         ("MissingShapeCalculator", "it has no converter"),
-        ("outputs differ", "its ONNX answers something else"),
+        ("beside the native model", "its ONNX answers something else"),
         ("before the search", "it asks for other data or parameters"),
     ):
         if sign in message:

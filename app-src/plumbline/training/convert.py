@@ -115,54 +115,62 @@ def _served(graph: onnx.GraphProto, output: Output) -> onnx.ValueInfoProto:
     return floats[0]
 
 
-def check(path: Path, schema: ModelSchema, inputs: Inputs, native: Floats) -> float:
-    """The largest absolute difference to the native outputs; raises ConvertError for a broken contract or too much."""
+def check(name: str, path: Path, schema: ModelSchema, inputs: Inputs, native: Floats) -> float:
+    """The largest absolute difference to the native outputs; raises ConvertError for a broken contract or too much.
+
+    `name` is the estimator's, for people.
+    """
     try:
         session = open_model(path, schema)
     except ModelError as error:
-        raise ConvertError(_in_one_line(ConvertError(error))) from error
+        raise ConvertError(f"{name}: {_in_one_line(ConvertError(error))}") from error
     answered = session.run([schema.output.tensor], {INPUT: inputs})[0]
     difference = float(np.abs(answered - native).max())
-    # Where all values are one, there is no spread to be a share of.
-    spread = float(native.std()) or 1.0 if schema.output.task == "regression" else 1.0
-    if not difference <= LARGEST_DIFFERENCE * spread:
-        of_values = f" of a value's spread of {spread:.3g}" if schema.output.task == "regression" else ""
+    allowed, of_values = LARGEST_DIFFERENCE, ""
+    if schema.output.task == "regression":
+        spread = float(native.std()) or 1.0  # where all values are one, there is none to be a share of
+        allowed, of_values = allowed * spread, f" ({LARGEST_DIFFERENCE:g} of the values' spread of {spread:.3g})"
+    if not difference <= allowed:
         raise ConvertError(
-            f"{path.name}: outputs differ by {difference:.3g} from the native model's, expected no more than "
-            f"{LARGEST_DIFFERENCE * spread:.3g}{of_values and f' ({LARGEST_DIFFERENCE:g}{of_values})'}"
+            f"{name}: {path.name} answers up to {difference:.3g} beside the native model, expected no more than "
+            f"{allowed:.3g}{of_values}"
         )
     return difference
 
 
 def rehearse(model: Model, schema: ModelSchema, train: Examples, validation: Examples) -> float:
-    """Fit, keep, convert and compare the first trial on 200 rows, so that what cannot be served costs no search.
+    """Fit baseline and first trial on 200 rows, keep, convert and compare it: what cannot be served costs no search.
 
     Returns the largest difference; raises ConvertError in one line that names the estimator.
     """
-    with own_code("candidate"):
-        estimator = model.candidate(schema, model.defaults)
-    name = kind(estimator)
     fewer, later = _few(train, schema.output), _few(validation, schema.output)
+    with own_code("baseline()"):
+        baseline = model.baseline(schema)
+    with own_code("candidate()"):
+        candidate = model.candidate(schema, model.defaults)
     with tempfile.TemporaryDirectory(prefix="rehearsal-") as folder:
-        try:
-            learn.fit(estimator, fewer, later, schema.output)
-            native = learn.outputs_of(estimator, later.inputs, schema.output)
-            learn.save(estimator, Path(folder) / "native")
-        except Exception as error:  # of any estimator, in the words of its library
-            raise ConvertError(
-                f"{name}, tried on {len(fewer.target)} rows before the search: {_in_one_line(error)}"
-            ) from error
-        if native.shape != (len(later.target), schema.output.width):
-            raise ConvertError(
-                f"{name} answers {len(later.target)} rows with {native.shape}, expected {schema.output.width} numbers "
-                f"each, as the schema's output says"
-            )
+        for estimator in (baseline, candidate):
+            native = _answers(estimator, schema.output, fewer, later, Path(folder) / "native")
         path = Path(folder) / "model.onnx"
-        path.write_bytes(to_onnx(model, estimator, schema).SerializeToString())
-        try:
-            return check(path, schema, later.inputs, native)
-        except ConvertError as error:
-            raise ConvertError(f"{name}: {error}") from error
+        path.write_bytes(to_onnx(model, candidate, schema).SerializeToString())
+        return check(kind(candidate), path, schema, later.inputs, native)
+
+
+def _answers(estimator: Any, output: Output, train: Examples, later: Examples, path: Path) -> Floats:
+    """What it answers once it is fitted and kept; raises ConvertError in one line for whatever its library raises."""
+    name, rows = kind(estimator), len(later.target)
+    try:
+        learn.fit(estimator, train, later, output)
+        learn.save(estimator, path)
+        native = learn.outputs_of(estimator, later.inputs, output)
+    except Exception as error:  # in the words of its library
+        tried = f"{name}, tried on {len(train.target)} rows before the search"
+        raise ConvertError(f"{tried}: {_in_one_line(error)}") from error
+    if native.shape != (rows, output.width):
+        raise ConvertError(
+            f"{name} answers {rows} rows with {native.shape}, expected {output.width} numbers each, as the output says"
+        )
+    return native
 
 
 def _few(rows: Examples, output: Output) -> Examples:

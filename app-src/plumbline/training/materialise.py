@@ -8,7 +8,8 @@ from redis import Redis
 from plumbline.features.offline import TIME, latest
 from plumbline.features.online import Entry, write
 from plumbline.training.data import read_tables
-from plumbline.training.model import Model, load
+from plumbline.training.model import Model, load, own_code
+from plumbline.training.prepare import history_of
 
 
 def entries(
@@ -19,7 +20,7 @@ def entries(
     shift = shown_as - as_of
     by_view: dict[str, list[Entry]] = {}
     for view in model.schema.views:
-        newest = latest(view, histories[view.name], as_of)
+        newest = latest(view, history_of(view, histories), as_of)
         by_view[view.name] = [
             Entry(
                 entity={name: row[name] for name in view.entity},
@@ -37,7 +38,9 @@ def materialise(name: str, data: Path, url: str, as_of: pd.Timestamp, shown_as: 
     The two are the same but for a replay: values of 2013 would be too old for any request of today.
     """
     model = load(name)
-    histories = dict(model.views(read_tables(model, data)))
+    tables = read_tables(model, data)
+    with own_code("views()"):
+        histories = dict(model.views(tables))
     by_view = entries(model, histories, as_of, shown_as)
     with Redis.from_url(url) as client:
         return {

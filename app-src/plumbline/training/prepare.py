@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from plumbline.core.errors import Misuse
-from plumbline.core.schema import ModelSchema, Output
+from plumbline.core.schema import ModelSchema, Output, View
 from plumbline.core.values import RowsError
 from plumbline.features.offline import encode_frame, join_view
 from plumbline.training.data import checked_tables
@@ -40,11 +40,7 @@ def assemble(model: Model, tables: Tables) -> pd.DataFrame:
     if timed:
         rows = _timed(rows, "rows()")
     for view in schema.views:
-        if view.name not in histories:
-            raise PrepareError(f"views() gives no {view.name}, only {', '.join(histories) or 'nothing'}")
-        history = histories[view.name]
-        _has(history, f"views(), {view.name}", TIME, *view.entity, *view.fields)
-        rows = join_view(rows, view, _timed(history, f"views(), {view.name}"))
+        rows = join_view(rows, view, history_of(view, histories))
     extra = [name for name in rows.columns if str(name).startswith(SLICE)]
     time = [TIME] if isinstance(model.split, ByTime) else []
     try:
@@ -56,6 +52,15 @@ def assemble(model: Model, tables: Tables) -> pd.DataFrame:
             _warn_of_rounding(field.name, rows[field.name], column)
     target_of(schema, rows)
     return rows[[*time, *names, TRUTH, *extra]].reset_index(drop=True)
+
+
+def history_of(view: View, histories: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """A view's history with its moments in UTC; raises PrepareError where views() gave none."""
+    if view.name not in histories:
+        raise PrepareError(f"views() gives no {view.name}, only {', '.join(histories) or 'nothing'}")
+    where = f"views(), {view.name}"
+    _has(histories[view.name], where, TIME, *view.entity, *view.fields)
+    return _timed(histories[view.name], where)
 
 
 def _has(table: pd.DataFrame, where: str, *columns: str) -> None:

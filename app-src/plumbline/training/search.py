@@ -68,10 +68,12 @@ def search(work: Work, part: int = 0, parts: int = 1) -> int:
 
 
 def _run(work: Work, number: int, params: Params, schema: ModelSchema, train: Examples, validation: Examples) -> Trial:
-    estimator = work.model.candidate(schema, params)
+    with own_code("candidate()"):
+        estimator = work.model.candidate(schema, params)
     with tracking.child(work, f"trial-{number}", {"trial": str(number)}) as run:
         tracking.log_params(params)
-        learn.fit(estimator, train, validation, schema.output)
+        with own_code(f"trial {number}, {convert.kind(estimator)} with {params}"):
+            learn.fit(estimator, train, validation, schema.output)
         outputs = learn.outputs_of(estimator, validation.inputs, schema.output)
         name = OBJECTIVE[schema.output.task]
         judged = metrics.build(schema.output, validation.target, outputs, None)

@@ -82,13 +82,14 @@ def to_onnx(work: Work) -> str:
     """`convert`: bundle/model.onnx and bundle/schema.json, checked against the native outputs."""
     schema, _ = load_part(work, "test")
     fresh = work.model.candidate(schema, work.read(work.best, Trial).params)
-    converted = convert.to_onnx(work.model, learn.restore(work.native / "candidate", fresh), schema)
+    candidate = learn.restore(work.native / "candidate", fresh)
+    converted = convert.to_onnx(work.model, candidate, schema)
     with written(work.bundle / "model.onnx") as temporary:
         temporary.write_bytes(converted.SerializeToString(deterministic=True))
     with written(work.bundle / "schema.json") as temporary:
         temporary.write_text(schema.to_json(), encoding="utf-8")
     inputs, native = evaluate.native_outputs(work)
-    difference = convert.check(work.bundle / "model.onnx", schema, inputs, native)
+    difference = convert.check(convert.kind(candidate), work.bundle / "model.onnx", schema, inputs, native)
     with tracking.parent(work):
         tracking.log_metrics({"onnx_max_abs_difference": difference})
         tracking.log_folder(work.bundle, "bundle")

@@ -88,9 +88,9 @@ def test_the_onnx_file_answers_as_the_native_model_and_keeps_the_contract(case, 
     path.write_bytes(converted.SerializeToString(deterministic=True))
     native = learn.outputs_of(estimator, later.inputs, schema.output)
     assert native.shape == (400, classes or 1)
-    assert convert.check(path, schema, later.inputs, native) < 1e-5
-    with pytest.raises(ConvertError, match="outputs differ by"):
-        convert.check(path, schema, later.inputs, native + 0.01)
+    assert convert.check("It", path, schema, later.inputs, native) < 1e-5
+    with pytest.raises(ConvertError, match="beside the native model"):
+        convert.check("It", path, schema, later.inputs, native + 0.01)
 
 
 @pytest.mark.parametrize("make", [lambda: stopping(XGBClassifier), lambda: imputed(LogisticRegression())])
@@ -113,7 +113,27 @@ def test_a_file_with_other_inputs_breaks_the_contract(tmp_path):
     path.write_bytes(convert.to_onnx(PLAIN, estimator, schema).SerializeToString())
     wider = schema_of("binary", 2)
     with pytest.raises(ConvertError, match=r"its outputs are .*'value'.* expected 'probabilities'"):
-        convert.check(path, wider, train.inputs, train.target)
+        convert.check("It", path, wider, train.inputs, train.target)
+
+
+class Mean:
+    """A baseline of any task: equal chances, or 0."""
+
+    def fit(self, _, y):
+        self.classes = len(np.unique(y))
+
+    def predict(self, x):
+        return np.zeros(len(x))
+
+    def predict_proba(self, x):
+        return np.full((len(x), self.classes), 1 / self.classes)
+
+
+def planned(candidate, baseline=Mean):
+    return cast(
+        Model,
+        SimpleNamespace(to_onnx=None, baseline=lambda _: baseline(), candidate=lambda *_: candidate(), defaults={}),
+    )
 
 
 def own(build):
@@ -141,7 +161,7 @@ def test_a_model_may_bring_a_conversion_with_names_rows_and_types_of_its_own(tmp
     schema, inputs = schema_of("regression"), np.nan_to_num(examples("regression", 0).inputs)
     path = tmp_path / "model.onnx"
     path.write_bytes(convert.to_onnx(own(theirs), object(), schema).SerializeToString())
-    assert convert.check(path, schema, inputs, inputs.astype(np.float64).sum(axis=1, keepdims=True)) < 1e-5
+    assert convert.check("It", path, schema, inputs, inputs.astype(np.float64).sum(axis=1, keepdims=True)) < 1e-5
 
 
 def test_a_branch_within_reads_the_input_under_its_new_name(tmp_path):
@@ -156,7 +176,7 @@ def test_a_branch_within_reads_the_input_under_its_new_name(tmp_path):
     schema, inputs = schema_of("multiclass", FIELDS), np.zeros((3, FIELDS), dtype=np.float32)
     path = tmp_path / "model.onnx"
     path.write_bytes(convert.to_onnx(own(theirs), object(), schema).SerializeToString())
-    assert convert.check(path, schema, inputs, np.full((3, FIELDS), 0.25)) == 0
+    assert convert.check("It", path, schema, inputs, np.full((3, FIELDS), 0.25)) == 0
 
 
 @pytest.mark.parametrize(
@@ -202,14 +222,19 @@ def test_a_conversion_that_cannot_be_served_is_refused_in_one_line(theirs, messa
             r"Pipeline\(SimpleImputer, StandardScaler, DummyClassifier\)",
         ),
         (lambda: LinearDiscriminantAnalysis(), "binary", 2, "LinearDiscriminantAnalysis.*missing values|NaN"),
-        (lambda: imputed(LinearDiscriminantAnalysis()), "binary", 2, "LinearDiscriminantAnalysis.*outputs differ by"),
+        (
+            lambda: imputed(LinearDiscriminantAnalysis()),
+            "binary",
+            2,
+            "DiscriminantAnalysis.*beside the native",
+        ),
         (lambda: imputed(SVC()), "multiclass", 3, r"SVC\), tried on 200 rows before the search: .*predict_proba"),
         (lambda: imputed(LogisticRegression()), "regression", 0, "LogisticRegression.*Unknown label type"),
         (lambda: imputed(FunctionTransformer(lambda x: x)), "regression", 0, "FunctionTransformer"),
     ],
 )
 def test_what_cannot_be_served_is_refused_before_the_search(make, task, classes, message):
-    model = cast(Model, SimpleNamespace(to_onnx=None, candidate=lambda *_: make(), defaults={}))
+    model = planned(make)
     schema, rows = schema_of(task, classes), examples(task, classes)
     with pytest.raises(ConvertError, match=message) as refusal:
         convert.rehearse(model, schema, rows, examples(task, classes, seed=1))
@@ -217,8 +242,15 @@ def test_what_cannot_be_served_is_refused_before_the_search(make, task, classes,
     assert len(str(refusal.value)) < 600
 
 
+def test_a_baseline_that_cannot_be_fitted_is_refused_before_the_search_too():
+    model = planned(lambda: imputed(Ridge()), baseline=Ridge)
+    rows = examples("regression", 0)
+    with pytest.raises(ConvertError, match=r"^Ridge, tried on 200 rows before the search: ValueError: Input X"):
+        convert.rehearse(model, schema_of("regression"), rows, rows)
+
+
 def test_a_rare_label_is_among_the_rehearsed_rows():
-    model = cast(Model, SimpleNamespace(to_onnx=None, candidate=lambda *_: stopping(XGBClassifier), defaults={}))
+    model = planned(lambda: stopping(XGBClassifier))
     rows = examples("multiclass", 3, rows=5000)
     target = np.where(np.arange(5000) < 4997, rows.target % 2, 2)
     rows = Examples(rows.inputs, target)
@@ -234,9 +266,9 @@ def test_the_parity_of_values_is_a_share_of_their_spread(tmp_path):
     path = tmp_path / "model.onnx"
     path.write_bytes(convert.to_onnx(PLAIN, estimator, schema).SerializeToString())
     native = learn.outputs_of(estimator, dollars.inputs, schema.output)
-    assert 1e-4 < convert.check(path, schema, dollars.inputs, native) < 1
-    with pytest.raises(ConvertError, match=r"expected no more than .* of a value's spread"):
-        convert.check(path, schema, dollars.inputs, native + 0.001 * native.std())
+    assert 1e-4 < convert.check("It", path, schema, dollars.inputs, native) < 1
+    with pytest.raises(ConvertError, match=r"expected no more than .* of the values' spread"):
+        convert.check("It", path, schema, dollars.inputs, native + 0.001 * native.std())
 
 
 @pytest.mark.parametrize(("module", "package"), [("torch.nn", "torch"), ("keras.models", "tensorflow")])
