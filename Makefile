@@ -68,6 +68,12 @@ versions: install tools ## Write docs/versions.md from what pins them
 estimators: install ## Try every estimator and write docs/estimators.md (a minute)
 	@.venv/bin/python scripts/estimators.py > docs/estimators.md
 
+dev: install services ## A platform on this machine until Ctrl-C: MLflow, PostgreSQL, Redis, a git remote; then `source .dev/env`
+	@.venv/bin/python scripts/dev.py
+
+dev-clean: install ## Remove what `make dev` keeps between its starts
+	@.venv/bin/python scripts/dev.py --clean
+
 demo: install services ## From data to a served, promoted, measured model on this machine (FULL=1: all the data)
 	@.venv/bin/python scripts/demo.py $(if $(FULL),--full) $(if $(KEEP),--keep)
 
@@ -122,4 +128,4 @@ lock: $(UV) ## Resolve pyproject.toml into locks/ again
 clean: ## Remove what make installed and built here
 	@rm -rf .venv .venv-serving .venv-checkov .cache build dist .coverage*
 
-.PHONY: help install services tools api-server render validate diff versions demo lint test unit fuzz bench bench-lock cluster-up cluster-test cluster-down format workflows lock clean
+.PHONY: help install services tools api-server render validate diff versions estimators dev dev-clean demo lint test unit fuzz bench bench-lock cluster-up cluster-test cluster-down format workflows lock clean

@@ -21,14 +21,14 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import local
 import pandas as pd
 import services
 import yaml
 from jinja2 import Environment, FileSystemLoader
 
-HERE = services.REPOSITORY
+HERE, PLUMBLINE = local.HERE, local.PLUMBLINE
 HOME = HERE / ".cache" / "demo"
-PLUMBLINE = HERE / ".venv/bin/plumbline"
 MODEL, ENV = "flights", "local"
 RELEASE = f"clusters/{ENV}/models/{MODEL}/release.yaml"
 CANARY_SHARE = 0.2
@@ -105,10 +105,9 @@ def main() -> int:
 def play(demo: Demo, stack: ExitStack, full: bool) -> Path:
     """The story in order; returns the page."""
     shutil.rmtree(HOME, ignore_errors=True)
-    HOME.mkdir(parents=True)
-    start_services(demo, stack)
-    origin = make_remote(demo)
-    image = f"localhost/model-server@{source_digest()}"
+    demo.tell("starting PostgreSQL, Redis and MLflow on loopback, with a bare repository as the remote")
+    demo.environment |= stack.enter_context(local.platform(HOME))
+    origin, image = Path(demo.environment["PROMOTION_REPO"]), demo.environment["SERVER_IMAGE"]
 
     small, large = "0.01", "1.0" if full else "0.05"
     if not full:
@@ -136,42 +135,6 @@ def play(demo: Demo, stack: ExitStack, full: bool) -> Path:
     return write_page(demo, links)
 
 
-def start_services(demo: Demo, stack: ExitStack) -> None:
-    """Redis, PostgreSQL and MLflow on its embedded default."""
-    demo.tell("starting Redis, PostgreSQL and MLflow on loopback")
-    redis = stack.enter_context(services.redis(HOME / "redis"))
-    database = stack.enter_context(services.postgres(HOME / "postgres"))
-    mlflow = stack.enter_context(services.mlflow(HOME / "mlflow"))
-    keys = HOME / "keys"
-    demo.environment |= mlflow.environment | {
-        "MONITORING_REDIS_URL": redis,
-        "MONITORING_DATABASE_URL": database,
-        "MONITORING_METRICS_PORT": "0",
-        "PROMOTION_SIGNING_KEY": str(keys / "signing-key.pem"),
-        "PROMOTION_PUBLIC_KEY": str(keys / "public-key.pem"),
-        "PROMOTION_REPO": str(HOME / "origin.git"),
-        "PYTHONWARNINGS": "ignore",
-    }
-    said = demo.run("a key pair to sign models with", PLUMBLINE, "promote", "keygen", keys, show=False)
-    demo.environment |= dict(line.split("=", 1) for line in said.split() if line.startswith("PROMOTION_"))
-
-
-def make_remote(demo: Demo) -> Path:
-    """A bare repository with what is committed here: the remote that promotion writes to."""
-    origin = HOME / "origin.git"
-    demo.run("a bare repository as the remote", "git", "clone", "-q", "--bare", HERE, origin, show=False)
-    subprocess.run(["git", "-C", origin, "update-ref", "refs/heads/main", "HEAD"], check=True)
-    return origin
-
-
-def source_digest() -> str:
-    """No container is built here: the digest of the server's committed sources stands for that of its image."""
-    archive = subprocess.run(
-        ["git", "archive", "HEAD", "app-src", "locks/serving.txt"], cwd=HERE, check=True, stdout=subprocess.PIPE
-    )
-    return f"sha256:{hashlib.sha256(archive.stdout).hexdigest()}"
-
-
 def subject(version: str) -> list[str]:
     """The options that name a version in an environment."""
     return ["--model", MODEL, "--version", version, "--env", ENV]
@@ -194,15 +157,12 @@ def serve(demo: Demo, origin: Path, role: str) -> Iterator[str]:
     tree = HOME / role
     clone = ("git", "clone", "-q", "--branch=main", origin, tree)
     demo.run(f"the {role} server checks out the remote", *clone, show=False)
-    port = services.free_port()
+    # The port of the README for the first, another for the second, which finds it taken.
+    port = services.port_near(8080)
     environment = demo.environment | {
         "SERVING_RELEASE": str(tree / RELEASE),
-        "SERVING_PUBLIC_KEY": demo.environment["PROMOTION_PUBLIC_KEY"],
-        "SERVING_CACHE_DIR": str(HOME / "models"),
-        "SERVING_REDIS_URL": demo.environment["MONITORING_REDIS_URL"],
         "SERVING_ROLE": role,
         "SERVING_PORT": str(port),
-        "SERVING_DRAIN_SECONDS": "0",
     }
     url = f"http://127.0.0.1:{port}"
     python = HERE / ".venv-serving" / "bin" / "python"

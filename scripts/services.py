@@ -69,6 +69,11 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def port_near(usual: int) -> int:
+    """The usual port of a service, or another one where somebody listens on it."""
+    return free_port() if accepts(usual) else usual
+
+
 def program(name: str, install: str, *, also_in: Sequence[str] = ()) -> str:
     """The path of a program; raises ServiceError that says how to install it."""
     found = shutil.which(name) or next(
@@ -234,7 +239,12 @@ def s3(directory: Path, *, bucket: str = "artifacts") -> Iterator[S3]:
 
 @contextmanager
 def mlflow(
-    directory: Path, *, backend: str | None = None, store: S3 | None = None, auth_database: str | None = None
+    directory: Path,
+    *,
+    port: int | None = None,
+    backend: str | None = None,
+    store: S3 | None = None,
+    auth_database: str | None = None,
 ) -> Iterator[Mlflow]:
     """An MLflow tracking server that proxies its artifacts.
 
@@ -242,7 +252,7 @@ def mlflow(
     auth_database: the URL of a database for users and permissions; no sign-in without one.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    port = free_port()
+    port = port or free_port()
     username, password = ("admin", "local-admin-password") if auth_database else ("", "")
     server = Mlflow(f"http://127.0.0.1:{port}", username, password)
     environment = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}

@@ -1,0 +1,74 @@
+"""A platform on one machine: PostgreSQL, Redis, MLflow, a git remote and a key pair, for `make dev` and `make demo`."""
+
+import fcntl
+import hashlib
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import services
+
+HERE = services.REPOSITORY
+PLUMBLINE = HERE / ".venv/bin/plumbline"
+
+
+@contextmanager
+def platform(home: Path) -> Iterator[dict[str, str]]:
+    """Start it and stop it again; yields what the commands read from the environment.
+
+    What the folder holds from an earlier start is taken up. Ports are the usual ones where nobody listens on them.
+    Raises ServiceError where something of it can't be started.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(alone(home))
+        database = stack.enter_context(services.postgres(home / "postgres", port=services.port_near(5432)))
+        redis = stack.enter_context(services.redis(home / "redis", port=services.port_near(6379)))
+        mlflow = stack.enter_context(services.mlflow(home / "mlflow", port=services.port_near(5000)))
+        keys, origin = home / "keys", home / "origin.git"
+        if not keys.exists():
+            _run(PLUMBLINE, "promote", "keygen", keys)
+        if not origin.exists():
+            _run("git", "clone", "-q", "--bare", HERE, origin)
+            _run("git", "-C", origin, "update-ref", "refs/heads/main", "HEAD")
+        yield mlflow.environment | {
+            "MONITORING_REDIS_URL": redis,
+            "MONITORING_DATABASE_URL": database,
+            "MONITORING_METRICS_PORT": "0",
+            "FEATURES_REDIS_URL": redis,
+            "PROMOTION_SIGNING_KEY": str(keys / "signing-key.pem"),
+            "PROMOTION_PUBLIC_KEY": str(keys / "public-key.pem"),
+            "PROMOTION_REPO": str(origin),
+            "SERVER_IMAGE": f"localhost/model-server@{source_digest()}",
+            "SERVING_PUBLIC_KEY": str(keys / "public-key.pem"),
+            "SERVING_CACHE_DIR": str(home / "models"),
+            "SERVING_REDIS_URL": redis,
+            "SERVING_PORT": str(services.port_near(8080)),
+            "SERVING_DRAIN_SECONDS": "0",
+            "PYTHONWARNINGS": "ignore",
+        }
+
+
+@contextmanager
+def alone(home: Path) -> Iterator[None]:
+    """Hold a folder against a second start, which would write into the same files."""
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise services.ServiceError(f"{home} is in use: stop what runs there first (Ctrl-C)") from error
+        yield
+
+
+def source_digest() -> str:
+    """No container is built here: the digest of the server's committed sources stands for that of its image."""
+    archive = _run("git", "-C", HERE, "archive", "HEAD", "app-src/plumbline", "locks/serving.txt")
+    return f"sha256:{hashlib.sha256(archive).hexdigest()}"
+
+
+def _run(*command: str | Path) -> bytes:
+    done = subprocess.run(list(map(str, command)), capture_output=True)
+    if done.returncode:
+        raise services.ServiceError(f"{' '.join(map(str, command))}: {done.stderr.decode(errors='replace').strip()}")
+    return done.stdout
