@@ -16,7 +16,11 @@ MODULES = {
     "why": "why",
     "backup": "backup.cli",
     "tree": "tree.cli",
+    "new-model": "scaffold.cli",
+    "remove-model": "scaffold.cli",
 }
+_WHOLE = {"new-model", "remove-model"}
+"""Commands that have no subcommands."""
 _USAGE = """Usage: plumbline COMMAND [ARGS]... (plumbline COMMAND --help)
 
   train     from data to an evaluated, converted model
@@ -27,6 +31,9 @@ _USAGE = """Usage: plumbline COMMAND [ARGS]... (plumbline COMMAND --help)
   why       one answer: its release, data, run and approval, and the same answer again
   backup    databases and the artifacts that they name
   tree      the tree itself: rendered, compared, checked
+
+  new-model, remove-model
+            all files of a model, from a CSV file or an example
 
 Exit codes: 0 done, 1 an accident (try again), 2 used wrongly, 10 refused by a rule, 11 inconclusive
 """
@@ -41,7 +48,11 @@ def main() -> None:
         print(f"plumbline: no command {name!r}\n\n{_USAGE}", end="", file=sys.stderr)
         sys.exit(2)
     try:
-        import_module(f"plumbline.{MODULES[name]}").app(arguments, prog_name=f"plumbline {name}")
+        app = import_module(f"plumbline.{MODULES[name]}").app
+        if name in _WHOLE:
+            app([name, *arguments], prog_name="plumbline")
+        else:
+            app(arguments, prog_name=f"plumbline {name}")
     except ModuleNotFoundError as error:
         extra = "serving" if name == "serve" else "platform"
         print(f"plumbline {name}: {error.name} is not here: install plumbline[{extra}]", file=sys.stderr)

@@ -70,6 +70,6 @@ def mlflow_server(
 ) -> Iterator[services.Mlflow]:
     """MLflow as the platform runs it: PostgreSQL, artifacts proxied to the S3 API, sign-in."""
     directory = tmp_path_factory.mktemp("mlflow")
-    databases = {"backend": new_database("mlflow"), "auth_database": new_database("mlflow_auth")}
-    with services.mlflow(directory, store=s3, **databases) as server:
+    backend, accounts = new_database("mlflow"), new_database("mlflow_auth")
+    with services.mlflow(directory, store=s3, backend=backend, auth_database=accounts) as server:
         yield server

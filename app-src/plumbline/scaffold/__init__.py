@@ -1,0 +1,1 @@
+"""A new model's files, and how they go again."""

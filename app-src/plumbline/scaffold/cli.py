@@ -1,0 +1,117 @@
+"""`plumbline new-model` and `remove-model`: all files of a model, written and taken away."""
+
+import shutil
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from plumbline.core import programs
+from plumbline.core.commands import application
+from plumbline.core.errors import Misuse, Refused
+from plumbline.core.names import plain_name
+from plumbline.tree.render.build import environments
+
+app = application(__doc__ or "")
+
+_LARGEST = 10_000_000
+
+Name = Annotated[str, typer.Argument(help="Lower-case letters and digits, e.g. churn.")]
+Root = Annotated[Path, typer.Option(help="The work tree.", exists=True, file_okay=False)]
+
+
+@app.command("new-model")
+def new_model(
+    name: Name,
+    task: Annotated[Literal["binary", "multiclass", "regression"], typer.Option(help="What it predicts.")],
+    data: Annotated[
+        Path | None,
+        typer.Option(help="A CSV file to make the fields of; made-up customers without one.", dir_okay=False),
+    ] = None,
+    target: Annotated[str, typer.Option(help="The column to predict; the last one without it.")] = "",
+    positive: Annotated[str, typer.Option(help="The label that a binary model looks for; the rarer one.")] = "",
+    root: Root = Path(),
+) -> None:
+    """Write everything that a new model needs; nothing that exists is changed."""
+    from plumbline.scaffold import example
+    from plumbline.scaffold.files import owner_of, places, texts
+    from plumbline.scaffold.look import look
+
+    known = _environments(name, root)
+    if there := [place for place in places(name, known) if (root / place).exists()]:
+        raise Misuse(f"{name}: {', '.join(there)} is there already; choose another name, or `plumbline remove-model`")
+    csv = _content(data) if data else example.csv(task)
+    found = look(csv, str(data or "the example"), task, target, positive)
+    for path, content in texts(name, found, csv, known, owner_of(root)).items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(content)
+        typer.echo(path)
+    answer = f" ({', '.join(found.labels)})" if found.labels else ""
+    typer.echo(f"\n{found.target}{answer} from {', '.join(field.name for field in found.fields)}")
+    for line in found.left_out:
+        typer.echo(f"left out: {line}")
+    typer.echo(
+        f"\nLook at app-src/models/{name}/__init__.py and card.yaml, commit, then: plumbline train run --model {name}"
+    )
+
+
+@app.command("remove-model")
+def remove_model(
+    name: Name,
+    root: Root = Path(),
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask about files that git does not have.")] = False,
+) -> None:
+    """Take away everything that new-model writes; what was registered, approved or barred stays on record."""
+    from plumbline.scaffold.files import places
+
+    known = _environments(name, root)
+    there = [place for place in places(name, known) if (root / place).exists()]
+    if not there:
+        raise Misuse(f"there is no model {name!r} in {root.resolve()}")
+    if served := _served(name, root, known):
+        raise Refused(
+            f"{', '.join(served)} names a release of {name}: delete it in a pull request first, so that the cluster "
+            "takes the model out (docs/add-a-model.md)"
+        )
+    lost = programs.git("status", "--porcelain", "--untracked-files=all", "--", *there, cwd=root).text.splitlines()
+    if lost and not yes:
+        typer.echo("\n".join(line[3:] for line in lost))
+        typer.confirm(f"{len(lost)} files are not in git as they are here. Remove them?", abort=True)
+    for place in there:
+        if (root / place).is_dir():
+            shutil.rmtree(root / place)
+        else:
+            (root / place).unlink()
+        typer.echo(f"removed {place}")
+
+
+def _environments(name: str, root: Path) -> list[str]:
+    """The environments of the tree that a model of this name is for."""
+    plain_name(name, "NAME", like="churn")
+    if "-" in name:  # a folder of Python, too
+        raise Misuse(f"NAME: {name!r} has a hyphen, which no folder of Python can have; expected like churn")
+    if not (known := environments(root)):
+        raise Misuse(f"{root.resolve()}: no clusters/<env>/environment.yaml here; name the work tree with --root")
+    return known
+
+
+def _served(name: str, root: Path, known: list[str]) -> list[str]:
+    """The releases of a model that the work tree has, or the last commit still."""
+    releases = [f"clusters/{environment}/models/{name}/release.yaml" for environment in known]
+    here = [path for path in releases if (root / path).exists()]
+    # `:./` as the root may be a folder of the repository.
+    committed = [path for path in releases if not programs.git("cat-file", "-e", f"HEAD:./{path}", cwd=root).code]
+    return sorted({*here, *committed})
+
+
+def _content(path: Path) -> bytes:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise Misuse(f"--data: {path}: cannot be read: {error.strerror}") from error
+    if len(content) > _LARGEST:
+        raise Misuse(
+            f"--data: {path} has {len(content):,} bytes, and more than {_LARGEST:,} don't belong into git; give its "
+            "first rows, then let `fetch` in data.py get all of them"
+        )
+    return content

@@ -1,0 +1,147 @@
+"""What a CSV file says about a model of it: its fields with their types and ranges, its labels, what is left out."""
+
+import io
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from plumbline.core.errors import Misuse
+
+_RESERVED = re.compile(r"at|truth|prediction|(native|slice)_.*")
+_LARGEST_WHOLE = 2**24
+_FEWEST_ROWS, _FEWEST_OF_A_LABEL, _MOST_LABELS = 100, 10, 100
+
+
+@dataclass(frozen=True)
+class Found:
+    """A column of the file as a field of the model."""
+
+    column: str
+    name: str
+    type: str
+    required: bool
+    example: float | int | str
+    minimum: float | None = None
+    maximum: float | None = None
+    values: int = 0
+    """Of a category: how many there are."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """What is known of a model from its file."""
+
+    task: str
+    target: str
+    fields: tuple[Found, ...]
+    left_out: tuple[str, ...]
+    """A line for each column that is no field: its name, and why."""
+    truth: "pd.Series[str]"
+    """The target where there is one, as text."""
+    labels: tuple[str, ...]
+
+
+def look(csv: bytes, path: str, task: str, target: str, positive: str) -> Data:
+    """Look at a file's content; without a target it is the last column, without a positive label the rarer one.
+
+    Raises Misuse that names the path, and the column or the line, where no model of this task can be made of it.
+    """
+    try:
+        # As training reads it: what is missing there is missing here.
+        table = pd.read_csv(io.BytesIO(csv), dtype=str, na_values=["NA", ""], keep_default_na=False)
+    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise Misuse(f"{path}: cannot be read as CSV: {error}") from error
+    if len(table.columns) < 2:
+        raise Misuse(f"{path}: line 1 has one column, {table.columns[0]!r}; expected more, with commas between them")
+    target = target or str(table.columns[-1])
+    if target not in table.columns:
+        raise Misuse(f"--target: {path} has no column {target!r}; expected one of {', '.join(table.columns)}")
+    truth = table[target].dropna()
+    if len(truth) < _FEWEST_ROWS:
+        raise Misuse(f"{path}: {len(truth)} rows have a value of {target!r}; expected {_FEWEST_ROWS} or more")
+    labels = () if task == "regression" else _labels(path, truth, task, positive)
+    if task == "regression":
+        _numbers_only(path, truth)
+    columns = [_field(str(name), table[name]) for name in table.columns if name != target]
+    fields = tuple(column for column in columns if isinstance(column, Found))
+    left_out = tuple(column for column in columns if isinstance(column, str))
+    if not fields:
+        raise Misuse(f"{path}: no column is left to predict {target!r} from: {'; '.join(left_out)}")
+    names = [field.name for field in fields]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise Misuse(f"{path}: more than one column would be the field {', '.join(twice)}; rename one in line 1")
+    return Data(task, target, fields, left_out, truth, labels)
+
+
+def identifier(column: str) -> str:
+    """What a column is called in a request: a name of the schema that means nothing else."""
+    name = re.sub(r"[^a-z0-9]+", "_", column.lower()).strip("_")
+    if not name[:1].isalpha():
+        name = f"field_{name}"
+    return f"{name}_value" if _RESERVED.fullmatch(name) else name
+
+
+def _labels(path: str, truth: "pd.Series[str]", task: str, positive: str) -> tuple[str, ...]:
+    counts = truth.value_counts()
+    shown = ", ".join(map(repr, counts.index[:5])) + (" …" if len(counts) > 5 else "")
+    where = f"{path}: column {truth.name!r} has {len(counts)} labels ({shown})"
+    if task == "binary" and len(counts) != 2:
+        raise Misuse(f"{where}; --task binary expects 2: name another --target, or another --task")
+    if task == "multiclass" and not 3 <= len(counts) <= _MOST_LABELS:
+        raise Misuse(f"{where}; --task multiclass expects 3 to {_MOST_LABELS}: name another --target or --task")
+    if counts.iloc[-1] < _FEWEST_OF_A_LABEL:
+        rare = f"{counts.index[-1]!r} stands in {counts.iloc[-1]} rows, expected {_FEWEST_OF_A_LABEL} or more"
+        raise Misuse(f"{where}; {rare}: leave those rows out, or join the label with another")
+    if task == "multiclass":
+        return tuple(sorted(counts.index))
+    positive = positive or str(counts.index[-1])
+    if positive not in counts.index:
+        raise Misuse(f"--positive: {where}; {positive!r} is none of them")
+    return (next(label for label in counts.index if label != positive), positive)
+
+
+def _numbers_only(path: str, truth: "pd.Series[str]") -> None:
+    other = truth[~np.isfinite(pd.to_numeric(truth, errors="coerce"))]
+    if len(other):
+        # Line 1 of the file is the header.
+        line = int(other.index[0]) + 2
+        raise Misuse(f"{path}: line {line}, column {truth.name!r}: found {other.iloc[0]!r}; regression expects numbers")
+
+
+def _field(column: str, values: "pd.Series[str]") -> Found | str:
+    """A column as a field, or why it is none."""
+    present = values.dropna()
+    if present.nunique() < 2:
+        return f"{column}: the same in every row"
+    name = identifier(column)
+    required = len(present) == len(values)
+    numbers = pd.to_numeric(present, errors="coerce")
+    if not np.isfinite(numbers).all():
+        if present.nunique() * 2 > len(present):
+            return f"{column}: nearly every row has a text of its own"
+        return Found(column, name, "category", required, str(present.mode().iloc[0]), values=present.nunique())
+    whole = bool((numbers % 1 == 0).all())
+    if whole and required and len(numbers) > 1 and (numbers.diff().iloc[1:] == 1).all():
+        return f"{column}: it counts the rows"
+    if whole and numbers.abs().max() > _LARGEST_WHOLE:
+        return f"{column}: whole numbers beyond {_LARGEST_WHOLE:,}, which float32 can't tell apart"
+    low, high = _range(float(numbers.min()), float(numbers.max()))
+    example = float(numbers.iloc[len(numbers) // 2])
+    return Found(
+        column, name, "integer" if whole else "number", required, int(example) if whole else example, low, high
+    )
+
+
+def _range(low: float, high: float) -> tuple[float, float]:
+    """Room on either side of what was seen, in round numbers; nothing is below 0 that never was."""
+    room = high - low
+    return (0 if low >= 0 else -_round_up(room - low)), (0 if high <= 0 else _round_up(high + room))
+
+
+def _round_up(value: float) -> float:
+    """The next number with one digit that is not 0."""
+    power = 10.0 ** np.floor(np.log10(value))
+    rounded = float(np.ceil(value / power) * power)
+    return int(rounded) if rounded.is_integer() else float(f"{rounded:.1g}")

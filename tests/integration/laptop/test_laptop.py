@@ -1,0 +1,62 @@
+"""From an empty platform to a model that is served and measured, by the commands of the documents as they stand there."""
+
+import re
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+import services
+
+ROOT = Path(__file__).parents[3]
+
+
+def blocks(document: str) -> str:
+    """The blocks of a document that are marked to be run, in a row."""
+    text = (ROOT / document).read_text(encoding="utf-8")
+    marked = re.findall(r"^<!-- tested -->\n```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    assert marked, f"{document} has no block that is marked"
+    return "".join(marked)
+
+
+def replaced(text: str, *pairs: tuple[str, str]) -> str:
+    for old, new in pairs:
+        assert old in text, f"the guide does not say {old!r} any more"
+        text = text.replace(old, new)
+    return text
+
+
+@pytest.fixture(scope="module")
+def dev(laptop):
+    with laptop.dev() as running:
+        yield running
+
+
+@pytest.mark.parametrize(
+    ("task", "name", "truth", "answer"),
+    [
+        ("binary", "churn", "no", '"label":"yes"'),
+        ("multiclass", "plans", "basic", '"label":"basic"'),
+        ("regression", "bills", "18.5", '"value":'),
+    ],
+)
+def test_the_guide_leads_to_a_prediction_and_out_again(laptop, dev, task, name, truth, answer) -> None:
+    script = blocks("docs/add-a-model.md")
+    value = f'"truth": {truth}' if task == "regression" else f'"truth": "{truth}"'
+    before, after = replaced(
+        script, ("churn", name), ("--task binary", f"--task {task}"), ('"truth": "no"', value)
+    ).split("git rm")  # fmt: skip
+    said = laptop.bash(before)
+    assert answer in said, said
+    assert re.search(rf"{name}.* v1\.0\.0", said), said
+
+    refused = laptop.bash(f"source .dev/env; plumbline remove-model {name}", expect=10)
+    assert f"clusters/local/models/{name}/release.yaml names a release of {name}" in refused
+    laptop.bash(f"source .dev/env; git rm{after}")
+    changed = laptop.bash("git status --porcelain").splitlines()
+    assert changed
+    assert not [line for line in changed if not re.match(rf" D .*\b{name}\b", line)], (
+        "only what new-model wrote is gone"
+    )
+    assert not list(laptop.folder.glob(f"[!.]*/**/{name}*"))
+    laptop.bash("git add --all; git commit -qm 'taken away'")
