@@ -9,7 +9,6 @@ import hashlib
 import itertools
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -104,9 +103,8 @@ def main() -> int:
 
 def play(demo: Demo, stack: ExitStack, full: bool) -> Path:
     """The story in order; returns the page."""
-    shutil.rmtree(HOME, ignore_errors=True)
     demo.tell("starting PostgreSQL, Redis and MLflow on loopback, with a bare repository as the remote")
-    demo.environment |= stack.enter_context(local.platform(HOME))
+    demo.environment |= stack.enter_context(local.platform(HOME, fresh=True))
     origin, image = Path(demo.environment["PROMOTION_REPO"]), demo.environment["SERVER_IMAGE"]
 
     small, large = "0.01", "1.0" if full else "0.05"

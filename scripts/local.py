@@ -2,6 +2,7 @@
 
 import fcntl
 import hashlib
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,14 +15,17 @@ PLUMBLINE = HERE / ".venv/bin/plumbline"
 
 
 @contextmanager
-def platform(home: Path) -> Iterator[dict[str, str]]:
+def platform(home: Path, *, fresh: bool = False) -> Iterator[dict[str, str]]:
     """Start it and stop it again; yields what the commands read from the environment.
 
-    What the folder holds from an earlier start is taken up. Ports are the usual ones where nobody listens on them.
+    What the folder holds from an earlier start is taken up, or removed if `fresh`. Ports are the usual ones where
+    nobody listens on them.
     Raises ServiceError where something of it can't be started.
     """
     with ExitStack() as stack:
         stack.enter_context(alone(home))
+        if fresh:
+            clear(home)
         database = stack.enter_context(services.postgres(home / "postgres", port=services.port_near(5432)))
         redis = stack.enter_context(services.redis(home / "redis", port=services.port_near(6379)))
         mlflow = stack.enter_context(services.mlflow(home / "mlflow", port=services.port_near(5000)))
@@ -59,6 +63,15 @@ def alone(home: Path) -> Iterator[None]:
         except BlockingIOError as error:
             raise services.ServiceError(f"{home} is in use: stop what runs there first (Ctrl-C)") from error
         yield
+
+
+def clear(home: Path) -> None:
+    """Empty a folder that is held, but for the lock."""
+    for path in home.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != "lock":
+            path.unlink()
 
 
 def source_digest() -> str:

@@ -19,7 +19,7 @@ MODULES = {
     "new-model": "scaffold.cli",
     "remove-model": "scaffold.cli",
 }
-_WHOLE = {"new-model", "remove-model"}
+WHOLE = {"new-model", "remove-model"}
 """Commands that have no subcommands."""
 _USAGE = """Usage: plumbline COMMAND [ARGS]... (plumbline COMMAND --help)
 
@@ -49,7 +49,7 @@ def main() -> None:
         sys.exit(2)
     try:
         app = import_module(f"plumbline.{MODULES[name]}").app
-        if name in _WHOLE:
+        if name in WHOLE:
             app([name, *arguments], prog_name="plumbline")
         else:
             app(arguments, prog_name=f"plumbline {name}")

@@ -11,7 +11,7 @@ from pkgutil import resolve_name
 import pytest
 import typer.main
 
-from plumbline.cli import MODULES
+from plumbline.cli import MODULES, WHOLE
 from plumbline.core import errors
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,8 +22,9 @@ TODAY = [name for name in DOCUMENTS if name != "CHANGELOG.md"]
 """Those that speak of the tree as it is; the change log names what was, too."""
 TOPS = sorted({name.split("/")[0] for name in TRACKED if "/" in name}, key=len, reverse=True)
 PATH = re.compile(rf"(?<![\w./>-])(?:{'|'.join(map(re.escape, TOPS))}|plumbline)/[\w.<>*/-]*")
-MADE = ["clusters/*/models/*/release.yaml", "policies/approvals", "policies/barred", "policies/drift/*.yaml"]
-"""What promotion or a person writes, and a fresh tree need not have."""
+MADE = ["clusters/*/models/*/release.yaml", "policies/approvals", "policies/barred", "policies/drift/*.yaml",
+        "app-src/models/*/rows.csv", "app-src/models/churn/*", "policies/*/churn.yaml"]  # fmt: skip
+"""What promotion or a person writes, and a fresh tree need not have; `churn` is the model of the guide."""
 FORMER = re.compile(
     r"(?:^|-m )(?:training|promotion|serving|monitoring|scoring|backup|gitops)(?:(?: [a-z-]+)* --| [a-z]+$)|-m serving"
 )
@@ -82,7 +83,7 @@ def misuse(words: str) -> str:
         return "takes nothing" if any(word.startswith("-") for word in rest) else ""
     command = typer.main.get_command(application)
     if commands := getattr(command, "commands", {}):
-        if topic in commands:  # a command without subcommands, such as new-model
+        if topic in WHOLE:
             rest = [topic, *rest]
         if not rest or not re.fullmatch("[a-z-]+", rest[0]):
             return ""

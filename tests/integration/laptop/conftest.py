@@ -46,7 +46,8 @@ class Laptop:
         try:
             end = time.monotonic() + 120
             while not (self.folder / ".dev/env").exists():
-                assert running.poll() is None and time.monotonic() < end, log.read_text()
+                assert running.poll() is None, log.read_text()
+                assert time.monotonic() < end, log.read_text()
                 time.sleep(0.1)
             yield running
         finally:

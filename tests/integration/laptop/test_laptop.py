@@ -1,12 +1,9 @@
-"""From an empty platform to a model that is served and measured, by the commands of the documents as they stand there."""
+"""From an empty platform to a model that is served and measured, by the commands of the documents as written."""
 
 import re
-import socket
-import subprocess
 from pathlib import Path
 
 import pytest
-import services
 
 ROOT = Path(__file__).parents[3]
 
@@ -60,3 +57,10 @@ def test_the_guide_leads_to_a_prediction_and_out_again(laptop, dev, task, name, 
     )
     assert not list(laptop.folder.glob(f"[!.]*/**/{name}*"))
     laptop.bash("git add --all; git commit -qm 'taken away'")
+
+
+def test_the_readme_leads_into_the_guide(laptop, dev) -> None:
+    said = laptop.bash(blocks("README.md"))
+    assert "Usage: plumbline COMMAND" in said
+    assert "app-src/models/churn/__init__.py" in said
+    laptop.bash("source .dev/env; plumbline remove-model churn --yes")

@@ -1,0 +1,123 @@
+"""new-model writes what a model needs and nothing else; remove-model takes it away unless it is served."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from plumbline.core.documents import read
+from plumbline.monitoring.policy import Drift, Experiment, read_policy
+from plumbline.promotion.policy import Policy
+from plumbline.scaffold.cli import app
+from plumbline.scaffold.files import places
+from plumbline.tree.render.build import environments
+
+
+def run(root: Path, *arguments: str, typed: str = "") -> tuple[int, str]:
+    done = CliRunner().invoke(app, [*arguments, "--root", str(root)], input=typed)
+    return done.exit_code, done.output
+
+
+def content(root: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(root)): path.read_bytes()
+        for path in root.rglob("*")
+        if path.is_file() and ".git/" not in str(path)
+    }
+
+
+@pytest.fixture
+def committed(tree: Path) -> Path:
+    for command in (["init", "-q"], ["add", "."], ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "x"]):
+        subprocess.run(["git", *command], cwd=tree, check=True)
+    return tree
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
+def test_it_is_written_as_the_tree_has_it_and_goes_without_a_trace(committed: Path, task: str) -> None:
+    before = content(committed)
+    assert run(committed, "new-model", "churn", "--task", task)[0] == 0
+    added = content(committed).keys() - before.keys()
+    assert added
+    assert all(path.startswith(tuple(places("churn", environments(committed)))) for path in added)
+    assert {path: text for path, text in content(committed).items() if path in before} == before
+
+    gate = read(committed / "policies/promotion/churn.yaml", Policy)
+    assert set(gate.spec.environments) == set(environments(committed))
+    read_policy(committed / "policies/experiments/churn.yaml", Experiment, "churn")
+    read_policy(committed / "policies/drift/churn.yaml", Drift, "churn")
+    ruff = [sys.executable, "-m", "ruff"]
+    for check in (["format", "--check"], ["check"]):
+        subprocess.run([*ruff, *check, committed / "app-src/models/churn"], check=True, cwd=Path(__file__).parents[3])
+
+    code, said = run(committed, "remove-model", "churn", typed="n\n")
+    assert code == 1, "files that git does not have are asked about"
+    assert "app-src/models/churn/card.yaml" in said
+    assert content(committed).keys() == before.keys() | added
+    assert run(committed, "remove-model", "churn", "--yes")[0] == 0
+    assert content(committed) == before
+
+
+def test_columns_that_are_called_otherwise_and_quotes_in_them(tree: Path) -> None:
+    file = tree / "x.csv"
+    rows = [f'{row % 7},"a ""b"" {row % 2}",{"late" if row % 3 else "on time"}' for row in range(120)]
+    file.write_text("\n".join(['Size (m²),say \'what\',"is it ""late""?"', *rows, ""]), encoding="utf-8")
+    code, said = run(tree, "new-model", "trains", "--task", "binary", "--data", str(file))
+    assert code == 0, said
+    source = (tree / "app-src/models/trains/__init__.py").read_text(encoding="utf-8")
+    assert '"size_m": "Size (m²)"' in source
+    compile(source, "trains", "exec")
+    assert (tree / "app-src/models/trains/rows.csv").read_bytes() == file.read_bytes()
+
+
+@pytest.mark.parametrize("place", ["app-src/models/churn/mine.py", "policies/drift/churn.yaml"])
+def test_what_exists_is_never_overwritten(tree: Path, place: str) -> None:
+    (tree / place).parent.mkdir(parents=True, exist_ok=True)
+    (tree / place).write_text("mine")
+    before = content(tree)
+    code, said = run(tree, "new-model", "churn", "--task", "binary")
+    assert code == 2
+    assert "is there already" in said
+    assert content(tree) == before
+
+
+@pytest.mark.parametrize("uncommitted", [True, False])
+def test_a_model_that_git_names_a_release_of_stays(committed: Path, uncommitted: bool) -> None:
+    run(committed, "new-model", "churn", "--task", "binary")
+    release = committed / "clusters/staging/models/churn/release.yaml"
+    release.write_text("x: 1\n")
+    if not uncommitted:  # git has it still, although the work tree has not
+        for command in (["add", "."], ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "x"]):
+            subprocess.run(["git", *command], cwd=committed, check=True)
+        release.unlink()
+    before = content(committed)
+    code, said = run(committed, "remove-model", "churn", "--yes")
+    assert code == 10
+    assert "clusters/staging/models/churn/release.yaml names a release" in said
+    assert content(committed) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["new-model", "my-model", "--task", "binary"], "has a hyphen"),
+        (["new-model", "Churn", "--task", "binary"], "'Churn' is not one; expected like churn"),
+        (["new-model", "../x", "--task", "binary"], "is not one; expected like churn"),
+        (["new-model", "x", "--task", "ranking"], "'binary', 'multiclass', 'regression'"),
+        (["new-model", "x", "--task", "binary", "--data", "/no/such.csv"], "--data: /no/such.csv: cannot be read"),
+        (["remove-model", "nothing"], "there is no model 'nothing'"),
+    ],
+)
+def test_used_wrongly(tree: Path, arguments: list[str], words: str) -> None:
+    before = content(tree)
+    code, said = run(tree, *arguments)
+    assert (code, words in said) == (2, True), said
+    assert content(tree) == before
+
+
+def test_a_folder_that_is_no_tree_is_named(tmp_path: Path) -> None:
+    code, said = run(tmp_path, "new-model", "churn", "--task", "binary")
+    assert code == 2
+    assert "no clusters/<env>/environment.yaml here" in said
