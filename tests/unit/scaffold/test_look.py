@@ -1,12 +1,14 @@
 """What is read out of a person's CSV file, and the words for a file that no model can be made of."""
 
+from collections.abc import Sequence
+
 import pytest
 
 from plumbline.core.errors import Misuse
 from plumbline.scaffold.look import Found, look
 
 
-def csv(header: str, *columns: list[object]) -> bytes:
+def csv(header: str, *columns: Sequence[object]) -> bytes:
     rows = [",".join(map(str, row)) for row in zip(*columns, strict=True)]
     return "\n".join([header, *rows, ""]).encode()
 
@@ -43,7 +45,7 @@ def test_columns_become_fields_with_what_the_file_shows() -> None:
         ("country", ["FR"] * 120, "the same in every row"),
     ],
 )
-def test_a_column_that_is_no_field_is_left_out_and_named(column: str, values: list[object], reason: str) -> None:
+def test_a_column_that_is_no_field_is_left_out_and_named(column: str, values: Sequence[object], reason: str) -> None:
     found = look(csv(f"{column},size,label", values, [row % 7 for row in COUNT], HALF), "x.csv", "binary", "", "")
     assert [field.name for field in found.fields] == ["size"]
     [said] = found.left_out
