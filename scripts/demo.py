@@ -161,6 +161,7 @@ def serve(demo: Demo, origin: Path, role: str) -> Iterator[str]:
         "SERVING_RELEASE": str(tree / RELEASE),
         "SERVING_ROLE": role,
         "SERVING_PORT": str(port),
+        "SERVING_METRICS_PORT": str(services.free_port()),
     }
     url = f"http://127.0.0.1:{port}"
     python = HERE / ".venv-serving" / "bin" / "python"

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import services
 import yaml
 
 from bench.environments import SERVING
@@ -29,6 +30,7 @@ def start(redis_url: str, changes: tuple[str, ...] = (), **settings: Any) -> Sta
             "SERVING_PUBLIC_KEY": str(subject.bundle.keys.public),
             "SERVING_CACHE_DIR": str(folder / "cache"),
             "SERVING_PORT": str(port),
+            "SERVING_METRICS_PORT": str(services.free_port()),
             "SERVING_REDIS_URL": redis_url,
             "SERVING_API_KEYS_FILE": str(keys),
             # The benchmark has no consumer that reads the stream; how long it may get does not change what it costs.

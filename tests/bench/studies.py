@@ -194,7 +194,10 @@ def _labelled(server: Running, name: str, label: str) -> dict[str, float]:
 
 
 def _series(server: Running, name: str) -> list[str]:
-    return [line for line in _get(server, "/metrics").decode().splitlines() if line.startswith(name + "{")]
+    environment = Path(f"/proc/{server.pid}/environ").read_text().split("\0")
+    (port,) = (item.partition("=")[2] for item in environment if item.startswith("SERVING_METRICS_PORT="))
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        return [line for line in answer.read().decode().splitlines() if line.startswith(name + "{")]
 
 
 def _get(server: Running, path: str) -> bytes:

@@ -7,12 +7,13 @@ import sys
 from types import FrameType
 
 import uvicorn
+from prometheus_client import start_http_server
 
 from plumbline.core.errors import Misuse
 from plumbline.core.settings import load
 from plumbline.serving.http.app import create_app
 from plumbline.serving.http.keys import read_keys
-from plumbline.serving.http.wire import Protocol
+from plumbline.serving.http.wire import Limits, protocol_within
 from plumbline.serving.logs import log, set_up
 from plumbline.serving.metrics import Metrics
 from plumbline.serving.server import Server
@@ -61,13 +62,26 @@ def app(arguments: list[str], prog_name: str) -> None:
     buffer = set_up(settings.log_level)
     if keyring is None:
         log.warning("SERVING_API_KEYS_FILE is not set: every caller is let in")
-    server = Server(settings, Metrics(), buffer)
+    metrics = Metrics()
+    try:
+        start_http_server(settings.metrics_port, settings.host, metrics.registry)
+    except OSError as error:
+        sys.exit(_refuse(f"SERVING_METRICS_PORT: {settings.metrics_port} cannot be listened on: {error}"))
+    server = Server(settings, metrics, buffer)
     config = uvicorn.Config(
         create_app(server, keyring),
         host=settings.host,
         port=settings.port,
         loop="uvloop",
-        http=Protocol,
+        http=protocol_within(
+            Limits(
+                settings.max_head_bytes,
+                settings.max_headers,
+                settings.max_pipelined,
+                settings.head_seconds,
+                settings.body_seconds,
+            )
+        ),
         ws="none",
         proxy_headers=False,  # a layer for each request, for an address that nothing here asks for
         lifespan="on",

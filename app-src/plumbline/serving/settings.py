@@ -26,6 +26,8 @@ class Settings(BaseSettings):
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    metrics_port: Annotated[int, Field(ge=0, le=65535)] = 8081
+    """Where Prometheus asks; callers have no way to it."""
     drain_seconds: Annotated[float, Field(ge=0, le=300)] = 5
     """After SIGTERM the server says unready and still answers for so long, until no gateway sends to it any more."""
     shutdown_seconds: Annotated[int, Field(ge=1, le=600)] = 20
@@ -33,6 +35,14 @@ class Settings(BaseSettings):
     access_log: bool = True
     log_level: Annotated[str, Field(pattern=r"^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
 
+    max_head_bytes: Annotated[int, Field(ge=1024)] = 16 * 1024
+    max_headers: Annotated[int, Field(ge=16)] = 100
+    max_pipelined: Annotated[int, Field(ge=1)] = 16
+    """Requests that may wait on one connection behind the one that is answered; after more it is closed."""
+    head_seconds: Annotated[float, Field(gt=0)] = 10
+    """How long a new connection, and the head of a request, may take."""
+    body_seconds: Annotated[float, Field(gt=0)] = 30
+    """How long the body of a request may take after its head."""
     max_body_bytes: Annotated[int, Field(ge=1024)] = 4 * 1024 * 1024
     max_batch_rows: Annotated[int, Field(ge=1)] = 1000
     cpus: Annotated[float, Field(gt=0)] | None = None

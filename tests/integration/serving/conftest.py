@@ -22,8 +22,8 @@ PYTHON = ROOT / ".venv-serving" / "bin" / "python"
 class Running:
     """A server process and a client of it."""
 
-    def __init__(self, process: subprocess.Popen[bytes], url: str, output: Path) -> None:
-        self.process, self.url, self.output = process, url, output
+    def __init__(self, process: subprocess.Popen[bytes], url: str, metrics: str, output: Path) -> None:
+        self.process, self.url, self.metrics, self.output = process, url, metrics, output
         self.client = httpx.Client(base_url=url, timeout=10, trust_env=False)
 
     def wait(self, path: str = "/health/ready", status: int = 200, seconds: float = 30) -> httpx.Response:
@@ -47,7 +47,7 @@ class Running:
     def metric(self, name: str, **labels: str) -> float:
         """The sum of the series of this name whose labels are these."""
         wanted = [f'{key}="{value}"' for key, value in labels.items()]
-        text = self.client.get("/metrics").text
+        text = self.client.get(self.metrics).text
         assert f"# TYPE {name} " in text, f"the server has no metric {name}: its sum would always be nothing"
         lines = text.splitlines()
         found = [
@@ -101,13 +101,14 @@ def start(tmp_path_factory: pytest.TempPathFactory, serving_python: Path) -> Cal
 
     @contextmanager
     def run(release: Path, keys: Keys, *, wait: bool = True, **settings: Any) -> Iterator[Running]:
-        folder, port = tmp_path_factory.mktemp("server"), services.free_port()
+        folder, port, metrics = tmp_path_factory.mktemp("server"), services.free_port(), services.free_port()
         environment = {
             "PATH": os.environ["PATH"],
             "SERVING_RELEASE": str(release),
             "SERVING_PUBLIC_KEY": str(keys.public),
             "SERVING_CACHE_DIR": str(folder / "cache"),
             "SERVING_PORT": str(port),
+            "SERVING_METRICS_PORT": str(metrics),
             "SERVING_DRAIN_SECONDS": "0",
         } | {name: str(value) for name, value in settings.items()}
         output = folder / "log"
@@ -119,7 +120,7 @@ def start(tmp_path_factory: pytest.TempPathFactory, serving_python: Path) -> Cal
                 stdout=stream,
                 stderr=subprocess.STDOUT,
             )
-        running = Running(process, f"http://127.0.0.1:{port}", output)
+        running = Running(process, f"http://127.0.0.1:{port}", f"http://127.0.0.1:{metrics}/metrics", output)
         try:
             if wait:
                 running.wait()

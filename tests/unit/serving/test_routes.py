@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
+from prometheus_client import generate_latest
 
 from plumbline.core.ids import is_prediction_id
 
@@ -18,6 +19,10 @@ def post(path, content, **headers):
         return await client.post(path, content=body, headers={"content-type": "application/json"} | headers)
 
     return use
+
+
+def series(server):
+    return generate_latest(server.metrics.registry).decode()
 
 
 def get(path):
@@ -196,10 +201,10 @@ def test_unknown_paths_and_methods_are_problems(serve, bundles):
 
 
 def test_unknown_categories_are_answered_as_training_did_and_counted(serve, bundles):
-    async def use(client, _):
+    async def use(client, server):
         unknown = await client.post("/v1/predict", json={"features": ROW | {"origin": "nowhere"}})
         missing = await client.post("/v1/predict", json={"features": ROW})
-        return unknown.json()["prediction"], missing.json()["prediction"], (await client.get("/metrics")).text
+        return unknown.json()["prediction"], missing.json()["prediction"], series(server)
 
     unknown, missing, metrics = serve(bundles["binary"], use)
     assert unknown == missing
@@ -224,7 +229,7 @@ def test_request_ids_are_kept_if_sane_and_made_otherwise(serve, bundles):
 def test_a_prediction_id_is_new_even_where_the_answer_is_cached(serve, bundles):
     async def use(client, server):
         answers = [(await client.post("/v1/predict", json={"features": ROW})).json() for _ in range(3)]
-        return answers, server.engine.cache.decision, (await client.get("/metrics")).text
+        return answers, server.engine.cache.decision, series(server)
 
     answers, decision, metrics = serve(bundles["slow"], use)
     assert decision.local
@@ -250,10 +255,10 @@ def test_models_and_health_say_what_is_served(serve, bundles):
 
 
 def test_metrics_carry_model_version_and_role(serve, bundles):
-    async def use(client, _):
+    async def use(client, server):
         await client.post("/v1/predict", json={"features": ROW})
         await client.post("/v1/predict", json={"features": {}})
-        return (await client.get("/metrics")).text
+        return series(server)
 
     text = serve(bundles["binary"], use, role="canary")
     labels = 'model="delays",role="canary"'
@@ -306,3 +311,40 @@ def test_draining_is_unready_and_still_answers(serve, bundles):
     ready, live, predicted = serve(bundles["binary"], use)
     assert (ready.status_code, live.status_code, predicted.status_code) == (503, 200, 200)
     assert "draining" in ready.json()["detail"]
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/v2/models/delays", "/health/ready"])
+def test_a_failure_of_any_route_is_a_problem_and_one_log_line(serve, bundles, monkeypatch, caplog, path):
+    async def use(client, server):
+        monkeypatch.setattr(server, "serving", lambda: 1 / 0)
+        return await client.get(path)
+
+    response = serve(bundles["binary"], use)
+    assert response.status_code == 500
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.json()["request_id"] == response.headers["x-request-id"]
+    (line,) = [record for record in caplog.records if record.exc_info]
+    assert line.request_id == response.headers["x-request-id"]
+
+
+def test_what_fails_after_the_answer_is_logged_once(serve, bundles, monkeypatch, caplog):
+    async def use(client, server):
+        monkeypatch.setattr(server, "record", lambda *_: 1 / 0)
+        return await client.post("/v1/predict", json={"features": ROW})
+
+    assert serve(bundles["binary"], use).status_code == 200
+    assert len([record for record in caplog.records if record.exc_info]) == 1
+
+
+def test_the_documents_page_runs_nothing_and_asks_nobody_else(serve, bundles):
+    response = serve(bundles["binary"], get("/docs"))
+    assert response.headers["content-type"].startswith("text/html")
+    assert "default-src 'none'" in response.headers["content-security-policy"]
+    assert "POST /v1/predict</code>" in response.text
+    assert "<script" not in response.text
+    assert "//" not in response.text.replace("https://json-schema.org", "")
+    assert [part for part in response.text.split('"') if part.startswith("http")] == []
+
+
+def test_metrics_are_not_on_the_callers_port(serve, bundles):
+    assert serve(bundles["binary"], get("/metrics")).status_code == 404

@@ -4,13 +4,18 @@ import asyncio
 import shutil
 
 import pytest
+from prometheus_client import generate_latest
 
 from bundles import make_keys
 
 
-async def health(client, _):
-    answers = [await client.get(path) for path in ("/health/live", "/health/ready", "/metrics")]
-    return [*answers, await client.post("/v1/predict", json={"features": {}})]
+def series(server):
+    return generate_latest(server.metrics.registry).decode()
+
+
+async def health(client, server):
+    answers = [await client.get(path) for path in ("/health/live", "/health/ready")]
+    return [*answers, series(server), await client.post("/v1/predict", json={"features": {}})]
 
 
 def refused(answers, reason):
@@ -19,7 +24,7 @@ def refused(answers, reason):
     assert ready.status_code == predicted.status_code == 503
     assert ready.headers["retry-after"] == "1"
     assert ready.json()["detail"].startswith(f"{reason}: ")
-    assert f'reason="{reason}"' in metrics.text
+    assert f'reason="{reason}"' in metrics
     return ready.json()["detail"]
 
 

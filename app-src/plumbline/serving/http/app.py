@@ -6,12 +6,12 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
 from plumbline.serving.errors import MEDIA_TYPE, Problem
 from plumbline.serving.http.asgi import CONTEXT, Endpoint
+from plumbline.serving.http.docs import PAGE_HEADERS, page
 from plumbline.serving.http.edge import Edge
 from plumbline.serving.http.keys import Keyring
 from plumbline.serving.http.openapi import add_hot_routes
@@ -38,6 +38,7 @@ def create_app(server: Server, keyring: Keyring | None) -> Edge:
         version=API_VERSION,
         description=DESCRIPTION,
         lifespan=lifespan,
+        docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
         exception_handlers={HTTPException: _as_problem, Problem: _as_problem},
@@ -65,6 +66,13 @@ def create_app(server: Server, keyring: Keyring | None) -> Edge:
         return documents[engine]
 
     app.openapi = openapi  # type: ignore[method-assign]
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        return Response(page(openapi()), media_type="text/html", headers=PAGE_HEADERS)
+
+    # Without Starlette's outermost layer, which answers a failure in plain text before the edge gets to see it.
+    app.middleware_stack = app.build_middleware_stack().app  # type: ignore[attr-defined]
     return Edge(app, hot, server, keyring)
 
 
@@ -95,10 +103,6 @@ def _add_health(app: FastAPI, server: Server) -> None:
         """Traffic may come; else 503 with the reason."""
         require_ready()
         return {"status": "ready"}
-
-    @app.get("/metrics", tags=["health"], response_class=Response, include_in_schema=False)
-    async def metrics() -> Response:
-        return Response(generate_latest(server.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
     @app.get("/v2/health/live", tags=["open inference protocol"])
     async def v2_live() -> dict[str, bool]:

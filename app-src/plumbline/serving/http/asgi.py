@@ -13,6 +13,10 @@ Endpoint = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 CONTEXT = "plumbline"
 """Where the edge leaves a request's context in the scope."""
+RECEIVED = "plumbline.received"
+"""Where the connection leaves the time of a request's last byte, by time.perf_counter; absent until then."""
+REFUSED = "plumbline.refused"
+"""Where the connection leaves a Problem with a body that will not be complete: it is late, or broken."""
 _JSON = (b"content-type", b"application/json")
 _MAX_HEADER = 256
 
@@ -26,7 +30,7 @@ class Context:
         self.headers = headers
         self.request_id = request_id
         self.started = started
-        """Of time.perf_counter, in seconds."""
+        """When the last byte was received; of time.perf_counter, in seconds."""
 
     def text(self, name: bytes) -> str:
         """A header as text, cut to 256 characters; empty where there is none."""

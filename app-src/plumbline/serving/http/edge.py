@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_json
@@ -10,7 +11,7 @@ from pydantic_core import to_json
 from plumbline.core import ids
 from plumbline.core.logs import timestamp
 from plumbline.serving.errors import MEDIA_TYPE, FieldError, Problem
-from plumbline.serving.http.asgi import CONTEXT, Context, Endpoint, Message, Receive, Scope, Send
+from plumbline.serving.http.asgi import CONTEXT, RECEIVED, REFUSED, Context, Endpoint, Message, Receive, Scope, Send
 from plumbline.serving.http.keys import Keyring
 from plumbline.serving.http.limits import Limiter
 from plumbline.serving.logs import log
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 _PROTECTED = ("/v1/", "/v2/models")
 _QUIET = ("/health", "/metrics", "/v2/health")
 _OTHER = "other"
+_SHOWN = 256
+"""Characters of a path in the log."""
 
 
 class Edge:
@@ -38,10 +41,13 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started = time.perf_counter()
         headers = dict(scope["headers"])
         request_id = ids.request_id(headers.get(b"x-request-id"))
-        context = scope[CONTEXT] = Context(headers, request_id, started)
+        context = scope[CONTEXT] = Context(headers, request_id, scope.get(RECEIVED) or time.perf_counter())
+        if RECEIVED not in scope:
+            receive = partial(self._arriving, context, scope, receive)
+        # Starlette answers HEAD only where a route names it; the connection leaves the body out.
+        routed = scope if scope["method"] != "HEAD" else {**scope, "method": "GET"}
         id_header = (b"x-request-id", request_id.encode())
         status = 0
 
@@ -59,18 +65,31 @@ class Edge:
         try:
             if self._keyring is not None and path.startswith(_PROTECTED):
                 await self._admit(context, self._keyring)
-            await (endpoint or self._app)(scope, receive, answer)
+            await (endpoint or self._app)(routed, receive, answer)
         except Problem as problem:
             await _send_problem(answer, problem, request_id)
         except Exception:
-            log.exception("%s %s failed", scope["method"], scope["path"], extra={"request_id": request_id})
-            if status:
-                raise
-            await _send_problem(answer, Problem(500, "the server failed; its log has the request id"), request_id)
+            log.exception("%s %s failed", scope["method"], path[:_SHOWN], extra={"request_id": request_id})
+            if not status:  # else uvicorn closes the connection, where the answer is not complete
+                await _send_problem(answer, Problem(500, "the server failed; its log has the request id"), request_id)
         finally:
             server.in_flight -= 1
-            route = path if endpoint else getattr(scope.get("route") or scope.get("endpoint"), "path", _OTHER)
-            self._record(scope, route, request_id, status, time.perf_counter() - started)
+            route = path if endpoint else getattr(routed.get("route") or routed.get("endpoint"), "path", _OTHER)
+            self._record(scope, route, request_id, status, time.perf_counter() - context.started)
+
+    async def _arriving(self, context: Context, scope: Scope, receive: Receive) -> Message:
+        """What a caller still sends. Until it is complete, a request takes the caller's time, and is not in flight."""
+        self._server.in_flight -= 1
+        try:
+            message = await receive()
+        finally:
+            self._server.in_flight += 1
+        context.started = time.perf_counter()
+        if (problem := scope.get(REFUSED)) is not None:
+            raise problem
+        if message["type"] == "http.request" and not message.get("more_body", False):
+            scope[RECEIVED] = context.started
+        return message
 
     async def _admit(self, context: Context, keyring: Keyring) -> None:
         """Let a known caller in while its rate lasts; raises Problem 401 or 429."""
@@ -112,12 +131,13 @@ class Edge:
                 metrics.of(metrics.latency, route=route).observe,
             )
         recorders[0]()
-        recorders[1](seconds)
+        if RECEIVED in scope:  # a body that never came says nothing of the release
+            recorders[1](seconds)
         path = scope["path"]
         if self._write is None or (path.startswith(_QUIET) and status < 400):
             return
         # A hot path is this program's own text and the id was checked; any other path of a caller is encoded.
-        shown = f'"{route}"' if route is path else to_json(path[:256]).decode()
+        shown = f'"{route}"' if route is path else to_json(path[:_SHOWN]).decode()
         self._write(
             f'{{"at":"{timestamp()}","level":"info","logger":"access","request_id":"{request_id}",'
             f'"method":"{scope["method"]}","path":{shown},"status":{status},"ms":{seconds * 1000:.3f}}}'.encode()

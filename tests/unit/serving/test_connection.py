@@ -1,0 +1,228 @@
+"""What a caller may do with a connection: slow, half-closed, too large, piled up, or an offer of another protocol.
+
+A real socket leads to the protocol and the edge as they are deployed.
+"""
+
+import asyncio
+import json
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import uvicorn
+from prometheus_client import generate_latest
+from uvicorn.server import ServerState
+
+from plumbline.serving.http.app import create_app
+from plumbline.serving.http.wire import Limits, protocol_within
+from plumbline.serving.logs import LogBuffer
+from plumbline.serving.metrics import Metrics
+from plumbline.serving.server import Server
+
+BODY = json.dumps({"features": {"distance": 1400.0, "hour": 17, "carrier": "UA"}}).encode()
+LIMITS = Limits(head_bytes=2048, headers=20, pipelined=3, head_seconds=0.4, body_seconds=0.4)
+UPGRADE = "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n"
+Say = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[Any]]
+
+
+def head(*more: str, path: str = "/v1/predict", method: str = "POST", length: int = len(BODY)) -> bytes:
+    lines = [f"{method} {path} HTTP/1.1", "host: h", "content-type: application/json", f"content-length: {length}"]
+    return "\r\n".join([*lines, *more, "", ""]).encode()
+
+
+PREDICT = head() + BODY
+
+
+async def status(reader: asyncio.StreamReader) -> int:
+    """Read one answer, whose body is read by its length."""
+    text = (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)).decode()
+    length = re.search(r"content-length: (\d+)", text)
+    assert length is not None
+    await reader.readexactly(int(length[1]))
+    return int(text.split()[1])
+
+
+@pytest.fixture
+def connect(settings_of, bundles):
+    """Run callers against a listening server, with its limits; the server comes back too."""
+
+    def run(
+        *say: Say, limits: Limits = LIMITS, seconds: float = 0, held: list[Server] | None = None
+    ) -> tuple[list[Any], Server, str]:
+        async def main() -> tuple[list[Any], Server, str]:
+            server = Server(settings_of(bundles["binary"]), Metrics(), LogBuffer())
+            if held is not None:
+                held.append(server)
+            config = uvicorn.Config(create_app(server, None), lifespan="off", log_config=None)
+            config.load()
+            server.start()
+            while server.engine is None:
+                await asyncio.sleep(0.01)
+            if seconds:
+                predict_one = server.engine.predict_one
+
+                async def slow(row: Any) -> Any:
+                    await asyncio.sleep(seconds)
+                    return await predict_one(row)
+
+                server.engine.predict_one = slow  # type: ignore[method-assign]
+            kind = protocol_within(limits)
+            loop = asyncio.get_running_loop()
+            listening = await loop.create_server(lambda: kind(config, ServerState(), {}), "127.0.0.1", 0)
+            port = listening.sockets[0].getsockname()[1]
+
+            async def one(talk: Say) -> Any:
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                try:
+                    return await talk(reader, writer)
+                finally:
+                    writer.close()
+
+            answers = await asyncio.gather(*map(one, say))
+            shown = generate_latest(server.metrics.registry).decode()
+            listening.close()
+            await server.stop()
+            return answers, server, shown
+
+        return asyncio.run(main())
+
+    return run
+
+
+def saying(*parts: bytes, pause: float = 0.0) -> Say:
+    """Send parts and read until the server closes."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+        for part in parts:
+            writer.write(part)
+            await asyncio.sleep(pause)
+        return await asyncio.wait_for(reader.read(), 10)
+
+    return talk
+
+
+@pytest.mark.parametrize("offer", [UPGRADE, "Connection: Upgrade\r\nUpgrade: websocket\r\n"])
+@pytest.mark.parametrize("apart", [False, True])
+def test_the_offer_of_another_protocol_is_ignored_and_the_connection_goes_on(connect, offer, apart):
+    offered = head(offer.rstrip())
+    parts = [offered, BODY] if apart else [offered + BODY]
+
+    async def talk(reader, writer):
+        found = []
+        for part in parts:
+            writer.write(part)
+            await asyncio.sleep(0.05)
+        found.append(await status(reader))
+        writer.write(PREDICT)
+        found.append(await status(reader))
+        writer.write(head(offer.rstrip(), path="/health/live", method="GET", length=0) + PREDICT)
+        return [*found, await status(reader), await status(reader)]
+
+    (found,), _, _ = connect(talk)
+    assert found == [200, 200, 200, 200]
+
+
+def test_a_half_closed_connection_is_answered(connect):
+    async def talk(reader, writer):
+        writer.write(PREDICT)
+        writer.write_eof()
+        return await asyncio.wait_for(reader.read(), 10)
+
+    (found,), _, _ = connect(talk, seconds=0.1)
+    assert found.startswith(b"HTTP/1.1 200 ")
+    assert b"connection: close" in found
+
+
+def test_heads_and_bodies_that_do_not_end_are_closed_and_not_in_flight(connect):
+    held: list[Server] = []
+    in_flight: list[int] = []
+
+    async def look(reader, writer):
+        await asyncio.sleep(0.2)
+        in_flight.append(held[0].in_flight)
+
+    heads, bodies = [saying(head()[:40])] * 50, [saying(head() + b"{")] * 50
+    found, server, shown = connect(look, *heads, *bodies, saying(), held=held)
+    assert all(answer.startswith(b"HTTP/1.1 408 ") and b"problem+json" in answer for answer in found[1:-1])
+    assert found[-1] == b"", "a caller that says nothing gets nothing"
+    assert in_flight == [0]
+    assert server.in_flight == 0
+    assert 'route="/v1/predict",status="408"' in shown
+    assert (
+        'serving_request_seconds_count{model="delays",role="stable",route="/v1/predict",version="v1.0.0"} 0.0' in shown
+    )
+
+
+def test_a_slow_body_is_the_callers_time(connect):
+    async def slow(reader, writer):
+        writer.write(head() + BODY[:-1])
+        await asyncio.sleep(0.2)
+        writer.write(BODY[-1:])
+        return await status(reader)
+
+    (found,), _, shown = connect(slow, limits=replace(LIMITS, body_seconds=5))
+    assert found == 200
+    total = re.search(r'serving_request_seconds_sum\{[^}]*route="/v1/predict"[^}]*\} (\S+)', shown)
+    assert total is not None
+    assert float(total[1]) < 0.1, "the caller's pause of 0.2 s counts as the model's"
+
+
+@pytest.mark.parametrize(
+    ("sent", "refused"),
+    [
+        (head(f"x-long: {'x' * 4000}"), 431),
+        (head(*[f"x-{number}: 1" for number in range(30)]), 431),
+        (head(path=f"/{'p' * 4000}"), 414),
+        (b"GET / HTTP/1.1\r\nx-long: " + b"x" * 400_000, 431),
+        (b"\x16\x03\x01\x02\x00", 400),
+        (b"GET / HTTP/1.1\r\nno colon\r\n\r\n", 400),
+        (head()[:-4] + b"0" * 30 + b"\r\n\r\n", 400),
+    ],
+)
+def test_a_head_beyond_the_limits_is_a_problem_in_short(connect, sent, refused):
+    (answer,), _, _ = connect(saying(sent[:1000], sent[1000:]))
+    text, _, body = answer.partition(b"\r\n\r\n")
+    assert text.startswith(b"HTTP/1.1 %d " % refused)
+    assert b"application/problem+json" in text
+    assert b"connection: close" in text
+    assert json.loads(body)["status"] == refused
+    assert len(answer) < 1000
+
+
+def test_a_body_that_is_not_chunked_as_it_says_is_400(connect):
+    chunked = b"POST /v1/predict HTTP/1.1\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n"
+    (answer,), server, _ = connect(saying(chunked))
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert server.in_flight == 0
+
+
+def test_what_is_piled_up_beyond_the_limit_is_not_answered_and_the_rest_in_turn(connect):
+    (answer,), _, _ = connect(saying(PREDICT * 50))
+    assert answer.count(b"HTTP/1.1 200 ") == 1 + LIMITS.pipelined
+    assert answer.count(b"connection: close") == 1
+
+
+def test_garbage_after_a_request_does_not_take_its_answer(connect):
+    (answer,), _, _ = connect(saying(PREDICT + b"\x00\x00\r\n\r\n"))
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert answer.count(b"HTTP/1.1") == 1
+
+
+def test_a_kept_connection_that_sends_no_request_is_closed(connect):
+    (answer,), _, _ = connect(saying(PREDICT, *[b"\r\n"] * 3, pause=0.1))
+    assert answer.count(b"HTTP/1.1") == 1
+
+
+@pytest.mark.parametrize("path", ["/health/live", "/health/ready", "/docs", "/v1/models", "/openapi.json", "/v2"])
+def test_head_is_answered_without_a_body(connect, path):
+    async def talk(reader, writer):
+        writer.write(head(path=path, method="HEAD", length=0))
+        text = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+        writer.write(PREDICT)
+        return text, await status(reader)
+
+    ((text, next_one),), _, _ = connect(talk)
+    assert text.startswith(b"HTTP/1.1 200 ")
+    assert next_one == 200
