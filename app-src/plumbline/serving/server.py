@@ -4,6 +4,7 @@ import asyncio
 import gc
 import os
 import time
+from hmac import compare_digest
 from itertools import chain, repeat
 from pathlib import Path
 
@@ -29,6 +30,7 @@ _RETRY_SECONDS = (1.0, 2.0, 5.0, 10.0, 30.0)
 _FLUSH_SECONDS = 3.0
 _MIRRORED = b"-shadow"
 """What Envoy appends to the host of a mirrored request."""
+_OTHER = "other"
 _REASONS = {DocumentError: "release", ArtifactError: "tampered", ModelError: "model"}
 
 
@@ -45,6 +47,8 @@ class Server:
         if settings.redis_url is not None:
             self.link = RedisLink(str(settings.redis_url), settings.redis_timeout_ms, metrics)
         self.log: PredictionLog | None = None
+        self._arms = frozenset(settings.arms.split(","))
+        self._gateway_key = None if settings.gateway_key is None else settings.gateway_key.get_secret_value().encode()
         self._tasks: list[asyncio.Task[None]] = []
         self._steps = Steps()
 
@@ -88,14 +92,21 @@ class Server:
 
         `text` is that of `plumbline.serving.inference.reader.Batch` if these are its rows.
         """
-        if self.log is not None and not context.headers.get(b"host", b"").endswith(_MIRRORED):
+        if self.log is None:
+            return
+        # Where the gateway has a key, what only it may say counts from nobody else.
+        told = self._gateway_key is None or compare_digest(
+            context.headers.get(b"x-plumbline-gateway", b""), self._gateway_key
+        )
+        if not (told and context.headers.get(b"host", b"").endswith(_MIRRORED)):
+            arm = context.text(b"x-arm") if told else ""
             self.log.put(
                 Event(
                     id=event_id,
                     at=time.time(),
                     request_id=context.request_id,
-                    arm=context.text(b"x-arm"),
-                    subject=context.text(b"x-subject"),
+                    arm=arm if not arm or arm in self._arms else _OTHER,
+                    subject=context.text(b"x-subject") if told else "",
                     rows=rows,
                     text=text,
                     outputs=outputs,

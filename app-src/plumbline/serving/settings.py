@@ -24,6 +24,11 @@ class Settings(BaseSettings):
     role_file: Path | None = None
     """Where the role stands now, for the log: a pod that is promoted goes on, and only its labels change."""
 
+    arms: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}(,[A-Za-z0-9._-]{1,64})*$")] = "stable,canary"
+    """What x-arm may say, with commas between: each is a series of metrics. Anything else is logged as `other`."""
+    gateway_key: Annotated[SecretStr, Field(min_length=16)] | None = None
+    """What the gateway alone writes into x-plumbline-gateway. With it, nobody else says arm, subject or mirrored."""
+
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
     metrics_port: Annotated[int, Field(ge=0, le=65535)] = 8081

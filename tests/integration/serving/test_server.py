@@ -86,7 +86,7 @@ def test_an_unmodified_oip_client_gets_the_numbers_of_v1(serve, bundle_of, binar
 
 def test_predictions_and_feedback_reach_their_streams(serve, bundle_of, redis_url):
     with redis.Redis.from_url(redis_url) as store, serve(bundle_of("binary"), SERVING_REDIS_URL=redis_url) as server:
-        headers = {"x-arm": "b", "x-subject": "user-7", "x-request-id": "req-1"}
+        headers = {"x-arm": "canary", "x-subject": "user-7", "x-request-id": "req-1"}
         server.until(lambda: server.metric("serving_redis_breaker_state") == 0)
         answer = server.client.post("/v1/predict", json={"features": ROW}, headers=headers).json()
         batch = server.client.post("/v1/predict/batch", json={"rows": [ROW, FULL]}).json()
@@ -101,7 +101,7 @@ def test_predictions_and_feedback_reach_their_streams(serve, bundle_of, redis_ur
         *("id", "at", "model", "version", "role", "arm", "subject", "request_id", "columns", "data", "outputs", "ms"),
     }
     assert (first["id"], first["arm"], first["subject"], first["request_id"]) == (
-        answer["prediction_id"], "b", "user-7", "req-1",
+        answer["prediction_id"], "canary", "user-7", "req-1",
     )  # fmt: skip
     assert logged_rows(first) == [ROW]
     assert first["outputs"] == [answer["prediction"]]

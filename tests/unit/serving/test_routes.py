@@ -1,7 +1,9 @@
 """The routes in this process: what is answered, and every refusal with its field."""
 
+import gzip
 import json
 import math
+import zlib
 from typing import Any
 
 import httpx
@@ -163,10 +165,42 @@ def test_another_content_type_is_415(serve, bundles, kind):
     assert "application/json" in response.json()["detail"]
 
 
-def test_a_compressed_body_is_415_and_a_charset_is_fine(serve, bundles):
-    assert serve(bundles["binary"], post("/v1/predict", b"x", **{"content-encoding": "gzip"})).status_code == 415
-    kind = {"content-type": "application/json; charset=utf-8"}
-    assert serve(bundles["binary"], post("/v1/predict", {"features": ROW}, **kind)).status_code == 200
+@pytest.mark.parametrize("kind", ["application/json; charset=utf-8", "application/x-www-form-urlencoded"])
+def test_a_charset_is_fine_and_what_curl_says_by_itself(serve, bundles, kind):
+    answer = serve(bundles["binary"], post("/v1/predict", {"features": ROW}, **{"content-type": kind}))
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/v1/predict", "/v1/predict/batch", "/v2/models/delays/infer"])
+@pytest.mark.parametrize(("encoding", "pack"), [("gzip", gzip.compress), ("deflate", zlib.compress), ("GZIP", None)])
+def test_a_compressed_body_is_unpacked(serve, bundles, path, encoding, pack):
+    inputs = [
+        {"name": name, "shape": [1], "datatype": kind, "data": [ROW[name]]}
+        for name, kind in (("distance", "FP64"), ("hour", "INT64"), ("carrier", "BYTES"))
+    ]
+    body = {"/v1/predict": {"features": ROW}, "/v1/predict/batch": {"rows": [ROW]}}.get(path, {"inputs": inputs})
+    packed = (pack or gzip.compress)(json.dumps(body).encode())
+    answer = serve(bundles["binary"], post(path, packed, **{"content-encoding": encoding}))
+    assert answer.status_code == 200, answer.text
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body", "status"),
+    [
+        ("gzip", gzip.compress(b" " * 10_000_000), 413),
+        ("deflate", zlib.compress(b" " * 2049), 413),
+        ("gzip", b"x", 400),
+        ("gzip", gzip.compress(b"{}")[:-1], 400),
+        ("gzip", gzip.compress(b"{}") + b"x", 400),
+        ("br", b"x", 415),
+        ("gzip, gzip", b"x", 415),
+    ],
+)
+def test_what_can_not_be_unpacked_or_is_too_large_then_is_refused(serve, bundles, encoding, body, status):
+    sent = post("/v1/predict", body, **{"content-encoding": encoding})
+    answer = serve(bundles["binary"], sent, max_body_bytes=2048 if status == 413 and len(body) < 2048 else 20_000)
+    assert answer.status_code == status, answer.text
+    assert answer.json()["errors"]
 
 
 def test_a_body_beyond_the_limit_is_413_declared_or_not(serve, bundles):

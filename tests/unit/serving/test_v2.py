@@ -162,8 +162,6 @@ def test_a_refusal_names_the_tensor(serve, bundles, body, field):
         (b"\xff\0\0\0", 4, None, "BYTES"),
         (b"\0\0", 2, None, "BYTES"),
         (b"\1\0\0\0\xff", 5, None, "BYTES"),
-        (b"\0" * 4, 4, "x", "FP32"),
-        (b"\0" * 4, 4, "99999", "FP32"),
     ],
 )
 def test_binary_data_that_does_not_fit_is_refused(serve, bundles, raw, size, header, kind):
@@ -171,6 +169,25 @@ def test_binary_data_that_does_not_fit_is_refused(serve, bundles, raw, size, hea
     text = json.dumps({"inputs": [tensor]}).encode()
     headers = {"inference-header-content-length": header or str(len(text))}
     assert serve(bundles["binary"], infer(text + raw, headers)).status_code == 422
+
+
+@pytest.mark.parametrize("header", ["x", "99999", "9" * 5000, "-1", ""])
+def test_a_length_of_the_json_part_that_is_none_is_400(serve, bundles, header):
+    answer = serve(bundles["binary"], infer(b'{"inputs": []}', {"inference-header-content-length": header}))
+    assert answer.status_code == 400
+    assert "inference-header-content-length" in answer.json()["detail"]
+
+
+def test_a_long_path_is_cut_where_it_is_repeated(serve, bundles):
+    async def use(client, _):
+        return [
+            await client.get(f"/v2/models/{'m' * 60_000}"),
+            await client.get(f"/v2/models/delays/versions/{'v' * 60_000}"),
+        ]
+
+    for answer in serve(bundles["binary"], use):
+        assert answer.status_code == 404
+        assert len(answer.content) < 1000
 
 
 def test_deep_nesting_is_refused_not_followed(serve, bundles):

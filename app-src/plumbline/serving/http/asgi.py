@@ -1,5 +1,7 @@
 """The few pieces of ASGI that the hot routes share: what is known of a request, its body, its answer."""
 
+import asyncio
+import zlib
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -19,6 +21,9 @@ REFUSED = "plumbline.refused"
 """Where the connection leaves a Problem with a body that will not be complete: it is late, or broken."""
 _JSON = (b"content-type", b"application/json")
 _MAX_HEADER = 256
+_TAKEN_FOR_JSON = (b"application/json", b"application/x-www-form-urlencoded")
+_ENCODINGS = (b"gzip", b"deflate", b"identity")
+_GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
 
 
 class Context:
@@ -38,9 +43,9 @@ class Context:
 
 
 def require_json(context: Context) -> None:
-    """Refuse a body that is declared to be anything but JSON, or compressed."""
+    """Refuse a body that is declared to be anything but JSON; what `curl -d` says of any body is taken for it."""
     kind = context.headers.get(b"content-type", b"")
-    if kind != b"application/json" and kind.partition(b";")[0].strip().lower() != b"application/json":
+    if kind != b"application/json" and kind.partition(b";")[0].strip().lower() not in _TAKEN_FOR_JSON:
         shown = context.text(b"content-type") or "not set"
         raise Problem(
             415,
@@ -48,23 +53,44 @@ def require_json(context: Context) -> None:
             [FieldError("content-type", f"is {shown}", "application/json")],
             {"accept-post": "application/json"},
         )
-    require_plain(context)
-
-
-def require_plain(context: Context) -> None:
-    """Refuse a compressed body: what it unpacks to has no bound that could be checked first."""
-    if context.headers.get(b"content-encoding", b"identity").lower() != b"identity":
-        shown = context.text(b"content-encoding")
-        raise Problem(
-            415,
-            f"the content encoding is {shown}; expected none",
-            [FieldError("content-encoding", f"is {shown}", "no content encoding")],
-            {"accept-encoding": "identity"},
-        )
 
 
 async def read_body(context: Context, receive: Receive, limit: int) -> bytes:
-    """The whole body; raises Problem 413 beyond `limit` bytes, declared or not, and 400 if the caller went away."""
+    """The whole body, unpacked; raises Problem 413 beyond `limit` bytes, 400 and 415 for what can't be unpacked."""
+    encoding = context.headers.get(b"content-encoding")
+    if encoding is None:
+        return await _read(context, receive, limit)
+    if encoding.lower() not in _ENCODINGS:
+        shown = context.text(b"content-encoding")
+        raise Problem(
+            415,
+            f"the content encoding is {shown}; expected gzip, deflate or none",
+            [FieldError("content-encoding", f"is {shown}", "gzip, deflate or none")],
+            {"accept-encoding": "gzip, deflate"},
+        )
+    body = await _read(context, receive, limit)
+    return body if encoding.lower() == b"identity" else await asyncio.to_thread(_unpacked, body, limit)
+
+
+def _unpacked(body: bytes, limit: int) -> bytes:
+    packed = zlib.decompressobj(_GZIP_OR_ZLIB)
+    try:
+        plain = packed.decompress(body, limit + 1)
+    except zlib.error as error:
+        raise _not_packed() from error
+    if len(plain) > limit:
+        raise _too_large(limit)
+    if not packed.eof or packed.unused_data:
+        raise _not_packed()
+    return plain
+
+
+def _not_packed() -> Problem:
+    expected = "one whole stream of the content encoding"
+    return Problem(400, f"the body can't be unpacked; expected {expected}", [FieldError("body", "is broken", expected)])
+
+
+async def _read(context: Context, receive: Receive, limit: int) -> bytes:
     declared = context.headers.get(b"content-length")
     if declared is not None and int(declared) > limit:
         raise _too_large(limit)
@@ -91,7 +117,7 @@ def _too_large(limit: int) -> Problem:
         413,
         f"the body is larger than {limit} bytes; send fewer rows",
         [FieldError("body", "is too large", f"at most {limit} bytes")],
-        # The rest of the body is not read, so that the connection can't be used again.
+        # The rest of the body may not be read, so that the connection can't be used again.
         {"connection": "close"},
     )
 

@@ -124,7 +124,7 @@ _COMMON = {"503": "Not ready, or the store does not answer; the detail says why"
 _BODY = {
     "400": "The body is not JSON",
     "413": "The body is too large",
-    "415": "The content type is not application/json",
+    "415": "The body is declared to be another type than JSON, or another encoding than gzip or deflate",
     "422": "Values are not what the model's schema asks for; `errors` names each field",
 }
 _KEYS = {"401": "The API key is missing or not known", "429": "The key's rate is used up; see Retry-After"}

@@ -13,12 +13,15 @@ from plumbline.core import ids
 from plumbline.core.onnx import INPUT
 from plumbline.core.schema import Matrix, ModelSchema
 from plumbline.serving.errors import FieldError, Problem, from_pydantic, invalid
-from plumbline.serving.http.asgi import CONTEXT, Context, Receive, Scope, Send, read_body, require_json, require_plain
+from plumbline.serving.http.asgi import CONTEXT, Context, Receive, Scope, Send, read_body, require_json
 from plumbline.serving.http.tensors import Tensor, decode, encode_bytes, matrix_of, row_values
 from plumbline.serving.inference.engine import Engine
 from plumbline.serving.inference.reader import Values
 from plumbline.serving.server import Server
 
+_MAX_DIGITS = 20
+"""Python turns no more than 4,300 into a number, and says so by a ValueError."""
+_SHOWN = 100
 HEADER = b"inference-header-content-length"
 DATATYPES = {"number": "FP64", "integer": "INT64", "category": "BYTES"}
 
@@ -73,7 +76,6 @@ class Infer:
         binary = HEADER in context.headers
         if not binary and b"content-type" in context.headers:  # the protocol's clients need not send one
             require_json(context)
-        require_plain(context)
         body = await read_body(context, receive, self._limit)
         engine = served(self._server, **scope["path_params"])
         request, tensors = _read(body, context.headers.get(HEADER))
@@ -94,9 +96,9 @@ def served(server: Server, model: str, version: str | None = None) -> Engine:
     """The engine if it is of this name and version; raises Problem 404, or 503 while it is not ready."""
     engine = server.serving()
     if model != engine.release.model:
-        raise Problem(404, f"the model {model!r} is not served here; {engine.release.model} is")
+        raise Problem(404, f"the model {model[:_SHOWN]!r} is not served here; {engine.release.model} is")
     if version is not None and version != engine.release.spec.version:
-        raise Problem(404, f"{model} {version!r} is not served here; {engine.release.spec.version} is")
+        raise Problem(404, f"{model} {version[:_SHOWN]!r} is not served here; {engine.release.spec.version} is")
     return engine
 
 
@@ -124,9 +126,10 @@ def _read(body: bytes, header: bytes | None) -> tuple[InferRequest, list[Tensor]
     """Split and validate a request; binary tensors stand after the JSON, in the order of the inputs."""
     split = len(body)
     if header is not None:
-        if not header.isdigit() or int(header) > len(body):
-            expected = f"a number of bytes up to {len(body)}"
-            raise invalid([FieldError(HEADER.decode(), "is not the length of the JSON part", expected)])
+        if not header.isdigit() or len(header) > _MAX_DIGITS or int(header) > len(body):
+            message, expected = "is not the length of the JSON part", f"a number of bytes up to {len(body)}"
+            problem = f"{HEADER.decode()} {message}; expected {expected}"
+            raise Problem(400, problem, [FieldError(HEADER.decode(), message, expected)])
         split = int(header)
     try:
         request = _REQUEST.validate_json(body[:split])
