@@ -254,3 +254,21 @@ def test_a_managed_route_is_declared_judged_and_taken_away(
     assert last in canary["trafficRouting"]["managedRoutes"]
     assert first["match"]
     assert canary["steps"][2] == canary["steps"][len(steps) + 2]
+
+
+def test_only_prometheus_reaches_the_metrics_and_only_the_gateway_the_answers(model: Path) -> None:
+    rendered = _render(model)
+    (container,) = rendered["Rollout/flights-server"]["spec"]["template"]["spec"]["containers"]
+    (settings,) = (item["data"] for key, item in rendered.items() if key.startswith("ConfigMap/flights-settings"))
+    ports = {port["name"]: str(port["containerPort"]) for port in container["ports"]}
+    assert ports == {"http": settings["SERVING_PORT"], "metrics": settings["SERVING_METRICS_PORT"]}
+    (policy,) = (item["spec"] for key, item in rendered.items() if key.startswith("NetworkPolicy/"))
+    let_in = {
+        port["port"]: peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"]
+        for rule in policy["ingress"]
+        for peer in rule["from"]
+        for port in rule["ports"]
+    }
+    assert let_in == {"http": "istio-system", "metrics": "monitoring"}
+    monitor = yaml.safe_load((ROOT / "kustomize/monitoring/monitors/model-servers.yaml").read_text())
+    assert [item["port"] for item in monitor["spec"]["podMetricsEndpoints"]] == ["metrics"]

@@ -8,7 +8,7 @@ import statistics
 import threading
 import time
 from contextlib import asynccontextmanager
-from typing import cast
+from typing import Any, cast
 
 import httpx
 import numpy as np
@@ -490,3 +490,32 @@ def test_a_writer_that_is_stopped_in_the_middle_of_a_call_stops(redis_url):
         return unstopped
 
     assert asyncio.run(main()) == 0
+
+
+def test_only_declared_arms_are_logged_and_with_a_key_only_from_the_gateway(serve, bundle_of, redis_url):
+    """An arm is a series of metrics, a subject a caller of the experiment, and a copy is not logged at all."""
+    key = "a-key-of-the-gateway"
+    told = {"x-arm": "canary", "x-subject": "user-7"}
+    sent = [
+        told,
+        told | {"x-arm": "r" * 300},
+        told | {"host": "x-shadow"},
+        told | {"host": "x-shadow", "x-plumbline-gateway": "another-key-of-it"},
+        told | {"host": "x-shadow", "x-plumbline-gateway": key},
+        told | {"x-plumbline-gateway": key},
+    ]
+
+    def logged(**settings: Any) -> list[tuple[str, str]]:
+        with redis.Redis.from_url(redis_url) as store:
+            store.flushall()
+            with serve(bundle_of("binary"), SERVING_REDIS_URL=redis_url, **settings) as server:
+                server.until(lambda: server.metric("serving_redis_breaker_state") == 0)
+                for headers in sent:
+                    server.client.post("/v1/predict", json={"features": ROW}, headers=headers)
+                assert server.stop() == 0
+            events = [json.loads(fields[b"event"]) for _, fields in store.xrange("predictions")]
+        return [(event["arm"], event["subject"]) for event in events]
+
+    trusting = [("canary", "user-7"), ("other", "user-7"), ("canary", "user-7")]
+    assert logged() == trusting
+    assert logged(SERVING_GATEWAY_KEY=key) == [("", "")] * 4 + [("canary", "user-7")]

@@ -1,6 +1,7 @@
 """The server process as it is deployed: start, answers, an unmodified client, drain."""
 
 import json
+import socket
 import subprocess
 import threading
 import time
@@ -161,3 +162,12 @@ def test_a_start_is_told_in_steps_and_stays_small(serve, bundle_of):
     assert all(value > 0 for value in steps.values())
     assert sum(steps.values()) <= total
     assert memory < 150
+
+
+def test_a_metrics_port_that_is_taken_is_named(serve, bundle_of):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with serve(bundle_of("binary"), wait=False, SERVING_METRICS_PORT=port) as server:
+            assert server.process.wait(30) == 2
+            assert f"SERVING_METRICS_PORT: {port} cannot be listened on" in server.log()
+            assert "Traceback" not in server.log()
