@@ -90,6 +90,12 @@ test: install services tools api-server .venv-checkov/.installed lint ## Everyth
 unit: install ## The tests that need Python alone, in a minute and a half
 	@.venv/bin/pytest tests/unit $(PYTEST)
 
+trees: install tools api-server ## 50 legal trees before the API server, and the unit tests on one of them (TREES, SEED)
+	@TREES=$${TREES:-50} .venv/bin/pytest tests/integration/tree/test_trees.py $(PYTEST)
+	@rm -rf .cache/another-tree && mkdir -p .cache/another-tree
+	@.venv/bin/python tests/trees.py .cache/another-tree $${SEED:-0}
+	@cd .cache/another-tree && PYTHONPATH=$$PWD/app-src .venv/bin/pytest tests/unit tests/integration/render
+
 fuzz: install services ## Every operation of the running server, with 1,000 examples each (FUZZ_EXAMPLES)
 	@FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-1000} .venv/bin/pytest tests/integration/serving/test_fuzz.py $(PYTEST)
 
@@ -128,4 +134,4 @@ lock: $(UV) ## Resolve pyproject.toml into locks/ again
 clean: ## Remove what make installed and built here
 	@rm -rf .venv .venv-serving .venv-checkov .cache build dist .coverage*
 
-.PHONY: help install services tools api-server render validate diff versions estimators dev dev-clean demo lint test unit fuzz bench bench-lock cluster-up cluster-test cluster-down format workflows lock clean
+.PHONY: help install services tools api-server render validate diff versions estimators dev dev-clean demo lint test unit trees fuzz bench bench-lock cluster-up cluster-test cluster-down format workflows lock clean

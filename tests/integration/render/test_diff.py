@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from trees import ladder
 from typer.testing import CliRunner
 
 from plumbline.tree.cli import app
@@ -21,6 +22,7 @@ def git(root: Path, *arguments: str) -> None:
 @pytest.fixture
 def repository(tree: Path) -> Path:
     (tree / FOLDER / "release.yaml").write_text(example_release("flights"))
+    ladder(tree / FOLDER / "canary.yaml", 10, 50, 100)
     git(tree, "init", "-q", "-b", "main")
     git(tree, "add", "-A")
     git(tree, "commit", "-q", "-m", "as it stands")
@@ -50,7 +52,8 @@ def test_a_weight_and_a_version_are_said_in_words_and_in_fields(repository: Path
     assert "- **flights: weight 10 → 20**\n- **flights: version v0.0.0 → v0.1.0**\n" in production
     field = "models/Rollout/flights-server spec.strategy.canary.steps.0.setWeight"
     assert f"- {field}: 10\n+ {field}: 20\n" in production
-    assert "diabetes" not in production
+    others = {path.name for path in (repository / FOLDER).parent.iterdir()} - {"flights"}
+    assert not [model for model in others if f"models/Rollout/{model}-server" in production]
     document = json.loads(CliRunner().invoke(app, ["diff", "--root", str(repository), "--json"]).stdout)
     (changed,) = (item for item in document if item["changes"])
     assert (changed["environment"], changed["meanings"][0]) == ("production", "**flights: weight 10 → 20**")

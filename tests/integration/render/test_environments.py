@@ -1,13 +1,14 @@
 """Staging and production are one platform: what they differ in is listed here, and nothing else may."""
 
 import re
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
+
 from plumbline.tree.difference import Change, differences
 from plumbline.tree.render.build import Object, render
-
-ROOT = Path(__file__).parents[3]
 
 # (object, field) as regular expressions, each with the reason.
 MEANT = [
@@ -19,22 +20,37 @@ MEANT = [
     (r"/ClusterSecretStore/aws", r"spec\.provider\.aws\.prefix"),
     # Policies of production: two replicas, an approved and signed release.
     (r"/ValidatingAdmissionPolicy(Binding)?/(replicas|release)\.plumbline\.dev", ""),
-    # A second Prometheus that takes over, three Alertmanagers that agree, room for more series; each says where it is.
-    (r"monitoring/(Alertmanager|Prometheus)/plumbline", r"spec\.(replicas|resources\..*|externalLabels\.environment)"),
+    # Each says where it is.
+    (r"monitoring/Prometheus/plumbline", r"spec\.externalLabels\.environment"),
     # Third parties in two copies and more: apps/components/highly-available.
     (r"argocd/Application/[a-z-]+", r"spec\.source\.(path|kustomize\..*|helm\..*)"),
 ]
+# Sizes are each environment's own: they may differ anywhere, and need not.
+SIZES = [(".*", r"(.*\.)?(replicas|resources(\..*)?|(min|max)ReplicaCount)")]
 
 
 def meant(change: Change, rules: Sequence[tuple[str, str]] = MEANT) -> bool:
     return any(re.fullmatch(item, change.object) and re.fullmatch(field, change.field) for item, field in rules)
 
 
-def objects(environment: str) -> list[Object]:
-    return [item for found in render(ROOT, environment).values() for item in found]
+def objects(tree: Path, environment: str) -> list[Object]:
+    return [item for found in render(tree, environment).values() for item in found]
 
 
-def test_staging_and_production_differ_only_where_it_is_meant() -> None:
-    found = differences(objects("staging"), objects("production"))
-    assert [change for change in found if not meant(change)] == []
+@pytest.fixture
+def same_models(tree: Path) -> Path:
+    """The tree with the models that both have, in production at staging's weights, and nothing served."""
+    for folder in (*tree.glob("clusters/staging/models/*"), *tree.glob("clusters/production/models/*")):
+        other = tree / "clusters" / {"staging": "production", "production": "staging"}[folder.parts[-3]]
+        (folder / "release.yaml").unlink(missing_ok=True)
+        if not (other / "models" / folder.name).exists():
+            shutil.rmtree(folder)
+        elif other.name == "production":
+            shutil.copyfile(folder / "canary.yaml", other / "models" / folder.name / "canary.yaml")
+    return tree
+
+
+def test_staging_and_production_differ_only_where_it_is_meant(same_models: Path) -> None:
+    found = differences(objects(same_models, "staging"), objects(same_models, "production"))
+    assert [change for change in found if not meant(change) and not meant(change, SIZES)] == []
     assert [rule for rule in MEANT if not any(meant(change, [rule]) for change in found)] == [], "nothing differs there"

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from trees import ladder
 
 from plumbline.serving.main import KEEP_ALIVE_SECONDS
 from plumbline.tree.render.build import build, complete
@@ -158,10 +159,11 @@ def test_a_retry_never_makes_a_second_prediction(model: Path) -> None:
 
 
 def test_a_weight_is_one_line(model: Path) -> None:
-    ladder = model / "canary.yaml"
-    text = ladder.read_text()
+    file = model / "canary.yaml"
+    ladder(file, 10, 50, 100)
+    text = file.read_text()
     assert text.count("setWeight: 10\n") == 1
-    ladder.write_text(text.replace("setWeight: 10\n", "setWeight: 20\n"))
+    file.write_text(text.replace("setWeight: 10\n", "setWeight: 20\n"))
     steps = _render(model)["Rollout/flights-server"]["spec"]["strategy"]["canary"]["steps"]
     assert [step["setWeight"] for step in steps if "setWeight" in step] == [20, 50, 100]
 

@@ -51,5 +51,8 @@ def test_images_of_others_are_found_wherever_an_object_names_one() -> None:
     prometheus = {"kind": "Prometheus", "spec": {"image": "quay.io/prometheus/prometheus:v3.13.4"}}
     found = images([{"kind": "Deployment", "spec": {"template": {"spec": pod}}}, prometheus])
     assert found == {"docker.io/library/redis:8.2.1", "quay.io/prometheus/prometheus:v3.13.4"}
+    # What `make demo` and a registry of a person's own write into a release.
+    released = [{"image": f"{name}/model-server@sha256:0"} for name in ("localhost", "registry.example.com:5000")]
+    assert images([{"kind": "Pod", "spec": {"containers": released}}]) == set()
     bare = {"kind": "ConfigMap", "data": {"image": "none"}}
     assert images([bare]) == set()

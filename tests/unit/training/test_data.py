@@ -1,6 +1,7 @@
 """Raw data: pinned by git, and a broken file says where it is broken."""
 
 import dataclasses
+from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
@@ -11,6 +12,7 @@ from plumbline.training.data import DataError, dvc_md5, obtain, pinned, read_tab
 from plumbline.training.model import Model, folder_of, load
 from plumbline.training.work import Settings, Work, WorkError
 
+MODELS = Path(__file__).parents[3] / "app-src/models"
 SCHEMA = pa.DataFrameSchema(
     {
         "code": pa.Column(str, pa.Check.str_matches(r"^[A-Z]{3}$")),
@@ -103,7 +105,7 @@ def test_the_data_that_the_lock_pins_are_fetched_and_named_by_dvcs_md5(iris, tmp
     assert version.digest.startswith("sha256:")
 
 
-@pytest.mark.parametrize("name", ["flights", "diabetes"])
+@pytest.mark.parametrize("name", sorted(path.parent.name for path in MODELS.glob("*/dvc.lock")))
 def test_the_committed_locks_are_those_of_the_installed_data(tmp_path, name):
     """Made anew, for a checkout beside the model would agree with its lock whatever the source gives.
 

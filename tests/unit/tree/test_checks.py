@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from trees import ladder
+
 from plumbline.tree.render.environment import Environment
 from plumbline.tree.render.example import example_release
 from plumbline.tree.validate import checks
@@ -23,7 +25,7 @@ def test_the_models_of_the_tree_are_in_order() -> None:
 def test_a_wrong_weight_order_is_refused(tree: Path) -> None:
     with_models(tree)
     file = tree / FLIGHTS / "canary.yaml"
-    file.write_text(file.read_text().replace("setWeight: 50", "setWeight: 5", 1))
+    ladder(file, 10, 5, 100)
     [problem] = said(checks.models(tree))
     assert problem.startswith(f"{FLIGHTS}/canary.yaml:")
     assert "must rise strictly between 1 and 100, not [10, 5]" in problem
@@ -91,5 +93,5 @@ def with_models(tree: Path) -> None:
     """The training code's folders are no part of what is declared: that they exist is enough. Nothing is served yet."""
     for release in tree.glob("clusters/*/models/*/release.yaml"):
         release.unlink()
-    for model in ("flights", "diabetes"):
+    for model in {path.name for path in tree.glob("clusters/*/models/*")}:
         (tree / "app-src/models" / model).mkdir(parents=True)

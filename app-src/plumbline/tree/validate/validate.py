@@ -53,11 +53,12 @@ def _ask(trees: list[Environment], examples: list[Example], say: Say) -> list[Pr
         cluster.load(list(loaded.values()))
         for tree in trees:
             say(f"{tree.name}: {len(list(tree.objects()))} objects of {len(tree.folders)} folders")
-            problems += _ask_environment(cluster, tree, examples)
+            problems += ask_environment(cluster, tree, examples)
     return problems
 
 
-def _ask_environment(cluster: Cluster, tree: Environment, examples: list[Example]) -> list[Problem]:
+def ask_environment(cluster: Cluster, tree: Environment, examples: list[Example]) -> list[Problem]:
+    """Every problem that the API server has with an environment, under the environment's own policies."""
     for namespace in _namespaces(tree):
         cluster.apply(namespace)
     policies, bindings = tree.of_kind(_POLICY), tree.of_kind(_BINDING)

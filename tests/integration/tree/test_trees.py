@@ -1,0 +1,37 @@
+"""Trees as people and promotion leave them are accepted; `make trees` asks about more of them."""
+
+import os
+from pathlib import Path
+
+import pytest
+import trees
+
+from plumbline.tree.render.build import environments
+from plumbline.tree.render.environment import Environment
+from plumbline.tree.validate import checks
+from plumbline.tree.validate.cluster import Cluster
+from plumbline.tree.validate.crds import crds_of
+from plumbline.tree.validate.validate import ask_environment
+
+SEEDS = range(int(os.environ.get("TREES", "2")))
+
+
+@pytest.fixture(scope="session")
+def knowing(cluster: Cluster) -> Cluster:
+    """The API server with the kinds of the third parties, which are loaded once for all trees."""
+    used = [Environment.load(trees.ROOT, name) for name in environments(trees.ROOT)]
+    crds = {crd.name: crd for tree in used for crd in crds_of(tree.sources())}
+    kinds = {(item["apiVersion"].split("/")[0], item["kind"]) for tree in used for _, _, item in tree.objects()}
+    cluster.load([crd for crd in crds.values() if crd.kind in kinds])
+    return cluster
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_legal_tree_is_accepted(seed: int, tmp_path: Path, knowing: Cluster) -> None:
+    trees.copy(tmp_path)
+    changes = trees.change(tmp_path, seed)
+    assert [*checks.lint(tmp_path), *checks.models(tmp_path)] == [], changes
+    for name in environments(tmp_path):
+        tree = Environment.load(tmp_path, name)
+        assert [*checks.links(tree), *checks.budgets(tree)] == [], changes
+        assert ask_environment(knowing, tree, []) == [], changes

@@ -1,0 +1,239 @@
+"""Legal trees, as people and promotion leave them: each seed makes some of the changes below to a tree.
+
+`python tests/trees.py FOLDER SEED` copies this checkout to FOLDER, with one commit, and changes the copy.
+"""
+
+import random
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from plumbline.core.release import Artifact, Evidence, Lineage, Metadata, Release, Spec, parse_release
+from plumbline.promotion.delivery.documents import BY_MERGE, Approval, Barred, approval_path, barred_path, dump
+from plumbline.promotion.delivery.release_text import edit, new_text
+from plumbline.tree.render.build import environments
+
+ROOT = Path(__file__).parents[1]
+AT = "2026-11-23T12:00:00Z"
+# The first is what `make demo` writes, the others have the names that a person's own registry has.
+IMAGES = ("localhost/model-server", "ghcr.io/plumbline/model-server", "registry.example.com:5000/team/model-server")
+# What people are called includes what YAML takes for something else.
+APPROVERS = ("", BY_MERGE, "Ada", "4711", "null", "Bö \\ 'Q': #1")
+
+
+def release(model: str, version: str, chance: random.Random) -> Release:
+    """A release of this version that promotion may have written."""
+
+    def digits(count: int) -> str:
+        return f"{chance.getrandbits(4 * count):0{count}x}"
+
+    spec = Spec(
+        version=version,
+        image=f"{chance.choice(IMAGES)}@sha256:{digits(64)}",
+        artifact=Artifact(
+            uri=f"s3://models/{digits(8)}", digest=f"sha256:{digits(64)}", schemaDigest=f"sha256:{digits(64)}"
+        ),
+        threshold=chance.choice([None, 0.0, 0.37, 1.0]),
+        lineage=Lineage(
+            registryVersion=str(chance.randint(1, 40)),
+            run=digits(32),
+            code=digits(40),
+            data=f"sha256:{digits(64)}",
+            workflow=chance.choice(["", "train-model-x7k2p"]),
+        ),
+        evidence=Evidence(gate=f"sha256:{digits(64)}", approvedBy=chance.choice(APPROVERS)),
+    )
+    metadata = Metadata(name=model, annotations={"config.kubernetes.io/local-config": "true"})
+    return Release(apiVersion="plumbline.dev/v1", kind="Release", metadata=metadata, spec=spec)
+
+
+def write(tree: Path, name: str, text: str) -> None:
+    """Write a file of the tree, with its folder."""
+    (tree / name).parent.mkdir(parents=True, exist_ok=True)
+    (tree / name).write_text(text, encoding="utf-8")
+
+
+def folders(tree: Path) -> list[Path]:
+    """The folders of models, of all environments."""
+    return sorted(path.parent for path in tree.glob("clusters/*/models/*/canary.yaml"))
+
+
+def ladder(file: Path, *weights: int) -> None:
+    """Write the weights of a canary.yaml; what judges them and the comments stay."""
+    head, steps = file.read_text(encoding="utf-8").split("    - setWeight: ", 1)
+    judged = "    - analysis: *verdict\n"
+    anchored = "    - analysis: &verdict\n" + steps.split("    - analysis: &verdict\n")[1].split("    - setWeight: ")[0]
+    rungs = [f"    - setWeight: {weight}\n{anchored if weight == weights[0] else judged}" for weight in weights]
+    file.write_text(head + "".join(rungs), encoding="utf-8")
+
+
+def other_weights(tree: Path, chance: random.Random) -> None:
+    """Each ladder climbs otherwise, in one to five rungs."""
+    for folder in folders(tree):
+        ladder(folder / "canary.yaml", *sorted(chance.sample(range(1, 100), chance.randint(0, 4))), 100)
+
+
+def other_sizes(tree: Path, chance: random.Random) -> None:
+    """Model servers of an environment ask for more, and its Prometheus has other sizes."""
+    for environment in environments(tree):
+        servers = tree / f"clusters/{environment}/model-server/kustomization.yaml"
+        text = servers.read_text(encoding="utf-8")
+        cpu = f"{chance.randint(200, 2000)}m"
+        most = chance.randint(5, 20)
+        patches = "" if "\npatches:\n" in text else "patches:\n"
+        more = f"""{patches}\
+  - target: {{kind: Rollout}}
+    patch: |-
+      - {{op: replace, path: /spec/template/spec/containers/0/resources/requests/cpu, value: {cpu}}}
+  - target: {{kind: ScaledObject}}
+    patch: |-
+      - {{op: replace, path: /spec/maxReplicaCount, value: {most}}}
+"""
+        write(tree, str(servers.relative_to(tree)), text + more)
+        monitoring = tree / f"clusters/{environment}/workloads/monitoring/kustomization.yaml"
+        text = monitoring.read_text(encoding="utf-8")
+        more = f"""\
+  - target: {{kind: Prometheus}}
+    patch: |-
+      - {{op: replace, path: /spec/replicas, value: {chance.randint(2, 4)}}}
+"""
+        write(tree, str(monitoring.relative_to(tree)), text + more)
+
+
+def other_limits(tree: Path, chance: random.Random) -> None:
+    """The policies ask for other figures."""
+    for path in sorted(tree.glob("policies/promotion/*.yaml")):
+        policy = yaml.safe_load(path.read_text(encoding="utf-8"))
+        policy["spec"]["rules"] |= {"size_mb": chance.randint(1, 90), "latency_p95_ms": chance.randint(1, 90)}
+        policy["spec"]["rules"]["champion"] |= {"seed": chance.randint(0, 9000), "confidence": 0.9}
+        policy["spec"]["rules"]["card"] = policy["spec"]["rules"]["card"][:2]
+        path.write_text(yaml.safe_dump(policy, sort_keys=False, width=110), encoding="utf-8")
+    for path in sorted(tree.glob("policies/experiments/*.yaml")):
+        policy = yaml.safe_load(path.read_text(encoding="utf-8"))
+        policy |= {"share": 0.4, "alpha": 0.01, "looks": [chance.randint(8000, 9000), 30000]}
+        path.write_text(yaml.safe_dump(policy, sort_keys=False, width=110), encoding="utf-8")
+    for path in sorted(tree.glob("policies/drift/*.yaml")):
+        policy = yaml.safe_load(path.read_text(encoding="utf-8")) | {"sample": chance.randint(1000, 1900)}
+        path.write_text(yaml.safe_dump(policy, sort_keys=False, width=110), encoding="utf-8")
+
+
+def served(tree: Path, chance: random.Random) -> None:
+    """Some environments serve something, each its own; some after a second promotion, some after a rollback."""
+    for folder in folders(tree):
+        history = chance.randint(0, 3)
+        if not history:
+            continue
+        model, path = folder.name, folder / "release.yaml"
+        first, second = release(model, "v1.0.0", chance), release(model, "v1.1.0", chance)
+        texts = [new_text(first)]
+        texts.append(edit(texts[0], second))
+        texts.append(edit(texts[1], first, earlier_text=texts[0]))
+        path.write_text(texts[history - 1], encoding="utf-8")
+
+
+def _releases(tree: Path) -> Iterator[Release]:
+    for path in sorted(tree.glob("clusters/*/models/*/release.yaml")):
+        yield parse_release(path.read_text(encoding="utf-8"))
+
+
+def approved(tree: Path, _: random.Random) -> None:
+    """What is served has an approval on record."""
+    for item in _releases(tree):
+        about: dict[str, Any] = {"model": item.model, "version": item.spec.version, "digest": item.spec.artifact.digest}
+        text = dump(Approval(**about, by="Ada", reason="seen", at=AT))
+        write(tree, approval_path(item.model, item.spec.version), text)
+
+
+def barred(tree: Path, chance: random.Random) -> None:
+    """A release that is served, and one that is not, are barred."""
+    for item in [*_releases(tree), release(folders(tree)[0].name, "v0.9.0", chance)]:
+        about: dict[str, Any] = {"model": item.model, "version": item.spec.version, "digest": item.spec.artifact.digest}
+        record = Barred(**about, metric="error-share", reason="too many", at=AT)
+        write(tree, barred_path(item.model, item.spec.artifact.digest), dump(record))
+
+
+def another_model(tree: Path, chance: random.Random) -> None:
+    """One or two models more, each a copy of one that there is."""
+    for name in ("terns", "null")[: chance.randint(1, 2)]:
+        model = chance.choice(folders(tree)).name
+        made = [*tree.glob(f"clusters/*/models/{model}"), *tree.glob(f"policies/*/{model}.yaml")]
+        for path in [*made, tree / "app-src/models" / model]:
+            new = path.with_name(f"{name}{path.suffix}")
+            if path.is_dir():
+                shutil.copytree(path, new, ignore=shutil.ignore_patterns("__pycache__", "release.yaml"))
+            else:
+                shutil.copyfile(path, new)
+            for file in [new] if new.is_file() else [*new.rglob("*.yaml")]:
+                text = file.read_text(encoding="utf-8").replace(f"{model}-", f"{name}-")
+                text = re.sub(rf"(name|model): {model}$", rf'\1: "{name}"', text, flags=re.MULTILINE)
+                file.write_text(text.replace(f"--model {model} ", f"--model {name} "), encoding="utf-8")
+
+
+def another_environment(tree: Path, chance: random.Random) -> None:
+    """One environment more, between staging and production."""
+    shutil.copytree(tree / "clusters/staging", tree / "clusters/preview")
+    name = tree / "clusters/preview/environment.yaml"
+    name.write_text(name.read_text(encoding="utf-8").replace("name: staging", "name: preview"), encoding="utf-8")
+    for path in sorted(tree.glob("policies/promotion/*.yaml")):
+        policy = yaml.safe_load(path.read_text(encoding="utf-8"))
+        policy["spec"]["environments"]["preview"] = {"lifecycle": "Staging", "after": "staging"}
+        policy["spec"]["environments"]["production"]["after"] = chance.choice(["staging", "preview"])
+        path.write_text(yaml.safe_dump(policy, sort_keys=False, width=110), encoding="utf-8")
+
+
+# In an order in which each finds what it needs; the first ones make what the later ones change.
+CHANGES = (
+    another_model,
+    another_environment,
+    other_weights,
+    other_sizes,
+    other_limits,
+    served,
+    approved,
+    barred,
+)
+
+
+def change(tree: Path, seed: int) -> list[str]:
+    """Make some of the changes; gives their names. Seed 0 makes all of them."""
+    chance = random.Random(seed)
+    chosen = [item for item in CHANGES if seed == 0 or chance.random() < 0.5]
+    for item in chosen:
+        item(tree, chance)
+    return [item.__name__ for item in chosen]
+
+
+def copy(folder: Path) -> None:
+    """This checkout with what is not ignored, without its history."""
+    names = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(names, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    for name in (".venv", ".venv-serving", ".venv-checkov", ".cache"):
+        if (ROOT / name).exists() and not (folder / name).exists():
+            (folder / name).symlink_to((ROOT / name).resolve())
+
+
+def commit(folder: Path) -> None:
+    """All that is there in one commit, as tests that ask git expect it."""
+    author = ("-c", "user.name=test", "-c", "user.email=test@plumbline.dev")
+    subprocess.run(["git", "init", "-q", "-b", "main", folder], check=True)
+    # Here they are links, which a pattern for folders does not match.
+    with (folder / ".git/info/exclude").open("a") as exclude:
+        exclude.write(".venv*\n.cache\n")
+    for command in (["add", "-A"], ["commit", "-q", "-m", "as it was left"]):
+        subprocess.run(["git", "-C", folder, *author, *command], check=True)
+
+
+if __name__ == "__main__":
+    copy(Path(sys.argv[1]))
+    print(f"seed {sys.argv[2]}: {', '.join(change(Path(sys.argv[1]), int(sys.argv[2])))}")
+    commit(Path(sys.argv[1]))
