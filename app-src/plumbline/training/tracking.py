@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict
 
 from plumbline.core import reach
 from plumbline.core.errors import Accident
-from plumbline.training.model import ModelError, Params
+from plumbline.training.model import Params
 from plumbline.training.provenance import code_version
 from plumbline.training.report import Interval
 from plumbline.training.work import DataVersion, Settings, Work
@@ -71,11 +71,6 @@ def _experiment(settings: Settings) -> str:
     from mlflow.exceptions import MlflowException
 
     model, _, purpose = settings.experiment.partition("/")
-    if model != settings.model or not purpose:
-        raise ModelError(
-            f"experiment: {settings.experiment!r} is not in the hierarchy <model>/<purpose>; "
-            f"expected e.g. {settings.model}/training"
-        )
     client = mlflow.MlflowClient()
     if (experiment := client.get_experiment_by_name(settings.experiment)) is None:
         try:

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_validator
 
 from plumbline.core.documents import Strict
 from plumbline.core.errors import Misuse
@@ -30,6 +30,14 @@ class Settings(Strict):
     """Share of the rows to train and choose on."""
     trials: Annotated[int, Field(ge=1, le=1000)] = 10
     seed: Annotated[int, Field(ge=0)] = 0
+
+    @field_validator("experiment")
+    @classmethod
+    def _below_its_model(cls, experiment: str, info: ValidationInfo) -> str:
+        model, purpose = info.data.get("model"), experiment.partition("/")[2]
+        if experiment != f"{model}/{purpose}" or not purpose:
+            raise ValueError(f"not in the hierarchy <model>/<purpose>; expected e.g. {model}/training")
+        return experiment
 
 
 class DataVersion(Strict):
