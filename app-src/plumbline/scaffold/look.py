@@ -49,7 +49,7 @@ def look(csv: bytes, path: str, task: str, target: str, positive: str) -> Data:
     Raises Misuse that names the path, and the column or the line, where no model of this task can be made of it.
     """
     try:
-        # As training reads it: what is missing there is missing here.
+        # What counts as missing here is written into the model's table, by which training reads.
         table = pd.read_csv(io.BytesIO(csv), dtype=str, na_values=["NA", ""], keep_default_na=False)
     except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise Misuse(f"{path}: cannot be read as CSV: {error}") from error

@@ -12,6 +12,9 @@ from plumbline.monitoring.policy import Drift, Experiment, read_policy
 from plumbline.promotion.policy import Policy
 from plumbline.scaffold.cli import app
 from plumbline.scaffold.files import places
+from plumbline.training import models
+from plumbline.training.data import read_tables
+from plumbline.training.model import load
 from plumbline.tree.render.build import environments
 
 
@@ -121,3 +124,15 @@ def test_a_folder_that_is_no_tree_is_named(tmp_path: Path) -> None:
     code, said = run(tmp_path, "new-model", "churn", "--task", "binary")
     assert code == 2
     assert "no clusters/<env>/environment.yaml here" in said
+
+
+def test_what_counts_as_missing_in_the_file_does_in_training_too(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [f"{'NA' if row == 7 else row % 9},{'' if row == 8 else row % 5},{row % 2}" for row in range(120)]
+    file = tree / "rows.csv"
+    file.write_text("\n".join(["size,visits,gone", *lines, ""]))
+    assert run(tree, "new-model", "gaps", "--task", "binary", "--data", str(file))[0] == 0
+    monkeypatch.setenv("TRAINING_MODELS", str(tree / "app-src/models"))
+    monkeypatch.setattr(models, "__path__", list(models.__path__))
+    monkeypatch.delitem(sys.modules, "plumbline.training.models.gaps", raising=False)
+    table = read_tables(load("gaps"), file.parent)["rows"]
+    assert [table[name].isna().sum() for name in ("size", "visits")] == [1, 1]
