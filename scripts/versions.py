@@ -44,8 +44,12 @@ def applications(rendered: dict[str, list[dict[str, Any]]]) -> list[Application]
 
 
 def images(objects: list[dict[str, Any]]) -> set[str]:
-    """Every image of others by version, wherever an object names one; by digest alone, it is a release's."""
-    named = (str(value) for item in objects for key, value in _walk(item) if key == "image" and isinstance(value, str))
+    """Every image of others, wherever an object names one by version.
+
+    Ours may come from any registry: a release names a Rollout's, and a digest alone is not how others' are pinned.
+    """
+    pinned = [item for item in objects if item.get("kind") != "Rollout"]
+    named = (str(value) for item in pinned for key, value in _walk(item) if key == "image" and isinstance(value, str))
     others = {image for image in named if "/" in image and not image.startswith("ghcr.io/plumbline/")}
     return {image for image in others if ":" in image.split("@")[0].rpartition("/")[2]}
 

@@ -54,5 +54,6 @@ def test_images_of_others_are_found_wherever_an_object_names_one() -> None:
     # What `make demo` and a registry of a person's own write into a release.
     released = [{"image": f"{name}/model-server@sha256:0"} for name in ("localhost", "registry.example.com:5000")]
     assert images([{"kind": "Pod", "spec": {"containers": released}}]) == set()
+    assert images([{"kind": "Rollout", "spec": {"image": "registry.example.com/server:v1@sha256:0"}}]) == set()
     bare = {"kind": "ConfigMap", "data": {"image": "none"}}
     assert images([bare]) == set()
