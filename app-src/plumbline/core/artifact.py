@@ -7,7 +7,6 @@ be ready. A test holds the two verifiers to the same verdicts.
 """
 
 import base64
-import binascii
 import json
 from pathlib import Path
 from typing import Any
@@ -75,6 +74,17 @@ def verify_artifact(directory: Path, digest: str, public_key: bytes) -> None:
         raise ArtifactError(f"{SIGNATURE} does not cover these files as they are: {differing}")
 
 
+def read_public_key(pem: bytes) -> ec.EllipticCurvePublicKey:
+    """The key of a PEM text; raises PublicKeyError where it is none, or of another kind."""
+    try:
+        key = load_pem_public_key(pem)
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise PublicKeyError("the public key is not PEM; expected the public half of an ECDSA P-256 key") from error
+    if not isinstance(key, ec.EllipticCurvePublicKey):
+        raise PublicKeyError("the public key is not an elliptic-curve key; expected PEM, ECDSA P-256")
+    return key
+
+
 def _signed_files(path: Path, public_key: bytes) -> dict[str, str]:
     """Open the DSSE envelope: {file: sha256} of the signed statement."""
     try:
@@ -89,15 +99,14 @@ def _signed_files(path: Path, public_key: bytes) -> dict[str, str]:
         return {item["name"]: _sha256(item) for item in statement["predicate"]["resources"]}
     except FileNotFoundError as error:
         raise ArtifactError(f"{SIGNATURE} is missing: the model was not signed at registration") from error
-    except (
-        KeyError,
-        IndexError,
-        TypeError,
-        UnicodeDecodeError,
-        binascii.Error,
-        json.JSONDecodeError,
-    ) as error:
-        raise ArtifactError(f"{SIGNATURE} is not a signature bundle: {error!r}") from error
+    except IsADirectoryError as error:
+        raise ArtifactError(f"{SIGNATURE} is a folder, expected a file") from error
+    except RecursionError as error:
+        raise ArtifactError(f"{SIGNATURE} is not a signature bundle: nested too deeply") from error
+    except ArtifactError:
+        raise  # a PublicKeyError is a ValueError too
+    except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
+        raise ArtifactError(f"{SIGNATURE} is not a signature bundle: {error!r:.200}") from error
 
 
 def _sha256(resource: dict[str, Any]) -> str:
@@ -108,12 +117,7 @@ def _sha256(resource: dict[str, Any]) -> str:
 
 def _check_signature(payload_type: str, payload: bytes, signature: bytes, public_key: bytes) -> None:
     """Verify over DSSE's pre-authentication encoding (secure-systems-lab/dsse, protocol.md)."""
-    try:
-        key = load_pem_public_key(public_key)
-    except (ValueError, UnsupportedAlgorithm) as error:
-        raise PublicKeyError("the public key is not PEM; expected the public half of an ECDSA P-256 key") from error
-    if not isinstance(key, ec.EllipticCurvePublicKey):
-        raise PublicKeyError("the public key is not an elliptic-curve key; expected PEM, ECDSA P-256")
+    key = read_public_key(public_key)
     kind = payload_type.encode()
     message = b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
     try:

@@ -8,7 +8,7 @@ from hmac import compare_digest
 from itertools import chain, repeat
 from pathlib import Path
 
-from plumbline.core.artifact import ArtifactError
+from plumbline.core.artifact import ArtifactError, PublicKeyError, read_public_key
 from plumbline.core.documents import DocumentError
 from plumbline.core.onnx import ModelError
 from plumbline.core.release import Release, read_release
@@ -137,7 +137,8 @@ class Server:
         """Fetch, verify, load and warm up; runs in a thread."""
         try:
             public_key = self.settings.public_key.read_bytes()
-        except OSError as error:
+            read_public_key(public_key)  # before a model in the cache would be judged by it, and thrown away
+        except (OSError, PublicKeyError) as error:
             raise DocumentError(f"SERVING_PUBLIC_KEY: {error}") from error
         folder, schema = obtain(release, self.settings, public_key, self._steps.lap)
         cpus = self.settings.cpus or available_cpus()

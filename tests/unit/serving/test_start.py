@@ -7,6 +7,7 @@ import pytest
 from prometheus_client import generate_latest
 
 from bundles import make_keys
+from plumbline.core.artifact import ArtifactError, verify_artifact
 
 
 def series(server):
@@ -45,6 +46,36 @@ def test_a_broken_release_is_named(serve, bundles, tmp_path, text, message):
 
 def test_a_missing_public_key_is_named(serve, bundles, tmp_path):
     assert "SERVING_PUBLIC_KEY" in refused(serve(bundles["binary"], health, public_key=tmp_path / "no"), "release")
+
+
+def test_a_public_key_that_is_none_is_named_and_the_cached_model_stays(serve, bundles, tmp_path):
+    async def cached(_, server):
+        assert server.ready
+
+    serve(bundles["binary"], cached)
+    broken = tmp_path / "key.pem"
+    broken.write_text("-----BEGIN PUBLIC KEY-----\nbm8=\n-----END PUBLIC KEY-----\n")
+    detail = refused(serve(bundles["binary"], health, public_key=broken), "release")
+    assert "SERVING_PUBLIC_KEY: the public key is not PEM" in detail
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"[" * 200_000, "nested too deeply"),
+        (b'{"dsseEnvelope":{"payloadType":1,"payload":"","signatures":[{"sig":""}]}}', "not a signature bundle"),
+        (b'{"n":' + b"1" * 5000 + b"}", "not a signature bundle"),
+        (None, "is a folder, expected a file"),
+    ],
+)
+def test_whatever_stands_in_the_signatures_place_is_tampered_by_name(bundles, tmp_path, content, message):
+    folder = shutil.copytree(bundles["binary"].folder, tmp_path / "copy")
+    signature = folder / "model.sig"
+    signature.unlink()
+    signature.mkdir() if content is None else signature.write_bytes(content)
+    with pytest.raises(ArtifactError, match=rf"^model\.sig .*{message}"):
+        verify_artifact(folder, bundles["binary"].digest, bundles["binary"].keys.public.read_bytes())
 
 
 def test_a_cache_that_cannot_be_written_is_said_and_tried_again(serve, bundles, tmp_path, monkeypatch):
