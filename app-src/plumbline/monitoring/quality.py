@@ -2,13 +2,14 @@
 
 import logging
 import threading
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, LiteralString
 
 import psycopg
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from plumbline.monitoring.drift import checks
@@ -43,11 +44,19 @@ class Quality(Collector):
     def __init__(self, store: Store) -> None:
         self._store = store
         self._reading = Reading()
+        self._failures = 0
+        self._read_at = time.time()
+        """When the last reading succeeded; at first the start, so that none at all is seen too."""
 
     def run(self, stop: threading.Event) -> None:
         """Read again once a minute until `stop` is set."""
         while True:
-            self.refresh()
+            try:
+                self.refresh()
+            except Exception:  # the next minute's may succeed; old figures are shown no more
+                self._failures += 1
+                self._reading = Reading(up=True)
+                log.exception("the log could not be read out")
             if stop.wait(_EVERY_SECONDS):
                 return
 
@@ -58,13 +67,14 @@ class Quality(Collector):
                 # A slow read-out may not keep a connection from the consumer for long.
                 connection.execute("SET LOCAL statement_timeout = '30s'")
                 self._reading = Reading(True, _lines(connection), checks.newest(connection))
+            self._read_at = time.time()
         except psycopg.OperationalError as error:
             self._reading = Reading(up=isinstance(error, psycopg.errors.QueryCanceled))
             log.warning("postgresql: %s", str(error).strip())
         except psycopg.errors.UndefinedTable:
-            self._reading = Reading(up=True)  # the consumer has not made them yet
+            self._reading, self._read_at = Reading(up=True), time.time()  # the consumer has not made them yet
 
-    def collect(self) -> Iterable[GaugeMetricFamily]:
+    def collect(self) -> Iterable[CounterMetricFamily | GaugeMetricFamily]:
         """What Prometheus gets."""
         yield GaugeMetricFamily(
             "monitoring_database_up", "1 if PostgreSQL answered within the last minute.", value=self._reading.up
@@ -75,6 +85,10 @@ class Quality(Collector):
         for state, count in self._store.connections().items():
             connections.add_metric([state], count)
         yield connections
+        yield GaugeMetricFamily(
+            "monitoring_quality_read_timestamp_seconds", "When the log was last read out.", value=self._read_at
+        )
+        yield CounterMetricFamily("monitoring_quality_failures", "Readings that failed.", value=self._failures)
         yield from _quality(self._reading.lines)
         yield from _drift(self._reading.checks)
 

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,6 +11,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 from psycopg import sql
 
+from plumbline.monitoring.experiment import readout
+from plumbline.monitoring.log.queries import window
 from plumbline.monitoring.log.store import Store
 from plumbline.monitoring.quality import Quality
 
@@ -63,6 +66,52 @@ def test_figures_of_a_database_that_is_gone_are_not_shown(log: Any) -> None:
     assert registry.get_sample_value("monitoring_database_up") == 0
     assert registry.get_sample_value("monitoring_labelled_rows", FLIGHTS) is None
     store.close()
+
+
+def test_numbers_that_no_sum_can_hold_are_left_out_and_refused(log: Any) -> None:
+    """Stored by a consumer of before: 1e200 squares to infinity, 1e308 twice is it, 400 digits are no double."""
+    ids = [log.predict(model="diabetes", outputs=[{"value": 10.0}]) for _ in range(4)]
+    for identifier in ids:
+        log.label(identifier, 12.0, 3.0)
+    log.label(log.predict(), "late", 1e200)
+    log.consume()
+    assert log.count("dead_letters") == 1
+    with psycopg.connect(log.dsn) as connection:
+        for identifier, value in zip(ids, (1e200, 1e308, 1e308), strict=False):
+            connection.execute("UPDATE monitoring.feedback SET value = %s WHERE id = %s", [value, identifier])
+        connection.execute("UPDATE monitoring.feedback SET truth = %s::jsonb WHERE id = %s", ["9" * 400, ids[0]])
+        (line,) = readout.read(connection, window("diabetes", None)).lines
+    assert (line.labelled, line.value_total) == (4, 3.0)
+    assert line.metrics["absolute_error"].rows == 3
+    assert log.quality()("monitoring_business_value", **FLIGHTS | {"model": "diabetes"}) == 3
+
+
+def test_a_reading_that_fails_is_counted_and_tried_again(log: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("plumbline.monitoring.quality._EVERY_SECONDS", 0.05)
+    log.label(log.predict())
+    log.consume()
+    with psycopg.connect(log.dsn) as connection:
+        connection.execute("ALTER TABLE monitoring.predictions RENAME COLUMN score TO scores")
+    quality, stop, registry = Quality(log.stores[0]), threading.Event(), CollectorRegistry()
+    registry.register(quality)
+    before = registry.get_sample_value("monitoring_quality_read_timestamp_seconds")
+    thread = threading.Thread(target=quality.run, args=[stop], daemon=True)
+    thread.start()
+    _until(lambda: registry.get_sample_value("monitoring_quality_failures_total") >= 2)
+    assert registry.get_sample_value("monitoring_quality_read_timestamp_seconds") == before
+    with psycopg.connect(log.dsn) as connection:
+        connection.execute("ALTER TABLE monitoring.predictions RENAME COLUMN scores TO score")
+    _until(lambda: registry.get_sample_value("monitoring_labelled_rows", FLIGHTS) == 1)
+    assert registry.get_sample_value("monitoring_quality_read_timestamp_seconds") > before
+    stop.set()
+    thread.join(10)
+
+
+def _until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_it_reads_until_it_is_told_to_stop(log: Any) -> None:

@@ -144,6 +144,20 @@ def test_rows_and_matrix_in_any_column_order_answer_as_single_rows_do(serve, bun
         ("/v1/feedback", {"prediction_id": "x", "truth": "late"}, 422, "prediction_id", "-7[0-9a-f]{3}-"),
         ("/v1/feedback", {"prediction_id": "018bcfe5-6800-7000-8000-000000000000", "truth": "?"}, 422, "truth", "late"),
         ("/v1/feedback", {"prediction_id": "018bcfe5-6800-7000-8000-000000000000"}, 422, "truth", "a value"),
+        (
+            "/v1/feedback",
+            {"prediction_id": "018bcfe5-6800-7000-8000-000000000000", "truth": "late", "value": 1e200},
+            422,
+            "value",
+            "1000000000000000",
+        ),
+        (
+            "/v1/feedback",
+            {"prediction_id": "018bcfe5-6800-7000-8000-000000000000", "truth": "late", "value": -1e16},
+            422,
+            "value",
+            "1000000000000000",
+        ),
     ],
 )
 def test_a_refusal_names_the_field_and_what_was_expected(serve, bundles, path, content, status, field, expected):

@@ -10,6 +10,7 @@ from uuid import UUID
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StrictFloat, StrictInt, StrictStr, ValidationError
 from pydantic import model_validator as model_check
 
+from plumbline.core.feedback import LARGEST
 from plumbline.core.ids import instant
 
 PREDICTIONS = "predictions"
@@ -100,8 +101,8 @@ class _FeedbackEvent(_Event):
     prediction_id: str
     at: AwareDatetime
     model: Annotated[str, Field(min_length=1)]
-    truth: Truth
-    value: float | None = None
+    truth: StrictStr | Annotated[StrictInt | StrictFloat, Field(ge=-LARGEST, le=LARGEST)]
+    value: Annotated[float | None, Field(ge=-LARGEST, le=LARGEST)] = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """The log as SQL: every predicted row of a model with its newest label.
 
 A label names a row by the answer's id and its number; a bare id means the only row. Of several labels the last one
-in the stream wins; `labelled_ms` is when the first one came.
+in the stream wins; `labelled_ms` is when the first one came. A number beyond ±1e15 (core/feedback.py) that a consumer
+of before stored is left out: its square would make every sum fail.
 """
 
 from datetime import UTC, datetime
@@ -19,12 +20,13 @@ ROWS: LiteralString = """
         WHERE p.model = %(model)s AND p.id >= %(low)s AND p.id < %(high)s AND f.id >= %(low)s AND f.id < %(high)s
         GROUP BY p.id, p.row
     ), rows AS (
-        SELECT p.*, label.labelled_ms, label.truth, label.value,
+        SELECT p.*, label.labelled_ms, label.truth,
+               CASE WHEN abs(label.value) <= 1e15 THEN label.value END AS value,
                -- Without a subject every request counts as a caller of its own.
                coalesce(nullif(p.subject, ''), p.id::text) AS caller,
                CASE WHEN p.label IS NOT NULL THEN (label.truth #>> '{}' = p.label)::int::float8 END AS accuracy,
                CASE WHEN p.label IS NULL AND jsonb_typeof(label.truth) = 'number'
-                    THEN p.score - label.truth::float8 END AS error
+                    THEN CASE WHEN abs(label.truth::numeric) <= 1e15 THEN p.score - label.truth::float8 END END AS error
         FROM monitoring.predictions p LEFT JOIN label USING (id, row)
         WHERE p.model = %(model)s AND p.id >= %(low)s AND p.id < %(high)s
     )

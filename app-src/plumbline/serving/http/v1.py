@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 from pydantic_core import to_json
 
 from plumbline.core import ids
+from plumbline.core.feedback import LARGEST
 from plumbline.core.logs import timestamp
 from plumbline.core.schema import Output
 from plumbline.serving.errors import Problem, from_pydantic
@@ -101,7 +102,7 @@ class _Strict(BaseModel):
 
 def feedback_body(output: Output) -> type[BaseModel]:
     """The body of feedback: the truth is one of the model's labels, or a number."""
-    finite: Any = Annotated[float, Field(allow_inf_nan=False)]
+    finite: Any = Annotated[float, Field(allow_inf_nan=False, ge=-LARGEST, le=LARGEST)]
     truth: Any = Literal[output.labels] if output.labels else finite
     named = Annotated[
         str,
