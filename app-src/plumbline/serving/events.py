@@ -133,7 +133,7 @@ class PredictionLog:
     def _begin(self) -> bytes:
         """How events begin now; a role that can't be read stays the one that was set."""
         if self._role_file is not None:
-            with suppress(OSError):
+            with suppress(OSError, UnicodeDecodeError):
                 self._named["role"] = self._role_file.read_text(encoding="utf-8").strip() or self._named["role"]
         return orjson.dumps(self._named)[1:-1]
 

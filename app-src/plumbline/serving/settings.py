@@ -4,8 +4,11 @@ import tempfile
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AliasChoices, Field, RedisDsn, SecretStr
+from pydantic import AliasChoices, Field, RedisDsn, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+_REDIS_OPTIONS = frozenset({"db", "username", "password", "client_name", "health_check_interval"})
+"""What may follow the ? of the address; the time limits and retries are the server's own."""
 
 
 class Settings(BaseSettings):
@@ -55,6 +58,16 @@ class Settings(BaseSettings):
 
     redis_url: RedisDsn | None = None
     """Without it there is no prediction log, no feedback, no shared cache or limits and no online features."""
+
+    @field_validator("redis_url")
+    @classmethod
+    def _known_options(cls, url: RedisDsn | None) -> RedisDsn | None:
+        """An option that redis-py does not take would end the task that connects, long after the start."""
+        unknown = sorted({name for name, _ in url.query_params()} - _REDIS_OPTIONS) if url is not None else []
+        if unknown:
+            raise ValueError(f"unknown options {unknown}, expected {sorted(_REDIS_OPTIONS)} alone")
+        return url
+
     redis_timeout_ms: Annotated[float, Field(gt=0, le=16)] = 15
     """For one call on the way to an answer. It waits for three at most, so that a slow Redis adds under 50 ms."""
     cache_seconds: Annotated[float, Field(ge=0)] = 60

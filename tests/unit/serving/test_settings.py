@@ -47,6 +47,7 @@ def test_a_password_is_not_shown(environment):
         ("SERVING_ROLE", "Stable One"),
         ("SERVING_REDIS_TIMEOUT_MS", "2000"),
         ("SERVING_REDIS_URL", "http://x"),
+        ("SERVING_REDIS_URL", "redis://:hidden@x/0?no_such_option=1"),
         ("SERVING_MAX_BATCH_ROWS", "0"),
     ],
 )
