@@ -88,6 +88,35 @@ async def _together(model: Model, matrix):
     return np.concatenate(answers)
 
 
+def test_a_full_queue_refuses_and_rows_of_callers_who_left_are_not_run(bundles, monkeypatch):
+    monkeypatch.setattr("plumbline.serving.inference.batching._WAITING", 8)
+    model, metrics = priced(bundles["slow"], one_row=0.02, batch_rows=1), Metrics()
+
+    async def main():
+        runner = Runner(model, metrics)
+        row = probe_rows(model.schema)[:1]
+        first = asyncio.create_task(runner.later(row))
+        await asyncio.sleep(0)
+        gone = [asyncio.create_task(runner.later(row)) for _ in range(7)]
+        await asyncio.sleep(0)
+        last = asyncio.create_task(runner.later(row))
+        refused = asyncio.create_task(runner.later(row))
+        late = asyncio.create_task(runner.later(row))
+        await asyncio.sleep(0)
+        for caller in gone:
+            caller.cancel()
+        answers = await asyncio.gather(first, last, refused, late, *gone, return_exceptions=True)
+        runner.close()
+        return answers[:4]
+
+    *_, late = asyncio.run(main())
+    assert isinstance(late, Problem)
+    assert (late.status, late.headers["retry-after"]) == (503, "1")
+    run = metrics.registry.get_sample_value("serving_batch_rows_count", {"model": "", "version": "", "role": ""})
+    assert run is not None
+    assert run <= 3
+
+
 def test_callers_are_put_together_in_order_and_counted(bundles):
     model, metrics = priced(bundles["slow"], one_row=0.02, batch_rows=32), Metrics()
 

@@ -11,9 +11,15 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from plumbline.serving.errors import Problem
 from plumbline.serving.inference.model import Matrix, Model
 from plumbline.serving.metrics import Metrics
 
+_WAITING = 256
+"""Callers that may wait for the model."""
+_DEADLINE_SECONDS = 10.0
+"""Rows that would wait for longer than this, at the cost that the warm-up measured, are refused at once."""
+_RETRY_SECONDS = 1
 INLINE_SECONDS = 1e-3
 """A run that is expected to be shorter than this costs less on the event loop than the way to a thread and back."""
 
@@ -30,7 +36,7 @@ class Runner:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="model")
         self._task: asyncio.Task[None] | None = None
         self._rows = metrics.of(metrics.batch_rows)
-        metrics.watch(metrics.queue_depth, lambda: float(sum(len(item[0]) for item in self._waiting)))
+        metrics.watch(metrics.queue_depth, lambda: float(self._depth()))
 
     @property
     def mode(self) -> str:
@@ -47,10 +53,18 @@ class Runner:
     async def later(self, matrix: Matrix) -> Matrix:
         """Run in the model's thread, with what else waits."""
         future: asyncio.Future[Matrix] = asyncio.get_running_loop().create_future()
+        expected = (self._depth() + len(matrix)) * self._each
+        if self._waiting and (len(self._waiting) >= _WAITING or expected > _DEADLINE_SECONDS):
+            raise Problem(
+                503, "the model has more to do than it can answer in time", headers={"retry-after": str(_RETRY_SECONDS)}
+            )
         self._waiting.append((matrix, future))
         if self._task is None:
             self._task = asyncio.create_task(self._work())
         return await future
+
+    def _depth(self) -> int:
+        return sum(len(item[0]) for item in self._waiting)
 
     def close(self) -> None:
         """Let the thread end."""
@@ -58,6 +72,9 @@ class Runner:
 
     async def _work(self) -> None:
         while self._waiting:
+            if self._waiting[0][1].done():  # its caller hung up: nobody's rows are not run
+                self._waiting.popleft()
+                continue
             await self._run(self._next())
         self._task = None
 
@@ -87,6 +104,8 @@ class Runner:
         batch = [self._waiting.popleft()]
         rows = len(batch[0][0])
         while self.together and self._waiting and rows + len(self._waiting[0][0]) <= self._model.cost.batch_rows:
-            batch.append(self._waiting.popleft())
-            rows += len(batch[-1][0])
+            item = self._waiting.popleft()
+            if not item[1].done():
+                batch.append(item)
+                rows += len(item[0])
         return batch
