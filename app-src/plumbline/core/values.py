@@ -20,6 +20,8 @@ FLOAT32_MAX = 3.4028234663852886e38
 EXACT_INTEGER = 2**53
 """What JSON numbers carry without loss (RFC 8259, section 6)."""
 MAX_TEXT = 256
+TEXT_PATTERN = r"^[^\x00]*$"
+"""PostgreSQL, which keeps the predictions, stores no NUL."""
 
 
 class RowsError(Misuse):
@@ -50,7 +52,7 @@ def bounds(field: SchemaField) -> tuple[float, float]:
 def expected(field: SchemaField) -> str:
     """What a field takes, in words."""
     if field.type == "category":
-        return f"a text of 1 to {MAX_TEXT} characters"
+        return f"a text of 1 to {MAX_TEXT} characters without NUL"
     low, high = bounds(field)
     return f"{'an integer' if field.type == 'integer' else 'a number'} from {low:g} to {high:g}"
 
@@ -58,7 +60,7 @@ def expected(field: SchemaField) -> str:
 def fits(field: SchemaField, value: Any) -> bool:
     """Whether a caller may send this value; missing (None) is no value."""
     if field.type == "category":
-        return isinstance(value, str) and 1 <= len(value) <= MAX_TEXT
+        return isinstance(value, str) and 1 <= len(value) <= MAX_TEXT and "\0" not in value
     if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.integer | np.floating):
         return False
     low, high = bounds(field)

@@ -9,7 +9,9 @@ from pydantic import ValidationError
 from pydantic_core import to_json
 
 MEDIA_TYPE = b"application/problem+json"
-_MAX_ERRORS = 20
+MAX_ERRORS = 20
+"""As many as an answer names; a body is not read further for more."""
+_MAX_SHOWN = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +50,28 @@ class Problem(Exception):
 
 def invalid(errors: Sequence[FieldError]) -> Problem:
     """422 for values that are not what the model's schema asks for."""
-    first = errors[0]
+    shown = [FieldError(_cut(item.field), _cut(item.message), item.expected) for item in errors[:MAX_ERRORS]]
+    first = shown[0]
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-    return Problem(422, f"{first.field}: {first.message}, expected {first.expected}{more}", errors[:_MAX_ERRORS])
+    return Problem(422, f"{first.field}: {first.message}, expected {first.expected}{more}", shown)
+
+
+def not_json(reason: str) -> Problem:
+    """400 for text that is not JSON."""
+    return Problem(400, f"the body is not JSON: {reason}", [FieldError("body", reason, "a JSON document")])
 
 
 def from_pydantic(error: ValidationError) -> Problem:
     """Turn pydantic's findings into a 400 for text that is not JSON, else a 422 that names each field."""
     items = error.errors(include_url=False, include_context=True)
     if items[0]["type"] == "json_invalid":
-        reason = items[0]["ctx"]["error"]
-        return Problem(400, f"the body is not JSON: {reason}", [FieldError("body", str(reason), "a JSON document")])
-    return invalid([_field_error(item) for item in items])
+        return not_json(str(items[0]["ctx"]["error"]))
+    return invalid([_field_error(item, ()) for item in items])
+
+
+def field_errors(error: ValidationError, *place: str | int) -> list[FieldError]:
+    """Pydantic's findings in a value that stands at `place` of the body."""
+    return [_field_error(item, place) for item in error.errors(include_url=False)]
 
 
 _EXPECTED = {
@@ -67,8 +79,13 @@ _EXPECTED = {
     "extra_forbidden": "only the fields of the model",
     "finite_number": "a finite number",
     "float_type": "a number",
+    "int_type": "an integer",
+    "int_parsing": "an integer",
+    "int_parsing_size": "an integer",
     "int_from_float": "an integer",
+    "bool_type": "true or false",
     "string_type": "a string",
+    "string_unicode": "a string of Unicode characters",
     "dict_type": "an object",
     "model_type": "an object",
     "model_attributes_type": "an object",
@@ -92,17 +109,32 @@ _LIMITS = {
     "string_too_short": ("min_length", "at least {} characters"),
     "string_too_long": ("max_length", "at most {} characters"),
     "literal_error": ("expected", "{}"),
+    "string_pattern_mismatch": ("pattern", "a string that matches {}"),
 }
 
 
-def _field_error(item: Any) -> FieldError:
+def _field_error(item: Any, place: tuple[str | int, ...]) -> FieldError:
     kind, context = item["type"], item.get("ctx", {})
-    name = ".".join(map(str, item["loc"])) or "body"
+    name = ".".join(map(str, (*place, *item["loc"]))) or "body"
     if kind in _LIMITS:
         key, text = _LIMITS[kind]
         expected = text.format(context[key])
     else:
-        expected = _EXPECTED.get(kind, item["msg"])
-    shown = repr(item["input"])
-    message = _MESSAGES.get(kind) or f"is {shown if len(shown) <= 60 else shown[:57] + '…'}"
-    return FieldError(name, message, expected)
+        expected = _EXPECTED.get(kind, "a value as /openapi.json describes it")
+    return FieldError(name, _MESSAGES.get(kind) or f"is {shown(item['input'])}", expected)
+
+
+def shown(value: Any) -> str:
+    """A value of a body in a few words, at a cost that does not grow with it."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, dict | list | tuple):
+        return f"an {'object' if isinstance(value, dict) else 'array'} of {len(value)}"
+    if isinstance(value, int) and value.bit_length() > 128:  # its text would take long, or be refused by Python
+        return "an integer of more than 38 digits"
+    text = repr(value[:60] if isinstance(value, str) else value)
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 1] + "…"

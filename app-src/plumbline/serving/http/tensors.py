@@ -4,75 +4,104 @@ import math
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import chain
+from typing import Annotated, Any
 
 import numpy as np
-from pydantic import TypeAdapter, ValidationError
+from pydantic import FailFast, TypeAdapter, ValidationError
 
 from plumbline.core.schema import Matrix, ModelSchema
 from plumbline.core.values import bounds, fault_of
-from plumbline.serving.errors import FieldError, Problem, invalid
+from plumbline.serving.errors import FieldError, Problem, invalid, shown
 
 _NUMPY = {
-    **{f"FP{bits}": f"<f{bits // 8}" for bits in (32, 64)},
+    **{f"FP{bits}": f"<f{bits // 8}" for bits in (16, 32, 64)},
     **{f"INT{bits}": f"<i{bits // 8}" for bits in (8, 16, 32, 64)},
     **{f"UINT{bits}": f"<u{bits // 8}" for bits in (8, 16, 32, 64)},
+    "BOOL": "|b1",
 }
 _EXPECTED = f"one of {', '.join([*_NUMPY, 'BYTES'])}"
-_FLOATS: TypeAdapter[list[float]] = TypeAdapter(list[float])
-_INTEGERS: TypeAdapter[list[int]] = TypeAdapter(list[int])
-_TEXTS: TypeAdapter[list[str]] = TypeAdapter(list[str])
+_KINDS: dict[str, tuple[Any, str]] = {
+    "FP": (float, "a finite number"),
+    "INT": (int, "an integer"),
+    "UINT": (int, "an integer"),
+    "BOOL": (bool, "true or false"),
+    "BYTES": (str, "a string"),
+}
+# The first wrong value ends it. null is a missing value; most tensors have none, and are read faster without.
+_FULL = {name: TypeAdapter(Annotated[list[kind], FailFast()]) for name, (kind, _) in _KINDS.items()}
+_GAPS = {name: TypeAdapter(Annotated[list[kind | None], FailFast()]) for name, (kind, _) in _KINDS.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """A named, flat tensor whose values fit its shape; integers and floats as Python's, BYTES as str."""
+    """A named, flat tensor whose values fit its shape: Python's floats, integers (of BOOL: 0 and 1), str or None."""
 
     name: str
+    datatype: str
     shape: tuple[int, ...]
     values: list[Any]
 
 
-def decode(name: str, datatype: str, shape: Sequence[int], data: list[Any] | None, raw: bytes | None) -> Tensor:
-    """Read one input from its JSON `data` (flat or nested) or its raw bytes; raises Problem."""
+def decode(
+    name: str, datatype: str, shape: Sequence[int], data: list[Any] | None, raw: bytes | None, most: int
+) -> Tensor:
+    """Read one input of up to `most` values from its JSON `data` (flat or nested) or its bytes; raises Problem."""
     if datatype not in _NUMPY and datatype != "BYTES":
         raise _wrong(name, f"has the datatype {datatype!r:.40}", _EXPECTED)
     if (data is None) == (raw is None):
         raise _wrong(name, "has no data" if data is None else "has data twice", "data, or binary_data_size")
-    values = _from_json(name, datatype, data) if data is not None else _from_bytes(name, datatype, raw or b"")
-    # Bounded before it is multiplied: a shape is the caller's word only.
-    if any(not 0 <= size <= len(values) for size in shape) or math.prod(shape) != len(values) or not shape:
-        raise _wrong(name, f"has {len(values)} values for the shape {list(shape)!r:.80}", "as many as its shape says")
-    return Tensor(name, tuple(shape), values)
+    # Bounded before anything is read or multiplied: a shape is the caller's word only.
+    if not 1 <= len(shape) <= 2 or any(not 0 <= size <= most for size in shape) or math.prod(shape) > most:
+        raise _wrong(name, f"has the shape {_shape(shape)}", f"(rows) or (rows, fields), up to {most} values")
+    count = math.prod(shape)
+    values = _from_json(name, datatype, data, shape, count) if data is not None else _from_bytes(name, datatype, raw)
+    if len(values) != count:
+        raise _wrong(name, f"has {len(values)} values for the shape {_shape(shape)}", "as many as its shape says")
+    return Tensor(name, datatype, tuple(shape), values)
 
 
-def _from_json(name: str, datatype: str, data: list[Any]) -> list[Any]:
-    kind = _TEXTS if datatype == "BYTES" else _FLOATS if datatype.startswith("FP") else _INTEGERS
-    expected = {"BYTES": "strings", "FP": "finite numbers"}.get(datatype.rstrip("0123456789"), "integers")
+def _shape(shape: Sequence[int]) -> str:
+    return f"[{', '.join(map(shown, shape[:4]))}{', …' if len(shape) > 4 else ''}]"
+
+
+def _from_json(name: str, datatype: str, data: list[Any], shape: Sequence[int], count: int) -> list[Any]:
+    if len(data) > count:
+        raise _wrong(name, f"has {len(data)} values for the shape {_shape(shape)}", "as many as its shape says")
+    if len(shape) == 2 and any(isinstance(item, list) for item in data):
+        data = list(chain.from_iterable(item if isinstance(item, list) else (item,) for item in data))
+    kind = datatype.rstrip("0123456789")
+    values: list[Any]
     try:
-        values = kind.validate_python(_flat(data), strict=True)
+        values = (_GAPS if None in data else _FULL)[kind].validate_python(data, strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        raise _wrong(f"{name}.data.{first['loc'][0]}", f"is {first['input']!r:.60}", expected) from error
-    if kind is _FLOATS and not all(map(math.isfinite, values)):  # type: ignore[arg-type]
-        raise _wrong(name, "holds a value that is not finite", "finite numbers; only binary data carries NaN")
-    return list(values)
+        raise _wrong(f"{name}.data.{first['loc'][0]}", f"is {shown(first['input'])}", _KINDS[kind][1]) from error
+    if kind in ("BYTES", "BOOL"):
+        return [int(value) if value in (True, False) else value for value in values] if kind == "BOOL" else values
+    return _in_range(name, datatype, values)
 
 
-def _flat(data: list[Any]) -> list[Any]:
-    """Nested lists (row-major) as one; without recursion, for a body may nest as deep as it is long."""
-    while any(isinstance(item, list) for item in data):
-        data = [inner for item in data for inner in (item if isinstance(item, list) else (item,))]
-    return data
+def _in_range(name: str, datatype: str, values: list[Any]) -> list[Any]:
+    """The values, if the datatype can hold each; raises Problem that names the first which it can't."""
+    limits: Any = np.finfo(_NUMPY[datatype]) if datatype.startswith("FP") else np.iinfo(_NUMPY[datatype])
+    low, high = limits.min.item() if datatype.startswith("FP") else limits.min, limits.max
+    high = high.item() if datatype.startswith("FP") else high
+    for index, value in enumerate(values):
+        if value is not None and not low <= value <= high:
+            raise _wrong(f"{name}.data.{index}", f"is {shown(value)}", f"a value of {datatype}, {low} to {high}")
+    return values
 
 
-def _from_bytes(name: str, datatype: str, raw: bytes) -> list[Any]:
+def _from_bytes(name: str, datatype: str, raw: bytes | None) -> list[Any]:
+    raw = raw or b""
     if datatype == "BYTES":
         return _texts(name, raw)
     kind = np.dtype(_NUMPY[datatype])
     if len(raw) % kind.itemsize:
         raise _wrong(name, f"has {len(raw)} bytes", f"a multiple of {kind.itemsize}")
-    values: list[Any] = np.frombuffer(raw, kind).tolist()
+    numbers = np.frombuffer(raw, np.uint8) != 0 if datatype == "BOOL" else np.frombuffer(raw, kind)
+    values: list[Any] = (numbers.astype(np.int64) if datatype == "BOOL" else numbers).tolist()
     return values
 
 
@@ -108,7 +137,7 @@ def row_values(tensor: Tensor, schema: ModelSchema) -> list[Any]:
         raise _wrong(tensor.name, "is not known", f"the fields of the model ({names}), or `features` alone")
     if len(tensor.shape) != 1 and tensor.shape[1:] != (1,):
         raise _wrong(tensor.name, f"has the shape {list(tensor.shape)}", "(rows) or (rows, 1)")
-    if field.type == "category" or all(isinstance(value, str) for value in tensor.values):
+    if field.type == "category" or tensor.datatype == "BYTES":
         return tensor.values
     # NaN is how binary data says missing.
     return [None if value != value else value for value in tensor.values]
@@ -121,7 +150,7 @@ def matrix_of(tensor: Tensor, schema: ModelSchema, max_rows: int) -> Matrix:
         raise _wrong(tensor.name, f"has the shape {list(tensor.shape)}", f"(rows, {len(fields)})")
     if not 1 <= tensor.shape[0] <= max_rows:
         raise _wrong(tensor.name, f"has {tensor.shape[0]} rows", f"1 to {max_rows} rows")
-    if any(isinstance(value, str) for value in tensor.values[:1]):
+    if tensor.datatype == "BYTES":
         raise _wrong(tensor.name, "holds text", "numbers")
     wide = np.array(tensor.values, dtype=np.float64).reshape(tensor.shape)
     for index, field in enumerate(fields):

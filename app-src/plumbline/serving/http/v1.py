@@ -1,5 +1,6 @@
 """The /v1 routes that take a body: plain ASGI endpoints. They translate; the engine predicts."""
 
+import asyncio
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
@@ -12,9 +13,14 @@ from plumbline.core.schema import Output
 from plumbline.serving.errors import Problem, from_pydantic
 from plumbline.serving.events import append_feedback
 from plumbline.serving.http.asgi import CONTEXT, Receive, Scope, Send, read_body, require_json, respond
+from plumbline.serving.inference.contract import Contract
 from plumbline.serving.inference.engine import Engine
+from plumbline.serving.inference.reader import Batch, Values
 from plumbline.serving.redis_link import Bypass
 from plumbline.serving.server import Server
+
+_LARGE = 64 * 1024
+_FEEDBACK_BYTES = 16 * 1024
 
 
 class Predict:
@@ -27,9 +33,9 @@ class Predict:
         """Answer one row."""
         context = scope[CONTEXT]
         require_json(context)
-        body = await read_body(context, receive, self._limit)
         server = self._server
         engine = server.serving()
+        body = await read_body(context, receive, min(self._limit, engine.contract.row_bytes))
         (row,) = await engine.fill([engine.contract.one(body)])
         output = await engine.predict_one(row)
         prediction = engine.answers.render(output)
@@ -51,7 +57,7 @@ class PredictBatch:
         body = await read_body(context, receive, self._limit)
         server = self._server
         engine = server.serving()
-        batch = engine.contract.batch(body)
+        batch = engine.contract.reader.batch(body) or Batch(await _judged(engine.contract, body))
         rows = await engine.fill(batch.rows)
         outputs = await engine.predict_rows(rows)
         predictions = engine.answers.render_all(outputs)
@@ -59,6 +65,13 @@ class PredictBatch:
         head = f'{engine.head}"prediction_id":"{event_id}","predictions":['.encode()
         await respond(send, b"%b%b]}" % (head, predictions))
         server.record(context, event_id, rows, predictions, batch.text if rows is batch.rows else None)
+
+
+async def _judged(contract: Contract, body: bytes) -> list[Values]:
+    """The rows of a body that the quick reader leaves; a large one is judged beside the event loop."""
+    if len(body) < _LARGE:
+        return contract.judged_batch(body)
+    return await asyncio.to_thread(contract.judged_batch, body)
 
 
 class Feedback:
@@ -72,7 +85,7 @@ class Feedback:
         """Accept feedback once Redis has it; 503 where it does not, so that the caller keeps it."""
         context = scope[CONTEXT]
         require_json(context)
-        body = await read_body(context, receive, self._limit)
+        body = await read_body(context, receive, min(self._limit, _FEEDBACK_BYTES))
         engine = self._server.serving()
         try:
             given = self._validator(engine).validate_json(body)

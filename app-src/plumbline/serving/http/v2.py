@@ -4,15 +4,15 @@ A model takes one tensor for each field of its schema, or the single matrix `fea
 values: numbers as they are, categories as the codes of schema.json, NaN (binary only) for what is missing.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, FailFast, Field, TypeAdapter, ValidationError
 from pydantic_core import to_json
 
 from plumbline.core import ids
 from plumbline.core.onnx import INPUT
 from plumbline.core.schema import Matrix, ModelSchema
-from plumbline.serving.errors import FieldError, Problem, from_pydantic, invalid
+from plumbline.serving.errors import FieldError, Problem, from_pydantic, invalid, shown
 from plumbline.serving.http.asgi import CONTEXT, Context, Receive, Scope, Send, read_body, require_json
 from plumbline.serving.http.tensors import Tensor, decode, encode_bytes, matrix_of, row_values
 from plumbline.serving.inference.engine import Engine
@@ -36,9 +36,9 @@ class InferInput(_Loose):
     """One tensor of a request; `data` is absent where it follows in binary."""
 
     name: str
-    shape: list[int]
+    shape: Annotated[list[int], FailFast()]
     datatype: str
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Any] | None = None
     data: list[Any] | None = None
 
 
@@ -46,16 +46,16 @@ class InferOutput(_Loose):
     """One output that is asked for."""
 
     name: str
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Any] | None = None
 
 
 class InferRequest(_Loose):
     """The JSON part of an inference request."""
 
-    inputs: list[InferInput]
+    inputs: Annotated[list[InferInput], FailFast()]
     id: str | None = None
-    parameters: dict[str, Any] = {}
-    outputs: list[InferOutput] | None = None
+    parameters: dict[str, Any] | None = None
+    outputs: Annotated[list[InferOutput], Field(max_length=16)] | None = None
 
 
 _REQUEST = TypeAdapter(InferRequest)
@@ -78,11 +78,13 @@ class Infer:
             require_json(context)
         body = await read_body(context, receive, self._limit)
         engine = served(self._server, **scope["path_params"])
-        request, tensors = _read(body, context.headers.get(HEADER))
+        most = self._server.settings.max_batch_rows * len(engine.schema.fields)
+        request, tensors = _read(body, context.headers.get(HEADER), most)
+        asked = _asked(engine, request)
         rows, outputs = await _predict(engine, tensors, self._server.settings.max_batch_rows)
         predictions = engine.answers.render_all(outputs)
         event_id = ids.prediction_id()
-        head, answer = _answer(engine, request, outputs, event_id)
+        head, answer = _answer(engine, request, asked, outputs, event_id)
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(answer))]
         if head is not None:
             headers[0] = (b"content-type", b"application/octet-stream")
@@ -122,8 +124,8 @@ def _output_kinds(schema: ModelSchema) -> list[tuple[str, str, list[int]]]:
     return [("label", "BYTES", []), numbers] if labels else [numbers]
 
 
-def _read(body: bytes, header: bytes | None) -> tuple[InferRequest, list[Tensor]]:
-    """Split and validate a request; binary tensors stand after the JSON, in the order of the inputs."""
+def _read(body: bytes, header: bytes | None, most: int) -> tuple[InferRequest, list[Tensor]]:
+    """Split and validate a request of up to `most` values a tensor; the binary ones follow the JSON in their order."""
     split = len(body)
     if header is not None:
         if not header.isdigit() or len(header) > _MAX_DIGITS or int(header) > len(body):
@@ -135,16 +137,20 @@ def _read(body: bytes, header: bytes | None) -> tuple[InferRequest, list[Tensor]
         request = _REQUEST.validate_json(body[:split])
     except ValidationError as error:
         raise from_pydantic(error) from error
+    names = {item.name for item in request.inputs}
+    if len(names) != len(request.inputs):  # and so no more are read than have names of their own
+        raise invalid([FieldError("inputs", "names a tensor twice", "each tensor once")])
     tensors, offset = [], split
     for item in request.inputs:
-        size = item.parameters.get("binary_data_size")
+        size = (item.parameters or {}).get("binary_data_size")
         raw = None
         if size is not None:
-            if not isinstance(size, int) or not 0 <= size <= len(body) - offset:
-                raise invalid([FieldError(f"{item.name}.binary_data_size", f"is {size!r}", "the bytes of the tensor")])
+            if type(size) is not int or not 0 <= size <= len(body) - offset:
+                field = f"{item.name}.binary_data_size"
+                raise invalid([FieldError(field, f"is {shown(size)}", "the bytes of the tensor")])
             raw = body[offset : offset + size]
             offset += size
-        tensors.append(decode(item.name, item.datatype, item.shape, item.data, raw))
+        tensors.append(decode(item.name, item.datatype, item.shape, item.data, raw, most))
     if offset != len(body):
         raise invalid([FieldError("body", f"has {len(body) - offset} bytes more", "the inputs' binary data alone")])
     return request, tensors
@@ -153,8 +159,6 @@ def _read(body: bytes, header: bytes | None) -> tuple[InferRequest, list[Tensor]
 async def _predict(engine: Engine, tensors: list[Tensor], max_rows: int) -> tuple[list[Values], Matrix]:
     """The rows for the log, and the outputs."""
     names = [tensor.name for tensor in tensors]
-    if len(set(names)) != len(names):
-        raise invalid([FieldError("inputs", "names a tensor twice", "each tensor once")])
     if names == [INPUT] and INPUT not in engine.contract.columns:
         matrix = matrix_of(tensors[0], engine.schema, max_rows)
         return engine.decode(matrix), await engine.predict_matrix(matrix)
@@ -167,22 +171,32 @@ async def _predict(engine: Engine, tensors: list[Tensor], max_rows: int) -> tupl
     return checked, await engine.predict_rows(checked)
 
 
-def _answer(engine: Engine, request: InferRequest, outputs: Matrix, event_id: str) -> tuple[int | None, bytes]:
+def _asked(engine: Engine, request: InferRequest) -> list[InferOutput]:
+    """The outputs to answer, each once; all where none is named."""
+    kinds = [name for name, _, _ in _output_kinds(engine.schema)]
+    asked = request.outputs or [InferOutput(name=name) for name in kinds]
+    if unknown := [item.name for item in asked if item.name not in kinds]:
+        raise invalid([FieldError("outputs", f"asks for {unknown[0]!r:.60}", f"some of {', '.join(kinds)}")])
+    if len({item.name for item in asked}) != len(asked):
+        raise invalid([FieldError("outputs", "names an output twice", "each output once")])
+    return asked
+
+
+def _answer(
+    engine: Engine, request: InferRequest, asked: list[InferOutput], outputs: Matrix, event_id: str
+) -> tuple[int | None, bytes]:
     """The body, and the length of its JSON part if tensors follow it in binary."""
     kinds = {name: (kind, shape) for name, kind, shape in _output_kinds(engine.schema)}
-    asked = [InferOutput(name=name) for name in kinds] if request.outputs is None else request.outputs
-    if unknown := [item.name for item in asked if item.name not in kinds]:
-        raise invalid([FieldError("outputs", f"asks for {unknown}", f"some of {sorted(kinds)}")])
-    always = request.parameters.get("binary_data_output") is True
+    always = (request.parameters or {}).get("binary_data_output") is True
     described, parts = [], []
-    for item in asked or [InferOutput(name=name) for name in kinds]:
+    for item in asked:
         kind, shape = kinds[item.name]
         values: list[Any] = outputs.ravel().tolist()
         if kind == "BYTES":
             labels = engine.schema.output.labels
             values = [labels[index] for index in engine.answers.label_indexes(outputs)]
         tensor: dict[str, Any] = {"name": item.name, "datatype": kind, "shape": [len(outputs), *shape]}
-        if item.parameters.get("binary_data", always) is True:
+        if (item.parameters or {}).get("binary_data", always) is True:
             parts.append(encode_bytes(kind, values))
             tensor["parameters"] = {"binary_data_size": len(parts[-1])}
         else:

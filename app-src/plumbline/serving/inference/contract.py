@@ -4,10 +4,11 @@ These types are the contract: what they reject is turned into the problem that n
 their JSON schemas become the OpenAPI document. `reader` beside this file reads what is plainly right without them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Annotated, Any, Literal, NotRequired
+from itertools import islice
+from typing import Annotated, Any, NotRequired
 
 from pydantic import (
     BaseModel,
@@ -26,11 +27,15 @@ from pydantic_core import CoreSchema, core_schema, from_json
 from typing_extensions import TypedDict
 
 from plumbline.core.schema import ModelSchema, SchemaField
-from plumbline.core.values import MAX_TEXT, bounds
-from plumbline.serving.errors import FieldError, from_pydantic, invalid
+from plumbline.core.values import MAX_TEXT, TEXT_PATTERN, bounds
+from plumbline.serving.errors import MAX_ERRORS, FieldError, field_errors, from_pydantic, invalid, not_json
 from plumbline.serving.inference.reader import Batch, Reader, Values
 
 Row = dict[str, Any]
+_BYTES_A_NUMBER = 400
+"""More than a number, its name's quotes and an indented line need."""
+_BYTES_A_CHARACTER = 12
+"""Of one that is escaped as two surrogates."""
 
 
 class _Strict(BaseModel):
@@ -49,10 +54,17 @@ class Contract:
         self.single_body: type[BaseModel] = create_model("PredictRequest", __base__=_Strict, features=(features, ...))
         self.rows_body: type[BaseModel] = create_model("RowsRequest", __base__=_Strict, rows=(rows, ...))
         self.reader = Reader(schema, max_rows)
-        self._named_rows = TypeAdapter(rows).validator.validate_python
-        self._single = TypeAdapter(_wrapped("Single", features=features)).validator.validate_json
-        self._rows = TypeAdapter(_wrapped("Rows", rows=rows)).validator.validate_json
-        self._matrix = lru_cache(maxsize=32)(self._matrix_validator)
+        some: Any = Annotated[list[Any], Field(min_length=1, max_length=max_rows)]
+        self._some = TypeAdapter(some).validator.validate_python
+        self._row = TypeAdapter(features).validator.validate_python
+        self._single = _judge_of("Single", features=Any)
+        self._rows = _judge_of("Rows", rows=some)
+        self._matrix = _judge_of("Matrix", columns=Any, data=some)
+        self._array = lru_cache(maxsize=32)(self._array_validator)
+        texts = sum(field.type == "category" for field in schema.fields)
+        names = sum(map(len, self.columns))
+        self.row_bytes = (names + texts * MAX_TEXT) * _BYTES_A_CHARACTER + (len(schema.fields) + 2) * _BYTES_A_NUMBER
+        """As many as a body of one row can need."""
 
     def one(self, body: bytes) -> Values:
         """The row of `{"features": {…}}`; raises Problem."""
@@ -67,44 +79,46 @@ class Contract:
     def judged_one(self, body: bytes) -> Values:
         """The same, by pydantic alone."""
         try:
-            return self._values(self._single(body)["features"])
+            features = self._single(_few(_document(body), ("features",)))["features"]
         except ValidationError as error:
             raise from_pydantic(error) from error
+        try:
+            return self._values(self._row(_few(features, self.columns)))
+        except ValidationError as error:
+            raise invalid(field_errors(error, "features")) from error
 
     def judged_batch(self, body: bytes) -> list[Values]:
         """The same, by pydantic alone."""
-        if not body.lstrip()[:12].startswith(b'{"rows') and (rows := self._any_matrix(body)) is not None:
-            return rows
+        document = _document(body)
+        if isinstance(document, dict) and "rows" not in document and {"columns", "data"} & document.keys():
+            return self._any_matrix(document)
         try:
-            return list(map(self._values, self._rows(body)["rows"]))
+            rows = self._rows(_few(document, ("rows",)))["rows"]
         except ValidationError as error:
             raise from_pydantic(error) from error
+        return self._named(rows, "rows")
 
     def rows(self, rows: list[Row]) -> list[Values]:
         """The same checks for rows that did not come as JSON; raises Problem."""
         try:
-            return list(map(self._values, self._named_rows(rows)))
+            return self._named(self._some(rows))
         except ValidationError as error:
             raise from_pydantic(error) from error
+
+    def _named(self, rows: list[Any], *place: str) -> list[Values]:
+        return [self._values(row) for row in _each(lambda row: self._row(_few(row, self.columns)), rows, *place)]
 
     def _values(self, row: Row) -> Values:
         return tuple(map(row.get, self.columns))
 
-    def _any_matrix(self, body: bytes) -> list[Values] | None:
-        """The rows of a matrix with columns in any order; None if the body is not of the matrix form."""
-        try:
-            document = from_json(body)
-        except ValueError:
-            return None
-        if not isinstance(document, dict) or "rows" in document or not {"columns", "data"} & document.keys():
-            return None
+    def _any_matrix(self, document: Row) -> list[Values]:
+        """The rows of a matrix with columns in any order."""
         columns = document.get("columns")
         expected = f"an array of the model's fields: {', '.join(self.columns)}"
         if not isinstance(columns, list) or not all(isinstance(name, str) for name in columns):
             raise invalid([FieldError("columns", "is not an array of names", expected)])
-        wrong = [
-            FieldError(f"columns.{name}", "is not known", expected) for name in columns if name not in self.columns
-        ]
+        unknown = (name for name in columns if name not in self.columns)
+        wrong = [FieldError(f"columns.{name}", "is not known", expected) for name in islice(unknown, MAX_ERRORS)]
         missing = {field.name for field in self.schema.fields if field.required} - set(columns)
         wrong += [FieldError(f"columns.{name}", "is missing", expected) for name in sorted(missing)]
         if len(set(columns)) != len(columns):
@@ -112,21 +126,19 @@ class Contract:
         if wrong:
             raise invalid(wrong)
         try:
-            data = self._matrix(tuple(columns)).validate_python(document)["data"]
+            data = self._matrix(_few(document, ("columns", "data")))["data"]
         except ValidationError as error:
             raise from_pydantic(error) from error
-        return [self._values(dict(zip(columns, row, strict=True))) for row in data]
+        rows = _each(self._array(tuple(columns)), data, "data")
+        return [self._values(dict(zip(columns, row, strict=True))) for row in rows]
 
-    def _matrix_validator(self, columns: tuple[str, ...]) -> Any:
-        """Of rows that are arrays with one value for each of `columns`."""
+    def _array_validator(self, columns: tuple[str, ...]) -> Callable[[Any], Any]:
+        """Of a row that is an array with one value for each of `columns`."""
         fields = {field.name: field for field in self.schema.fields}
         values: Any = tuple(_optional(fields[name]) for name in columns)
-        literals: Any = tuple(Literal[name] for name in columns)
         # A strict tuple would refuse the lists that JSON has; what stands in it stays strict.
         row: Any = Annotated[tuple.__class_getitem__(values), Field(strict=False)]
-        names: Any = Annotated[tuple.__class_getitem__(literals), Field(strict=False)]
-        data: Any = Annotated[list[row], Field(min_length=1, max_length=self.max_rows)]
-        return TypeAdapter(_wrapped("Matrix", columns=names, data=data)).validator
+        return TypeAdapter(row, config=ConfigDict(strict=True)).validator.validate_python
 
     def matrix_schema(self) -> dict[str, Any]:
         """The JSON schema of the matrix form, for OpenAPI."""
@@ -141,6 +153,40 @@ class Contract:
                 "data": {"type": "array", "minItems": 1, "maxItems": self.max_rows, "items": row},
             },
         }
+
+
+def _document(body: bytes) -> Any:
+    try:
+        return from_json(body)
+    except ValueError as error:
+        raise not_json(str(error)) from error
+
+
+def _few(value: Any, known: Sequence[str]) -> Any:
+    """An object with no more unknown names than an answer lists: each would cost an error."""
+    if not isinstance(value, dict) or len(value) <= len(known) + MAX_ERRORS:
+        return value
+    unknown = (name for name in value if name not in known)
+    return {name: value[name] for name in (*known, *islice(unknown, MAX_ERRORS)) if name in value}
+
+
+def _each(validate: Callable[[Any], Any], rows: list[Any], *place: str) -> list[Any]:
+    """Every row as `validate` has it; stops where there are as many errors as an answer lists."""
+    found, wrong = [], []
+    for index, row in enumerate(rows):
+        try:
+            found.append(validate(row))
+        except ValidationError as error:
+            wrong += field_errors(error, *place, index)
+            if len(wrong) >= MAX_ERRORS:
+                break
+    if wrong:
+        raise invalid(wrong)
+    return found
+
+
+def _judge_of(name: str, **annotations: Any) -> Callable[[Any], Any]:
+    return TypeAdapter(_wrapped(name, **annotations)).validator.validate_python
 
 
 def features_type(fields: Sequence[SchemaField]) -> Any:
@@ -162,7 +208,7 @@ def _value(field: SchemaField) -> Any:
     """The strict type of one field, with the bounds that keep it inside the model's float32 input."""
     described: dict[str, Any] = {"description": _description(field), "examples": [field.example]}
     if field.type == "category":
-        return Annotated[str, Field(min_length=1, max_length=MAX_TEXT, **described)]
+        return Annotated[str, Field(min_length=1, max_length=MAX_TEXT, pattern=TEXT_PATTERN, **described)]
     low, high = bounds(field)
     if field.type == "integer":
         shown = {"type": "integer", "minimum": int(low), "maximum": int(high), **described}
