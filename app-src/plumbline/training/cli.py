@@ -49,10 +49,11 @@ def _settings(model: str, sample: float, trials: int, experiment: str, seed: int
     from plumbline.training.model import folder_of
     from plumbline.training.work import Settings
 
-    folder_of(model)  # a model that is not there is said before a server is asked
     trials = trials or (SAMPLE_TRIALS if sample < 1 else TRIALS)
     experiment = experiment or f"{model}/training"
-    return load(Settings, model=model, experiment=experiment, sample=sample, trials=trials, seed=seed)
+    settings = load(Settings, model=model, experiment=experiment, sample=sample, trials=trials, seed=seed)
+    folder_of(model)  # a model that is not there is said before a server is asked
+    return settings
 
 
 @app.command()

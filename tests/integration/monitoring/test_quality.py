@@ -97,12 +97,12 @@ def test_a_reading_that_fails_is_counted_and_tried_again(log: Any, monkeypatch: 
     before = registry.get_sample_value("monitoring_quality_read_timestamp_seconds")
     thread = threading.Thread(target=quality.run, args=[stop], daemon=True)
     thread.start()
-    _until(lambda: registry.get_sample_value("monitoring_quality_failures_total") >= 2)
+    _until(lambda: (registry.get_sample_value("monitoring_quality_failures_total") or 0) >= 2)
     assert registry.get_sample_value("monitoring_quality_read_timestamp_seconds") == before
     with psycopg.connect(log.dsn) as connection:
         connection.execute("ALTER TABLE monitoring.predictions RENAME COLUMN scores TO score")
     _until(lambda: registry.get_sample_value("monitoring_labelled_rows", FLIGHTS) == 1)
-    assert registry.get_sample_value("monitoring_quality_read_timestamp_seconds") > before
+    assert (registry.get_sample_value("monitoring_quality_read_timestamp_seconds") or 0) > (before or 0)
     stop.set()
     thread.join(10)
 

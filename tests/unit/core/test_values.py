@@ -111,7 +111,7 @@ def test_a_frame_is_encoded_as_its_rows_are(rows: pd.DataFrame) -> None:
         ({"carrier": [1, 2, 3]}, "column carrier, row 0: found 1, expected a text of 1 to 256 characters"),
         (
             {"carrier": [1, 2, 3]},
-            r"text of 1 to 256 characters \(and 2 rows more\); the column holds int64: read it as text, or",
+            r"text of 1 to 256 characters without NUL \(and 2 rows more\); the column holds int64: read it as text, or",
         ),
         ({"carrier": ["1.0", "2.0", "1.0"]}, "knows none of its 2 values '1.0', '2.0'; it knows 'AA', 'DL', 'UA'"),
         ({"carrier": ["AA", "", "UA"]}, "column carrier, row 1: found ''"),

@@ -29,8 +29,14 @@ _KINDS: dict[str, tuple[Any, str]] = {
     "BYTES": (str, "a string"),
 }
 # The first wrong value ends it. null is a missing value; most tensors have none, and are read faster without.
-_FULL = {name: TypeAdapter(Annotated[list[kind], FailFast()]) for name, (kind, _) in _KINDS.items()}
-_GAPS = {name: TypeAdapter(Annotated[list[kind | None], FailFast()]) for name, (kind, _) in _KINDS.items()}
+_FULL: dict[str, TypeAdapter[list[Any]]] = {
+    name: TypeAdapter(Annotated[list[kind], FailFast()])  # type: ignore[arg-type, valid-type]
+    for name, (kind, _) in _KINDS.items()
+}
+_GAPS: dict[str, TypeAdapter[list[Any]]] = {
+    name: TypeAdapter(Annotated[list[kind | None], FailFast()])  # type: ignore[arg-type, valid-type]
+    for name, (kind, _) in _KINDS.items()
+}
 
 
 @dataclass(frozen=True, slots=True)
