@@ -113,7 +113,9 @@ def test_a_nul_is_refused_by_field(sent):
 
 def test_every_refusal_is_in_plain_words(sent):
     wrong = [None, True, "x", "", "17", 1.5, 1e30, -1e30, 10**400, [], [1], {}, {"a": 1}, "x" * 300, "\0", 5]
-    requests: list[tuple[str, dict[str, Any]]] = [("/v1/predict", {"features": ROW | {name: value}}) for name in ROW for value in wrong]
+    requests: list[tuple[str, dict[str, Any]]] = [
+        ("/v1/predict", {"features": ROW | {name: value}}) for name in ROW for value in wrong
+    ]
     requests += [(INFER, {"inputs": [tensor("hour", kind, [value])]}) for kind in KINDS.values() for value in wrong]
     requests += [("/v1/feedback", {"prediction_id": value, "truth": value, "value": value}) for value in wrong]
     for (path, body), (answer, _) in zip(requests, sent(*requests), strict=True):
