@@ -156,10 +156,12 @@ def drift(
     policy = read_policy(path, Drift, model) if path.exists() else Drift(model=model)
     if run:
         version = drift_data.version_of(run, version)
-    before = drift_data.from_holdout(reference) if reference else drift_data.from_run(run or "")
+    before, schema = (drift_data.from_holdout(reference), None) if reference else drift_data.from_run(run or "")
     with _connection() as connection:
         version = version or drift_data.only_version(connection, model, since, until)
         now = drift_data.from_log(connection, policy, since, until, version)
+    if schema:
+        drift_data.require_rows(schema, now, f"the log of {model} {version}")
     check = drift_files.Check(
         model, version or "", since, until, now.rows, now.labelled,
         compare(Baseline.of(before.frame, policy), now.frame), concept(before.loss, now.loss, policy),

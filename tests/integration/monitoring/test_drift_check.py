@@ -11,11 +11,23 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from plumbline.core.schema import ModelSchema, Output, SchemaField
 from plumbline.monitoring.cli import app
 from plumbline.monitoring.drift.data import from_log
 from plumbline.monitoring.log.store import Store
 from plumbline.monitoring.policy import Drift
 
+SCHEMA = ModelSchema(
+    model="flights",
+    fields=(
+        SchemaField(name="distance", type="number", description="How far", example=1000.0),
+        SchemaField(name="wind", type="number", description="Wind speed", example=10.0),
+        SchemaField(
+            name="carrier", type="category", description="Who", example="UA", vocabulary=("B6", "UA"), required=False
+        ),
+    ),
+    output=Output(task="binary", name="late", description="Arrives late", labels=("on time", "late")),
+)
 POLICY = "apiVersion: plumbline.dev/v1\nkind: Drift\nmodel: flights\nsample: 400\n"
 
 
@@ -116,6 +128,7 @@ def test_the_reference_of_a_run(log: Any, holdout: Path, monkeypatch: pytest.Mon
     experiment = mlflow.create_experiment("flights/training", artifact_location=str(holdout.parent / "artifacts"))
     with mlflow.start_run(experiment_id=experiment) as run:
         mlflow.log_artifact(str(holdout), "evaluation")
+        mlflow.log_text(SCHEMA.to_json(), "bundle/schema.json")
     answer(log, rows(6, 450))
     # The next version answers the other way round: a false alarm where it is counted among this one's.
     answer(log, rows(8, 450, flipped=True).assign(native_late=0.99), version="v1.0.1")
@@ -130,6 +143,10 @@ def test_the_reference_of_a_run(log: Any, holdout: Path, monkeypatch: pytest.Mon
     found = check(log, holdout.parent, *reference)
     assert (found["verdict"], found["rows"], found["version"]) == ("none", 450, "v1.0.0")
     assert "is v1.0.0, --version says v1.0.1" in refusal(log, holdout, *reference, "--version", "v1.0.1")
+
+    answer(log, rows(12, 1).assign(wind=None))
+    expected = "the log of flights v1.0.0: column wind, row "
+    assert expected in refusal(log, holdout, *reference)
 
 
 def test_one_reference_is_not_held_against_two_versions(log: Any, holdout: Path) -> None:

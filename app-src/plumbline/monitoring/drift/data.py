@@ -12,6 +12,10 @@ import pandas as pd
 import psycopg
 
 from plumbline.core import reach
+from plumbline.core.documents import read
+from plumbline.core.schema import ModelSchema
+from plumbline.core.values import RowsError
+from plumbline.features.offline import encode_frame
 from plumbline.monitoring.drift.compare import LABEL, SCORE
 from plumbline.monitoring.log.queries import ROWS, window
 from plumbline.monitoring.policy import Drift, ReferenceFault
@@ -67,17 +71,32 @@ def from_holdout(path: Path) -> Side:
     return Side(frame, len(table), len(table), mean(values, np.arange(len(table))))
 
 
-def from_run(run: str) -> Side:
-    """Fetch the holdout of an MLflow run (MLFLOW_TRACKING_URI and its credentials) and read it."""
+def from_run(run: str) -> tuple[Side, ModelSchema]:
+    """Fetch an MLflow run's holdout and its model's schema (MLFLOW_TRACKING_URI and its credentials) and read them."""
+    with TemporaryDirectory() as folder:
+        side = from_holdout(_fetched(run, "evaluation/holdout.parquet", folder))
+        schema = read(_fetched(run, "bundle/schema.json", folder), ModelSchema, f"run {run}: bundle/schema.json")
+    require_rows(schema, side, f"the holdout of run {run}")
+    return side, schema
+
+
+def _fetched(run: str, artifact: str, folder: str) -> Path:
     from mlflow.artifacts import download_artifacts
     from mlflow.exceptions import MlflowException
 
-    with TemporaryDirectory() as folder:
-        try:
-            path = download_artifacts(run_id=run, artifact_path="evaluation/holdout.parquet", dst_path=folder)
-        except (MlflowException, OSError) as error:
-            raise ReferenceFault(f"run {run}: evaluation/holdout.parquet cannot be fetched: {error}") from error
-        return from_holdout(Path(path))
+    try:
+        return Path(download_artifacts(run_id=run, artifact_path=artifact, dst_path=folder))
+    except (MlflowException, OSError) as error:
+        raise ReferenceFault(f"run {run}: {artifact} cannot be fetched: {error}") from error
+
+
+def require_rows(schema: ModelSchema, side: Side, whose: str) -> None:
+    """Raise ReferenceFault where rows are none that the model's server takes: comparing them would mean nothing."""
+    try:
+        if len(side.frame):
+            encode_frame(schema, side.frame)
+    except RowsError as error:
+        raise ReferenceFault(f"{whose}: {error}") from error
 
 
 def version_of(run: str, given: str | None) -> str:
