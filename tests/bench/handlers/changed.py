@@ -20,7 +20,7 @@ def validation():
         return reader.Batch([tuple(row.values()) for row in document["rows"]])
 
     contract.Contract.one = lambda self, body: tuple(orjson.loads(body)["features"].values())
-    contract.Contract.batch = batch
+    reader.Reader.batch = batch
 
 
 def key():
