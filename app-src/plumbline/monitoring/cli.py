@@ -155,7 +155,7 @@ def drift(
     path = policies / "drift" / f"{model}.yaml"
     policy = read_policy(path, Drift, model) if path.exists() else Drift(model=model)
     if run:
-        version = drift_data.version_of(run, version)
+        version = drift_data.version_of(model, run, version)
     before, schema = (drift_data.from_holdout(reference), None) if reference else drift_data.from_run(run or "")
     with _connection() as connection:
         version = version or drift_data.only_version(connection, model, since, until)

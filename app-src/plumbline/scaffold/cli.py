@@ -73,7 +73,8 @@ def remove_model(
             f"{', '.join(served)} names a release of {name}: delete it in a pull request first, so that the cluster "
             "takes the model out (docs/add-a-model.md)"
         )
-    lost = programs.git("status", "--porcelain", "--untracked-files=all", "--", *there, cwd=root).text.splitlines()
+    status = ("status", "--porcelain", "--ignored", "--untracked-files=all")
+    lost = _git(root, *status, "--", *there).splitlines()
     if lost and not yes:
         typer.echo("\n".join(line[3:] for line in lost))
         typer.confirm(f"{len(lost)} files are not in git as they are here. Remove them?", abort=True)
@@ -99,9 +100,15 @@ def _served(name: str, root: Path, known: list[str]) -> list[str]:
     """The releases of a model that the work tree has, or the last commit still."""
     releases = [f"clusters/{environment}/models/{name}/release.yaml" for environment in known]
     here = [path for path in releases if (root / path).exists()]
-    # `:./` as the root may be a folder of the repository.
-    committed = [path for path in releases if not programs.git("cat-file", "-e", f"HEAD:./{path}", cwd=root).code]
+    committed = _git(root, "ls-tree", "-r", "--name-only", "HEAD", "--", *releases).splitlines()
     return sorted({*here, *committed})
+
+
+def _git(root: Path, *arguments: str) -> str:
+    done = programs.git(*arguments, cwd=root)
+    if done.code:
+        raise Misuse(f"git can't say what would be lost: {done.error.strip()}")
+    return done.text
 
 
 def _content(path: Path) -> bytes:

@@ -33,7 +33,7 @@ class _Uvicorn(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Remember the loop: a signal's handler runs beside it."""
-        self._loop = asyncio.get_running_loop()
+        self._loop = self._server.metrics.exposed.loop = asyncio.get_running_loop()
         await super().startup(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -64,7 +64,7 @@ def app(arguments: list[str], prog_name: str) -> None:
         log.warning("SERVING_API_KEYS_FILE is not set: every caller is let in")
     metrics = Metrics()
     try:
-        start_http_server(settings.metrics_port, settings.host, metrics.registry)
+        start_http_server(settings.metrics_port, settings.host, metrics.exposed)
     except OSError as error:
         sys.exit(_refuse(f"SERVING_METRICS_PORT: {settings.metrics_port} cannot be listened on: {error}"))
     server = Server(settings, metrics, buffer)

@@ -8,6 +8,7 @@ from pydantic import AliasChoices, Field, RedisDsn, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 _REDIS_OPTIONS = frozenset({"db", "username", "password", "client_name", "health_check_interval"})
+_TLS_OPTIONS = frozenset(f"ssl_{name}" for name in ("ca_certs", "ca_path", "cert_reqs", "certfile", "keyfile"))
 """What may follow the ? of the address; the time limits and retries are the server's own."""
 
 
@@ -63,9 +64,11 @@ class Settings(BaseSettings):
     @classmethod
     def _known_options(cls, url: RedisDsn | None) -> RedisDsn | None:
         """An option that redis-py does not take would end the task that connects, long after the start."""
-        unknown = sorted({name for name, _ in url.query_params()} - _REDIS_OPTIONS) if url is not None else []
-        if unknown:
-            raise ValueError(f"unknown options {unknown}, expected {sorted(_REDIS_OPTIONS)} alone")
+        if url is None:
+            return None
+        known = _REDIS_OPTIONS | (_TLS_OPTIONS if url.scheme == "rediss" else frozenset())
+        if unknown := sorted({name for name, _ in url.query_params()} - known):
+            raise ValueError(f"unknown options {unknown}, expected {sorted(known)} alone")
         return url
 
     redis_timeout_ms: Annotated[float, Field(gt=0, le=16)] = 15

@@ -6,6 +6,7 @@ A real socket leads to the protocol and the edge as they are deployed.
 import asyncio
 import json
 import re
+import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
@@ -226,3 +227,68 @@ def test_head_is_answered_without_a_body(connect, path):
     ((text, next_one),), _, _ = connect(talk)
     assert text.startswith(b"HTTP/1.1 200 ")
     assert next_one == 200
+
+
+@pytest.mark.parametrize("part", [b"a:b\r\n" * 100, b"x" * 500], ids=["fields", "one field"])
+def test_what_follows_a_chunk_is_bounded(connect, part):
+    """Trailers without end, and what stands behind a chunk's length, would be kept until memory ends."""
+    begun = head().replace(b"content-length: %d" % len(BODY), b"transfer-encoding: chunked") + b"1\r\na\r\n0\r\n"
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> int:
+        answer = asyncio.create_task(status(reader))
+        for piece in [begun, *[part] * 100]:
+            if answer.done():
+                break
+            writer.write(piece)
+            await asyncio.wait([answer], timeout=0.01)
+        return await answer
+
+    (code,), server, _ = connect(talk, limits=replace(LIMITS, body_seconds=9))
+    assert code == 431
+    assert server.in_flight == 0
+
+
+def test_many_small_chunks_are_no_trailers(connect):
+    begun = head().replace(b"content-length: %d" % len(BODY), b"transfer-encoding: chunked")
+    padded = b" " * 3000 + BODY
+    chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in padded) + b"0\r\n\r\n"
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> int:
+        for start in range(0, len(chunks), 1000):
+            writer.write((begun if not start else b"") + chunks[start : start + 1000])
+            await writer.drain()
+        return await status(reader)
+
+    assert connect(talk, limits=replace(LIMITS, body_seconds=9))[0] == [200]
+
+
+def test_a_body_behind_its_answer_leaves_the_connection_as_long_as_it_was(connect):
+    """A gateway would use it again, after the time that a head may take."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> list[int]:
+        writer.write(head().replace(b"application/json", b"text/plain"))
+        first = await status(reader)
+        writer.write(BODY)
+        await asyncio.sleep(3 * LIMITS.head_seconds)
+        writer.write(PREDICT)
+        return [first, await status(reader)]
+
+    assert connect(talk)[0] == [[415, 200]]
+
+
+def test_a_scrape_reads_on_the_event_loop():
+    """The series change on the loop alone: read beside it, counts were lost and a scrape in eight failed."""
+    metrics, seen = Metrics(), []
+
+    def depth() -> float:
+        seen.append(threading.current_thread())
+        return 1
+
+    metrics.watch(metrics.queue_depth, depth)
+
+    async def main() -> bytes:
+        metrics.exposed.loop = asyncio.get_running_loop()
+        return await asyncio.to_thread(generate_latest, metrics.exposed)
+
+    assert b"serving_queue_rows" in asyncio.run(main())
+    assert seen == [threading.main_thread()]

@@ -13,6 +13,7 @@ import psycopg
 
 from plumbline.core import reach
 from plumbline.core.documents import read
+from plumbline.core.feedback import LARGEST
 from plumbline.core.schema import ModelSchema
 from plumbline.core.values import RowsError
 from plumbline.features.offline import encode_frame
@@ -99,7 +100,7 @@ def require_rows(schema: ModelSchema, side: Side, whose: str) -> None:
         raise ReferenceFault(f"{whose}: {error}") from error
 
 
-def version_of(run: str, given: str | None) -> str:
+def version_of(model: str, run: str, given: str | None) -> str:
     """The version that the run was registered as, or the given one where it was not; raises ReferenceFault.
 
     Answers of any other version are not what this run's holdout was answered with.
@@ -112,11 +113,11 @@ def version_of(run: str, given: str | None) -> str:
         registered = MlflowClient().search_model_versions(f"run_id = '{run}'")
     except MlflowException as error:
         raise ReferenceFault(f"run {run}: its version cannot be asked for: {error}") from error
-    names = [item.tags["semver"] for item in registered if "semver" in item.tags]
+    names = [item.tags["semver"] for item in registered if item.name == model and "semver" in item.tags]
     if names and given not in (None, *names):
         raise ReferenceFault(f"--run {run} is {names[0]}, --version says {given}: leave the version out")
     if not (names or given):
-        raise ReferenceFault(f"run {run} is not registered: say by --version which answers are meant")
+        raise ReferenceFault(f"run {run} is not registered as {model}: say by --version which answers are meant")
     return given or str(names[0])
 
 
@@ -149,7 +150,8 @@ def _answer(output: Mapping[str, Any], score: float | None) -> dict[str, Any]:
 def _loss(output: Mapping[str, Any], truth: Any) -> float:
     """NaN where the truth does not fit the answer."""
     if "value" in output:
-        return abs(output["value"] - truth) if isinstance(truth, int | float) else float("nan")
+        fits = isinstance(truth, int | float) and abs(truth) <= LARGEST
+        return abs(output["value"] - truth) if fits else float("nan")
     probabilities = output.get("probabilities", {})
     if str(truth) not in probabilities:
         return float("nan")

@@ -74,11 +74,14 @@ class Checkout:
         base = self._resolve(folder)
         return sorted(path.relative_to(self.path).as_posix() for path in base.glob(pattern))
 
-    def history(self, name: str) -> Iterator[tuple[str, str]]:
-        """(commit, text) of a file, newest first, at each commit of the branch that changed it."""
+    def history(self, name: str, *, deletions: bool = False) -> Iterator[tuple[str, str]]:
+        """(commit, text) of a file, newest first, at each commit of the branch that changed it.
+
+        Commits that deleted it are left out; with `deletions` they come with an empty text.
+        """
         for commit in self.git("log", "--first-parent", "--format=%H", "--", name).text.split():
             shown = self.git("show", f"{commit}:{name}", check=False)
-            if shown.code == 0:  # else the commit deleted it
+            if shown.code == 0 or deletions:
                 yield commit, shown.text
 
     def diff(self, change: Change) -> str:

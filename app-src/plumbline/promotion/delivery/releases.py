@@ -39,23 +39,29 @@ def releases(tree: Checkout, models: list[str], environment: str = "", *, histor
 
 def served_as(tree: Checkout, model: str, version: str) -> Iterator[tuple[Since, Release]]:
     """Where a version is or was served, with its release, the newest of each environment first."""
-    for path in tree.names("clusters", f"*/models/{model}/release.yaml"):
+    pattern = f"clusters/*/models/{model}/release.yaml"
+    # Of those too that no environment serves any more.
+    paths = set(tree.git("log", "--first-parent", "--name-only", "--format=", "--", pattern).text.split())
+    for path in sorted(paths):
         for since, release in _since(tree, path.split("/")[1], model):
             if release.spec.version == version:
                 yield since, release
 
 
 def _since(tree: Checkout, environment: str, model: str) -> Iterator[tuple[Since, Release]]:
-    for spec, commits in groupby(_releases(tree, environment, model), lambda item: item[1].spec):
+    for _, commits in groupby(_releases(tree, environment, model), lambda item: item[1] and item[1].spec):
         *_, (commit, release) = commits
+        if release is None:
+            continue
+        spec = release.spec
         since, author = tree.git("show", "--no-patch", "--format=%cI%n%an", commit).text.strip().split("\n")
         yield Since(model, environment, spec.version, since, spec.evidence.approvedBy or author, commit[:12]), release
 
 
-def _releases(tree: Checkout, environment: str, model: str) -> Iterator[tuple[str, Release]]:
+def _releases(tree: Checkout, environment: str, model: str) -> Iterator[tuple[str, Release | None]]:
     path = f"clusters/{environment}/models/{model}/release.yaml"
-    for commit, text in tree.history(path):
+    for commit, text in tree.history(path, deletions=True):
         try:
-            yield commit, parse_release(text, source=path)
+            yield commit, parse_release(text, source=path) if text else None
         except DocumentError:
             continue  # nothing was served by what could not be read

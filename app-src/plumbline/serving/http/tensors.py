@@ -61,7 +61,9 @@ def decode(
     if not 1 <= len(shape) <= 2 or any(not 0 <= size <= most for size in shape) or math.prod(shape) > most:
         raise _wrong(name, f"has the shape {_shape(shape)}", f"(rows) or (rows, fields), up to {most} values")
     count = math.prod(shape)
-    values = _from_json(name, datatype, data, shape, count) if data is not None else _from_bytes(name, datatype, raw)
+    values = (
+        _from_json(name, datatype, data, shape, count) if data is not None else _from_bytes(name, datatype, raw, count)
+    )
     if len(values) != count:
         raise _wrong(name, f"has {len(values)} values for the shape {_shape(shape)}", "as many as its shape says")
     return Tensor(name, datatype, tuple(shape), values)
@@ -99,22 +101,25 @@ def _in_range(name: str, datatype: str, values: list[Any]) -> list[Any]:
     return values
 
 
-def _from_bytes(name: str, datatype: str, raw: bytes | None) -> list[Any]:
+def _from_bytes(name: str, datatype: str, raw: bytes | None, count: int) -> list[Any]:
     raw = raw or b""
     if datatype == "BYTES":
-        return _texts(name, raw)
+        return _texts(name, raw, count)
     kind = np.dtype(_NUMPY[datatype])
     if len(raw) % kind.itemsize:
         raise _wrong(name, f"has {len(raw)} bytes", f"a multiple of {kind.itemsize}")
+    if len(raw) != count * kind.itemsize:
+        raise _wrong(name, f"has {len(raw) // kind.itemsize} values", f"{count}, as many as its shape says")
     numbers = np.frombuffer(raw, np.uint8) != 0 if datatype == "BOOL" else np.frombuffer(raw, kind)
     values: list[Any] = (numbers.astype(np.int64) if datatype == "BOOL" else numbers).tolist()
     return values
 
 
-def _texts(name: str, raw: bytes) -> list[str]:
-    """Each text follows its length, four bytes, little-endian."""
-    values, offset = [], 0
-    while offset < len(raw):
+def _texts(name: str, raw: bytes, count: int) -> list[str]:
+    """Each text follows its length, four bytes, little-endian; one more than `count` is not read on."""
+    values: list[str] = []
+    offset = 0
+    while offset < len(raw) and len(values) <= count:
         end = offset + 4
         if end <= len(raw):
             end += struct.unpack_from("<I", raw, offset)[0]

@@ -78,10 +78,10 @@ class Infer:
             require_json(context)
         body = await read_body(context, receive, self._limit)
         engine = served(self._server, **scope["path_params"])
-        most = self._server.settings.max_batch_rows * len(engine.schema.fields)
-        request, tensors = _read(body, context.headers.get(HEADER), most)
+        most, fields = self._server.settings.max_batch_rows, len(engine.schema.fields)
+        request, tensors = _read(body, context.headers.get(HEADER), most, fields)
         asked = _asked(engine, request)
-        rows, outputs = await _predict(engine, tensors, self._server.settings.max_batch_rows)
+        rows, outputs = await _predict(engine, tensors, most)
         predictions = engine.answers.render_all(outputs)
         event_id = ids.prediction_id()
         head, answer = _answer(engine, request, asked, outputs, event_id)
@@ -124,8 +124,8 @@ def _output_kinds(schema: ModelSchema) -> list[tuple[str, str, list[int]]]:
     return [("label", "BYTES", []), numbers] if labels else [numbers]
 
 
-def _read(body: bytes, header: bytes | None, most: int) -> tuple[InferRequest, list[Tensor]]:
-    """Split and validate a request of up to `most` values a tensor; the binary ones follow the JSON in their order."""
+def _read(body: bytes, header: bytes | None, rows: int, fields: int) -> tuple[InferRequest, list[Tensor]]:
+    """Split and validate a request of up to so many rows and fields; binary tensors follow the JSON in their order."""
     split = len(body)
     if header is not None:
         if not header.isdigit() or len(header) > _MAX_DIGITS or int(header) > len(body):
@@ -137,6 +137,8 @@ def _read(body: bytes, header: bytes | None, most: int) -> tuple[InferRequest, l
         request = _REQUEST.validate_json(body[:split])
     except ValidationError as error:
         raise from_pydantic(error) from error
+    if len(request.inputs) > fields:
+        raise invalid([FieldError("inputs", f"has {len(request.inputs)} tensors", f"one for each of {fields} fields")])
     names = {item.name for item in request.inputs}
     if len(names) != len(request.inputs):  # and so no more are read than have names of their own
         raise invalid([FieldError("inputs", "names a tensor twice", "each tensor once")])
@@ -150,7 +152,7 @@ def _read(body: bytes, header: bytes | None, most: int) -> tuple[InferRequest, l
                 raise invalid([FieldError(field, f"is {shown(size)}", "the bytes of the tensor")])
             raw = body[offset : offset + size]
             offset += size
-        tensors.append(decode(item.name, item.datatype, item.shape, item.data, raw, most))
+        tensors.append(decode(item.name, item.datatype, item.shape, item.data, raw, rows * fields))
     if offset != len(body):
         raise invalid([FieldError("body", f"has {len(body) - offset} bytes more", "the inputs' binary data alone")])
     return request, tensors

@@ -81,6 +81,8 @@ class Protocol(HttpToolsProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._head_bytes = 0
         """Of a head that came in parts, without the first of them."""
+        self._silent = 0
+        """Bytes since the last of a body's: what stands between chunks, or after the last, is kept by the parser."""
         self._long = False
         """Whether the head may be too large: most come in one small piece, and need no look."""
         self._deaf = False
@@ -100,8 +102,11 @@ class Protocol(HttpToolsProtocol):
         """Read on."""
         if self._deaf:
             return
-        self._unset_keepalive_if_required()
         begun, rest = self._part, data
+        # The rest of a body whose answer is out already: the connection is kept as long as it was.
+        answered = begun is _Part.BODY and self.cycle.response_complete
+        if not answered:
+            self._unset_keepalive_if_required()
         self._long = begun is _Part.HEAD or len(data) > self.limits.head_bytes
         try:
             while rest:
@@ -114,11 +119,15 @@ class Protocol(HttpToolsProtocol):
             problem = error.__context__ if isinstance(error.__context__, Problem) else None
             self._refuse(problem or Problem(400, "what was sent is not HTTP/1.1"))
             return
-        if self._part is _Part.HEAD and begun is _Part.HEAD:
+        if self._part is begun is _Part.HEAD:
             self._head_bytes += len(data)
-            if self._head_bytes > self.limits.head_bytes:
-                self._refuse(self._too_large())
-                return
+        elif self._part is begun is _Part.BODY:
+            self._silent = self._silent + len(data) if self._silent >= 0 else 0
+        if max(self._head_bytes, self._silent) > self.limits.head_bytes:
+            self._refuse(self._too_large())
+            return
+        if answered and self._part is None:
+            return
         # Also a connection that is kept alive, and sends what begins no request.
         if self._timer is None and (self._part is not None or self.cycle is None or self.cycle.response_complete):
             self._arm()
@@ -133,7 +142,7 @@ class Protocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """A head begins."""
-        self._part, self._head_bytes = _Part.HEAD, 0
+        self._part, self._head_bytes, self._silent = _Part.HEAD, 0, 0
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
@@ -149,6 +158,11 @@ class Protocol(HttpToolsProtocol):
         self._disarm()
         self._part = _Part.BODY
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body."""
+        self._silent = -1
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """The last byte is here: from now on it is the server's time."""
