@@ -35,9 +35,13 @@ def tracking_server(address: str | None = None, *, patient: bool = False) -> str
     uri = address or os.environ.get("MLFLOW_TRACKING_URI", "")
     if not uri:
         raise Misuse("MLFLOW_TRACKING_URI is not set: name the tracking server, e.g. http://127.0.0.1:5000")
-    parts = urlsplit(uri)
+    wrong = Misuse("MLFLOW_TRACKING_URI is not an address; expected one like http://127.0.0.1:5000")
+    try:
+        parts = urlsplit(uri)
+    except ValueError as error:
+        raise wrong from error
     if "://" not in uri or (parts.scheme in ("http", "https") and not parts.hostname):
-        raise Misuse("MLFLOW_TRACKING_URI is not an address; expected one like http://127.0.0.1:5000")
+        raise wrong
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     if not patient:
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")

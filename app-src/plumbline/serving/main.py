@@ -66,7 +66,8 @@ def app(arguments: list[str], prog_name: str) -> None:
     try:
         start_http_server(settings.metrics_port, settings.host, metrics.exposed)
     except OSError as error:
-        sys.exit(_refuse(f"SERVING_METRICS_PORT: {settings.metrics_port} cannot be listened on: {error}"))
+        where = f"SERVING_HOST {settings.host}, SERVING_METRICS_PORT {settings.metrics_port}"
+        sys.exit(_refuse(f"{where}: cannot be listened on: {error}"))
     server = Server(settings, metrics, buffer)
     config = uvicorn.Config(
         create_app(server, keyring),

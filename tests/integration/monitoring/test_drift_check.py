@@ -133,7 +133,7 @@ def test_the_reference_of_a_run(log: Any, holdout: Path, monkeypatch: pytest.Mon
     # The next version answers the other way round: a false alarm where it is counted among this one's.
     answer(log, rows(8, 450, flipped=True).assign(native_late=0.99), version="v1.0.1")
     reference = ["--run", run.info.run_id]
-    assert "is not registered: say by --version" in refusal(log, holdout, *reference)
+    assert "is not registered as flights: say by --version" in refusal(log, holdout, *reference)
     found = check(log, holdout.parent, *reference, "--version", "v1.0.0")
     assert (found["verdict"], found["rows"]) == ("none", 450)
 

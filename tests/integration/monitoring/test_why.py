@@ -1,6 +1,8 @@
 """One answer explained: its release in git, who approved it, and the same answer from the signed model."""
 
 import json
+import os
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +16,7 @@ from typer.testing import CliRunner
 from bundles import Kind, make_bundle, make_keys
 from plumbline.core.release import Release, read_release
 from plumbline.features.offline import encode_frame
+from plumbline.promotion.delivery.release_text import new_text
 from plumbline.scoring.scorer import Scorer
 from plumbline.serving.inference.answers import Answers
 from plumbline.why import app
@@ -51,14 +54,19 @@ def release(tmp_path: Path, kind: Kind, monkeypatch: pytest.MonkeyPatch, log: An
         f"apiVersion: plumbline.dev/v1\nkind: Approval\nmodel: {model}\nversion: v1.0.0\ndigest: {bundle.digest}\n"
         "by: Ada\nreason: read the card\nat: 2026-01-02T03:04:05Z\n"
     )
-    git = ["git", "-C", str(work), "-c", "user.name=Bob", "-c", "user.email=bob@plumbline.dev"]
-    for arguments in (["init", "--quiet", "-b", "main"], ["add", "--all"], ["commit", "--quiet", "-m", "serve"]):
-        subprocess.run([*git, *arguments], check=True)
+    subprocess.run(["git", "-C", work, "init", "--quiet", "-b", "main"], check=True)
+    commit(work, "serve")
     monkeypatch.setenv("PROMOTION_REPO", str(work))
     monkeypatch.setenv("PROMOTION_PUBLIC_KEY", str(keys.public))
     monkeypatch.setenv("MONITORING_DATABASE_URL", log.dsn)
     log.outputs = answered(read_release(path), path, keys.public)
     return read_release(path)
+
+
+def commit(work: Path, message: str) -> None:
+    git = ["git", "-C", str(work), "-c", "user.name=Bob", "-c", "user.email=bob@plumbline.dev"]
+    for arguments in (["add", "--all"], ["commit", "--quiet", "-m", message]):
+        subprocess.run([*git, *arguments], check=True)
 
 
 @pytest.fixture
@@ -85,6 +93,20 @@ def test_an_answer_is_traced_and_comes_again_bit_by_bit(why: Why, release: Relea
         assert told["served"][0].startswith("staging since 20")
         assert " by Bob (" in told["served"][0]
     assert "again            the same, bit by bit" in why(one)[1]
+
+    # Another environment's threshold is another label; then the model is taken out of both.
+    work = Path(os.environ["PROMOTION_REPO"])
+    elsewhere = work / f"clusters/production/models/{release.model}/release.yaml"
+    elsewhere.parent.mkdir(parents=True)
+    threshold = {None: None, 0.0: 1.0}.get(release.spec.threshold, 0.0)
+    other = release.model_copy(update={"spec": release.spec.model_copy(update={"threshold": threshold})})
+    elsewhere.write_text(new_text(other))
+    commit(work, "serve it in production")
+    shutil.rmtree(work / "clusters")
+    commit(work, "take it out")
+    code, said = why(one, "--json")
+    told = json.loads(said)
+    assert (code, told["again"], len(told["served"])) == (0, "the same, bit by bit", 2)
 
 
 def test_another_answer_than_the_models_is_said(why: Why, release: Release, log: Any, kind: Kind) -> None:

@@ -102,6 +102,15 @@ def test_a_model_that_git_names_a_release_of_stays(committed: Path, uncommitted:
     assert content(committed) == before
 
 
+def test_nothing_is_removed_where_git_can_not_say_what_would_be_lost(tree: Path) -> None:
+    run(tree, "new-model", "churn", "--task", "binary")
+    before = content(tree)
+    code, said = run(tree, "remove-model", "churn", "--yes")
+    assert code == 2
+    assert "git can't say what would be lost: " in said
+    assert content(tree) == before
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

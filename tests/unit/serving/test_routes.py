@@ -186,7 +186,15 @@ def test_a_charset_is_fine_and_what_curl_says_by_itself(serve, bundles, kind):
 
 
 @pytest.mark.parametrize("path", ["/v1/predict", "/v1/predict/batch", "/v2/models/delays/infer"])
-@pytest.mark.parametrize(("encoding", "pack"), [("gzip", gzip.compress), ("deflate", zlib.compress), ("GZIP", None)])
+@pytest.mark.parametrize(
+    ("encoding", "pack"),
+    [
+        ("gzip", gzip.compress),
+        ("deflate", zlib.compress),
+        ("GZIP", None),
+        ("gzip", lambda body: gzip.compress(body[:9]) + gzip.compress(body[9:])),
+    ],
+)
 def test_a_compressed_body_is_unpacked(serve, bundles, path, encoding, pack):
     inputs = [
         {"name": name, "shape": [1], "datatype": kind, "data": [ROW[name]]}
@@ -205,6 +213,7 @@ def test_a_compressed_body_is_unpacked(serve, bundles, path, encoding, pack):
         ("deflate", zlib.compress(b" " * 2049), 413),
         ("gzip", b"x", 400),
         ("gzip", gzip.compress(b"{}")[:-1], 400),
+        ("gzip", gzip.compress(b" " * 3_000_000) * 2, 413),
         ("gzip", gzip.compress(b"{}") + b"x", 400),
         ("br", b"x", 415),
         ("gzip, gzip", b"x", 415),

@@ -74,8 +74,8 @@ class Cluster:
     @staticmethod
     def is_configured() -> bool:
         """Whether somebody named a cluster: by KUBECONFIG, by kubectl's own file, or by running in a pod."""
-        named = {"KUBECONFIG", "KUBERNETES_SERVICE_HOST"} & os.environ.keys()
-        return bool(named) or Path("~/.kube/config").expanduser().exists()
+        named = any(os.environ.get(name) for name in ("KUBECONFIG", "KUBERNETES_SERVICE_HOST"))
+        return named or Path("~/.kube/config").expanduser().exists()
 
     @cached_property
     def _api(self) -> Any:

@@ -73,15 +73,18 @@ async def read_body(context: Context, receive: Receive, limit: int) -> bytes:
 
 
 def _unpacked(body: bytes, limit: int) -> bytes:
-    packed = zlib.decompressobj(_GZIP_OR_ZLIB)
-    try:
-        plain = packed.decompress(body, limit + 1)
-    except zlib.error as error:
-        raise _not_packed() from error
-    if len(plain) > limit:
-        raise _too_large(limit)
-    if not packed.eof or packed.unused_data:
-        raise _not_packed()
+    plain = b""
+    while body:  # a stream in gzip may have several members (RFC 1952, section 2.2)
+        packed = zlib.decompressobj(_GZIP_OR_ZLIB)
+        try:
+            plain += packed.decompress(body, limit + 1 - len(plain))
+        except zlib.error as error:
+            raise _not_packed() from error
+        if len(plain) > limit:
+            raise _too_large(limit)
+        if not packed.eof or len(packed.unused_data) == len(body):
+            raise _not_packed()
+        body = packed.unused_data
     return plain
 
 
