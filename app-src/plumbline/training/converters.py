@@ -59,7 +59,7 @@ def convert(estimator: Any, fields: int) -> onnx.ModelProto:
             f"{library or type(estimator).__module__} has no converter here, only {', '.join(CONVERTERS)} have; "
             f"define to_onnx in the model's folder"
         )
-    with _booleans_as_integers():
+    with _booleans_as_integers(), _trees_without_a_split():
         return CONVERTERS[library](estimator, fields)
 
 
@@ -130,6 +130,29 @@ def _booleans_as_integers() -> Iterator[None]:
         yield
     finally:
         onnx.helper.make_attribute = strict
+
+
+@contextmanager
+def _trees_without_a_split() -> Iterator[None]:
+    """While it lasts, a first tree that is one leaf of 0 is none to onnxmltools.
+
+    1.16 takes it for a sign that base_score is a margin, and adds half a logit to each answer of a binary model.
+    """
+    from onnxmltools.convert.xgboost.operator_converters.XGBoost import XGBConverter
+
+    strict = XGBConverter.common_members
+
+    def members(*arguments: Any) -> Any:
+        objective, base_score, trees, best = strict(*arguments)
+        if trees and trees[0].get("leaf") == 0:
+            trees[0]["leaf"] = 1e-30  # lost in the sum of float32
+        return objective, base_score, trees, best
+
+    XGBConverter.common_members = staticmethod(members)
+    try:
+        yield
+    finally:
+        XGBConverter.common_members = staticmethod(strict)
 
 
 CONVERTERS: dict[str, Converter] = {"xgboost": _xgboost, "sklearn": _sklearn}

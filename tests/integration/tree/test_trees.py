@@ -1,6 +1,7 @@
 """Trees as people and promotion leave them are accepted; `make trees` asks about more of them."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import trees
 from plumbline.tree.render.build import environments
 from plumbline.tree.render.environment import Environment
 from plumbline.tree.validate import checks
+from plumbline.tree.validate.api_server import api_server
 from plumbline.tree.validate.cluster import Cluster
 from plumbline.tree.validate.crds import crds_of
 from plumbline.tree.validate.validate import ask_environment
@@ -16,14 +18,16 @@ from plumbline.tree.validate.validate import ask_environment
 SEEDS = range(int(os.environ.get("TREES", "2")))
 
 
-@pytest.fixture(scope="session")
-def knowing(cluster: Cluster) -> Cluster:
-    """The API server with the kinds of the third parties, which are loaded once for all trees."""
+@pytest.fixture(scope="module")
+def knowing() -> Iterator[Cluster]:
+    """An API server of their own with the kinds of the third parties, which are loaded once for all trees."""
     used = [Environment.load(trees.ROOT, name) for name in environments(trees.ROOT)]
     crds = {crd.name: crd for tree in used for crd in crds_of(tree.sources())}
     kinds = {(item["apiVersion"].split("/")[0], item["kind"]) for tree in used for _, _, item in tree.objects()}
-    cluster.load([crd for crd in crds.values() if crd.kind in kinds])
-    return cluster
+    with api_server() as client:
+        cluster = Cluster(client)
+        cluster.load([crd for crd in crds.values() if crd.kind in kinds])
+        yield cluster
 
 
 @pytest.mark.parametrize("seed", SEEDS)

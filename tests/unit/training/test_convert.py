@@ -66,6 +66,7 @@ CASES = {
     "xgboost in a pipeline, three classes": (lambda: imputed(XGBClassifier(n_estimators=5)), "multiclass", 3),
     "xgboost in a pipeline, value": (lambda: imputed(XGBRegressor(n_estimators=5)), "regression", 0),
     "xgboost, two classes": (lambda: stopping(XGBClassifier), "binary", 2),
+    "xgboost, no split in the first tree": (lambda: XGBClassifier(n_estimators=2, min_child_weight=1e9), "binary", 2),
     "xgboost, three classes": (lambda: stopping(XGBClassifier), "multiclass", 3),
     "xgboost, value": (lambda: stopping(XGBRegressor), "regression", 0),
     "scikit-learn, two classes": (lambda: imputed(LogisticRegression()), "binary", 2),
