@@ -23,11 +23,11 @@ ROOT = Path(__file__).parents[1]
 AT = "2026-11-23T12:00:00Z"
 # The first is what `make demo` writes, the others have the names that a person's own registry has.
 IMAGES = ("localhost/model-server", "ghcr.io/plumbline/model-server", "registry.example.com:5000/team/model-server")
-# What people are called includes what YAML takes for something else.
+# What people are called includes what YAML takes for something else. The first is nobody.
 APPROVERS = ("", BY_MERGE, "Ada", "4711", "null", "Bö \\ 'Q': #1")
 
 
-def release(model: str, version: str, chance: random.Random) -> Release:
+def release(model: str, version: str, chance: random.Random, approved: bool) -> Release:
     """A release of this version that promotion may have written."""
 
     def digits(count: int) -> str:
@@ -47,7 +47,7 @@ def release(model: str, version: str, chance: random.Random) -> Release:
             data=f"sha256:{digits(64)}",
             workflow=chance.choice(["", "train-model-x7k2p"]),
         ),
-        evidence=Evidence(gate=f"sha256:{digits(64)}", approvedBy=chance.choice(APPROVERS)),
+        evidence=Evidence(gate=f"sha256:{digits(64)}", approvedBy=chance.choice(APPROVERS[approved:])),
     )
     metadata = Metadata(name=model, annotations={"config.kubernetes.io/local-config": "true"})
     return Release(apiVersion="plumbline.dev/v1", kind="Release", metadata=metadata, spec=spec)
@@ -130,7 +130,8 @@ def served(tree: Path, chance: random.Random) -> None:
         if not history:
             continue
         model, path = folder.name, folder / "release.yaml"
-        first, second = release(model, "v1.0.0", chance), release(model, "v1.1.0", chance)
+        approved = "admission/production" in (folder.parents[1] / "admission/kustomization.yaml").read_text()
+        first, second = (release(model, version, chance, approved) for version in ("v1.0.0", "v1.1.0"))
         texts = [new_text(first)]
         texts.append(edit(texts[0], second))
         texts.append(edit(texts[1], first, earlier_text=texts[0]))
@@ -152,7 +153,7 @@ def approved(tree: Path, _: random.Random) -> None:
 
 def barred(tree: Path, chance: random.Random) -> None:
     """A release that is served, and one that is not, are barred."""
-    for item in [*_releases(tree), release(folders(tree)[0].name, "v0.9.0", chance)]:
+    for item in [*_releases(tree), release(folders(tree)[0].name, "v0.9.0", chance, True)]:
         about: dict[str, Any] = {"model": item.model, "version": item.spec.version, "digest": item.spec.artifact.digest}
         record = Barred(**about, metric="error-share", reason="too many", at=AT)
         write(tree, barred_path(item.model, item.spec.artifact.digest), dump(record))
@@ -206,6 +207,12 @@ def change(tree: Path, seed: int) -> list[str]:
     chosen = [item for item in CHANGES if seed == 0 or chance.random() < 0.5]
     for item in chosen:
         item(tree, chance)
+    # A registry of one's own is a line in the policy.
+    policy = tree / "policies/admission/images.yaml"
+    text, first = policy.read_text(encoding="utf-8"), "          'ghcr.io/plumbline/',\n"
+    assert first in text
+    own = [f"          '{image.partition('/')[0]}/',\n" for image in IMAGES if not image.startswith("ghcr.io/")]
+    policy.write_text(text.replace(first, "".join([first, *own])), encoding="utf-8")
     return [item.__name__ for item in chosen]
 
 
