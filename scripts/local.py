@@ -48,6 +48,7 @@ def platform(home: Path, *, fresh: bool = False) -> Iterator[dict[str, str]]:
             "SERVING_CACHE_DIR": str(home / "models"),
             "SERVING_REDIS_URL": redis,
             "SERVING_PORT": str(services.port_near(8080)),
+            "SERVING_METRICS_PORT": str(services.port_near(8081)),
             "SERVING_DRAIN_SECONDS": "0",
             "PYTHONWARNINGS": "ignore",
         }

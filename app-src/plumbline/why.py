@@ -76,6 +76,8 @@ def _logged(prediction: str) -> dict[str, Any]:
                 " WHERE id = %s::uuid AND row = %s::int",
                 [identifier, row or "0"],
             ).fetchone()
+        except psycopg.errors.UndefinedTable:
+            answer = None  # nothing was ever logged here
         except psycopg.DataError as error:
             raise Misuse(
                 f"{prediction!r} is no prediction_id; expected <id> or <id>:<row>, as an answer has it"

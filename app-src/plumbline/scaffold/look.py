@@ -80,7 +80,7 @@ def identifier(column: str) -> str:
     name = re.sub(r"[^a-z0-9]+", "_", column.lower()).strip("_")
     if not name[:1].isalpha():
         name = f"field_{name}"
-    return f"{name}_value" if _RESERVED.fullmatch(name) else name
+    return f"field_{name}" if _RESERVED.fullmatch(name) else name
 
 
 def _labels(path: str, truth: "pd.Series[str]", task: str, positive: str) -> tuple[str, ...]:

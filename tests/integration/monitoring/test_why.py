@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import psycopg
 import pytest
 from typer.testing import CliRunner
 
@@ -126,5 +127,10 @@ def test_what_cannot_be_explained_says_why(why: Why, release: Release, log: Any)
     log.consume()
     assert why(unknown) == (10, f"refused: git never named {release.model} v9.9.9, which answered {unknown}\n")
     assert why(log.new_id())[0] == 2
+    with psycopg.connect(log.dsn, autocommit=True) as connection:
+        connection.execute("ALTER TABLE monitoring.predictions RENAME TO others")
+        code, said = why(unknown)
+        connection.execute("ALTER TABLE monitoring.others RENAME TO predictions")
+    assert (code, "is not in the log" in said) == (2, True)
     code, said = why("yesterday")
     assert (code, "'yesterday' is no prediction_id; expected <id> or <id>:<row>" in said) == (2, True)

@@ -1,5 +1,6 @@
 """What is read out of a person's CSV file, and the words for a file that no model can be made of."""
 
+import re
 from collections.abc import Sequence
 
 import pytest
@@ -57,7 +58,7 @@ def test_a_column_that_is_no_field_is_left_out_and_named(column: str, values: Se
 def test_a_name_that_means_something_else_is_changed(column: str) -> None:
     found = look(csv(f"{column},label", [row % 7 for row in COUNT], HALF), "x.csv", "binary", "", "")
     assert found.fields[0].column == column
-    assert found.fields[0].name not in ("at", "truth", "prediction")
+    assert not re.fullmatch(r"at|truth|prediction|(native|slice)_.*", found.fields[0].name)
     assert found.fields[0].name.isascii()
     assert found.fields[0].name.isidentifier()
 

@@ -122,6 +122,7 @@ def test_every_refusal_is_in_plain_words(sent):
         if answer.status_code == 200:
             continue
         assert answer.status_code == 422, (path, body, answer.text)
+        assert answer.json()["errors"], (path, body)
         for error in answer.json()["errors"]:
             said = " ".join(error.values())
             assert not any(word in said for word in ("Unable", "Input should", "parse", "Decimal", "None")), said
