@@ -24,8 +24,9 @@ def main() -> int:
             with local.alone(HOME):
                 shutil.rmtree(HOME)
             return 0
-        # Being told to stop cleans up like Ctrl-C.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        # Being told to stop cleans up like Ctrl-C, which a shell without job control lets its background jobs ignore.
+        for stop in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(stop, signal.default_int_handler)
         print("starting PostgreSQL, Redis and MLflow on loopback", flush=True)
         with local.platform(HOME) as environment:
             stay(script(environment))
