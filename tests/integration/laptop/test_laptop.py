@@ -45,7 +45,8 @@ def test_the_guide_leads_to_a_prediction_and_out_again(laptop, dev, task, name, 
     ).split("git rm")  # fmt: skip
     said = laptop.bash(before)
     assert answer in said, said
-    assert re.search(rf"{name}.* v1\.0\.0", said), said
+    assert f'"model":"{name}","version":"v1.0.0"' in said, said
+    assert re.search(r"^v1\.0\.0 +stable ", said, re.MULTILINE), said
 
     refused = laptop.bash(f"source .dev/env; plumbline remove-model {name}", expect=10)
     assert f"clusters/local/models/{name}/release.yaml names a release of {name}" in refused
