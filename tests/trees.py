@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -216,15 +216,15 @@ def change(tree: Path, seed: int) -> list[str]:
     return [item.__name__ for item in chosen]
 
 
-def copy(folder: Path) -> None:
-    """This checkout with what is not ignored, without its history."""
+def copy(folder: Path, links: Sequence[str] = (".venv", ".venv-serving", ".venv-checkov", ".cache")) -> None:
+    """This checkout with what is not ignored, without its history; what was made in it is linked."""
     names = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(names, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     for name in filter(None, listed.split("\0")):
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
-    for name in (".venv", ".venv-serving", ".venv-checkov", ".cache"):
+    for name in links:
         if (ROOT / name).exists() and not (folder / name).exists():
             (folder / name).symlink_to((ROOT / name).resolve())
 

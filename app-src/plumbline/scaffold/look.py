@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from plumbline.core.errors import Misuse
+from plumbline.training.model import is_ours
 
-_RESERVED = re.compile(r"at|truth|prediction|(native|slice)_.*")
 _LARGEST_WHOLE = 2**24
 _FEWEST_ROWS, _FEWEST_OF_A_LABEL, _MOST_LABELS = 100, 10, 100
 
@@ -80,7 +80,7 @@ def identifier(column: str) -> str:
     name = re.sub(r"[^a-z0-9]+", "_", column.lower()).strip("_")
     if not name[:1].isalpha():
         name = f"field_{name}"
-    return f"field_{name}" if _RESERVED.fullmatch(name) else name
+    return f"field_{name}" if is_ours(name) else name
 
 
 def _labels(path: str, truth: "pd.Series[str]", task: str, positive: str) -> tuple[str, ...]:

@@ -35,6 +35,11 @@ _OURS = (TRUTH, TIME, "prediction")
 """Columns that stand beside the fields in the rows, in holdout.parquet and in a drift report."""
 
 
+def is_ours(name: str) -> bool:
+    """Whether a column of this name is the platform's own, so that no field may have it."""
+    return name in _OURS or name.startswith((SLICE, NATIVE))
+
+
 class ModelError(Misuse):
     """A model's folder that is missing or does not define what training needs."""
 
@@ -121,7 +126,7 @@ class Model:
 
     def __post_init__(self) -> None:
         names = [field.name for field in self.schema.fields]
-        if ours := [name for name in names if name in _OURS or name.startswith((SLICE, NATIVE))]:
+        if ours := [name for name in names if is_ours(name)]:
             raise ModelError(
                 f"fields: {', '.join(ours)} would stand twice beside the platform's own columns {', '.join(_OURS)}, "
                 f"{SLICE}… and {NATIVE}…; rename them, in rows() too"

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import tempfile
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import trees
 
 ROOT = Path(__file__).parents[3]
 _OURS = re.compile(r"(MLFLOW|PROMOTION|MONITORING|SERVING|FEATURES|TRAINING|GIT)_|PYTHONWARNINGS$")
@@ -63,18 +63,8 @@ def laptop() -> Iterator[Laptop]:
     """
     with tempfile.TemporaryDirectory(prefix="plumbline-laptop-") as home:
         folder = Path(home) / "plumbline"
-        files = subprocess.run(
-            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-            cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True,
-        ).stdout.split("\0")  # fmt: skip
-        for name in filter(None, files):
-            if (ROOT / name).is_file():
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(ROOT / name, folder / name)
-        (folder / ".cache").mkdir()
-        for made in (".venv", ".venv-serving", ".cache/uv"):
-            if not (folder / made).exists():
-                (folder / made).symlink_to((ROOT / made).resolve())
+        (folder / ".cache").mkdir(parents=True)
+        trees.copy(folder, (".venv", ".venv-serving", ".cache/uv"))
         for lock in (folder / "locks").iterdir():
             os.utime(lock, (0, 0))  # older than what was installed from them
         # The environments know the package of ROOT; here it is that of the clone.
