@@ -6,11 +6,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from plumbline.core.columns import TIME
 from plumbline.core.schema import Matrix, ModelSchema, View
 from plumbline.core.values import encode_columns
-
-TIME = "at"
-"""The column of a moment: of a row, when its answer is asked for; of a value, from when on it was known."""
 
 
 def join_view(rows: pd.DataFrame, view: View, history: pd.DataFrame) -> pd.DataFrame:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from plumbline.core.columns import is_ours
 from plumbline.core.errors import Misuse
-from plumbline.training.model import is_ours
 
 _LARGEST_WHOLE = 2**24
 _FEWEST_ROWS, _FEWEST_OF_A_LABEL, _MOST_LABELS = 100, 10, 100

@@ -5,9 +5,10 @@ import shutil
 import numpy as np
 import pandas as pd
 
+from plumbline.core.columns import SLICE, TIME, native
 from plumbline.core.schema import ModelSchema, Output
 from plumbline.training import learn, metrics, plots
-from plumbline.training.model import SLICE, TIME, ByTime, Floats, Inputs, Model, folder_of
+from plumbline.training.model import ByTime, Floats, Inputs, Model, folder_of
 from plumbline.training.prepare import examples, load_part
 from plumbline.training.report import Interval, Period, Report, Slice
 from plumbline.training.search import Trial
@@ -92,13 +93,12 @@ def _period(model: Model, rows: pd.DataFrame) -> Period:
 
 def _holdout(rows: pd.DataFrame, output: Output, outputs: Floats) -> pd.DataFrame:
     """The raw request rows with truth, slices and the native outputs: no one needs to unpickle a model to judge it."""
-    native = {f"native_{label}": outputs[:, place] for place, label in enumerate(output.labels or ("value",))}
-    return rows.drop(columns=TIME, errors="ignore").assign(**native)
+    answers = {name: outputs[:, place] for place, name in enumerate(native(output))}
+    return rows.drop(columns=TIME, errors="ignore").assign(**answers)
 
 
 def native_outputs(work: Work) -> tuple[Inputs, Floats]:
     """The inputs of the held-out rows, shape (rows, fields), and what the native model answered, (rows, k)."""
     schema = work.read(work.schema, ModelSchema)
     held = pd.read_parquet(work.evaluation / "holdout.parquet")
-    names = [f"native_{label}" for label in schema.output.labels or ("value",)]
-    return examples(work, "test").inputs, held[names].to_numpy(dtype=np.float64)
+    return examples(work, "test").inputs, held[native(schema.output)].to_numpy(dtype=np.float64)

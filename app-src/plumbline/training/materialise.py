@@ -5,7 +5,8 @@ from pathlib import Path
 import pandas as pd
 from redis import Redis
 
-from plumbline.features.offline import TIME, latest
+from plumbline.core.columns import TIME
+from plumbline.features.offline import latest
 from plumbline.features.online import Entry, write
 from plumbline.training.data import read_tables
 from plumbline.training.model import Model, load, own_code

@@ -16,6 +16,7 @@ import pandas as pd
 import pandera.pandas as pa
 from pydantic import ValidationError
 
+from plumbline.core.columns import NATIVE, OURS, SLICE, is_ours
 from plumbline.core.documents import worded
 from plumbline.core.errors import Misuse, PlumblineError
 from plumbline.core.schema import ModelSchema
@@ -26,18 +27,6 @@ Tables = Mapping[str, pd.DataFrame]
 Params = dict[str, Any]
 Floats = npt.NDArray[np.float64]
 Inputs = npt.NDArray[np.float32]
-
-TRUTH = "truth"
-TIME = "at"
-SLICE = "slice_"
-NATIVE = "native_"
-_OURS = (TRUTH, TIME, "prediction")
-"""Columns that stand beside the fields in the rows, in holdout.parquet and in a drift report."""
-
-
-def is_ours(name: str) -> bool:
-    """Whether a column of this name is the platform's own, so that no field may have it."""
-    return name in _OURS or name.startswith((SLICE, NATIVE))
 
 
 class ModelError(Misuse):
@@ -128,7 +117,7 @@ class Model:
         names = [field.name for field in self.schema.fields]
         if ours := [name for name in names if is_ours(name)]:
             raise ModelError(
-                f"fields: {', '.join(ours)} would stand twice beside the platform's own columns {', '.join(_OURS)}, "
+                f"fields: {', '.join(ours)} would stand twice beside the platform's own columns {', '.join(OURS)}, "
                 f"{SLICE}… and {NATIVE}…; rename them, in rows() too"
             )
         if self.schema.output.task == "regression" and isinstance(self.split, ByShare) and self.split.stratified:

@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from plumbline.core.columns import SLICE, TIME, TRUTH
 from plumbline.core.errors import Misuse
 from plumbline.core.schema import ModelSchema, Output, View
 from plumbline.core.values import RowsError
 from plumbline.features.offline import encode_frame, join_view
 from plumbline.training.data import checked_tables
-from plumbline.training.model import SLICE, TIME, TRUTH, ByTime, Examples, Floats, Inputs, Model, Tables, own_code
+from plumbline.training.model import ByTime, Examples, Floats, Inputs, Model, Tables, own_code
 from plumbline.training.work import Work, written
 
 PARTS = ("train", "validation", "test")

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from plumbline.features.offline import TIME
+from plumbline.core.columns import TIME
 from plumbline.training.materialise import entries
 from plumbline.training.model import load
 

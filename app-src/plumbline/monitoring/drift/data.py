@@ -12,6 +12,7 @@ import pandas as pd
 import psycopg
 
 from plumbline.core import reach
+from plumbline.core.columns import NATIVE, SLICE, TRUTH
 from plumbline.core.documents import read
 from plumbline.core.feedback import LARGEST
 from plumbline.core.schema import ModelSchema
@@ -23,7 +24,6 @@ from plumbline.monitoring.policy import Drift, ReferenceFault
 from plumbline.monitoring.stats import Mean, mean
 
 _MOST_LABELS = 20_000
-_NATIVE, _SLICE, _TRUTH = "native_", "slice_", "truth"
 _VERSIONS: LiteralString = "SELECT version, count(*) FROM rows GROUP BY version ORDER BY version"
 _COUNT: LiteralString = """
     SELECT count(*), count(truth) FROM rows WHERE %(version)s::text IS NULL OR version = %(version)s"""
@@ -53,20 +53,20 @@ def from_holdout(path: Path) -> Side:
         table = pd.read_parquet(path)
     except (OSError, ValueError) as error:
         raise ReferenceFault(f"{path}: cannot be read as parquet: {error}") from error
-    native = [str(name) for name in table.columns if str(name).startswith(_NATIVE)]
-    if not native or _TRUTH not in table:
-        raise ReferenceFault(f"{path}: expected the columns {_TRUTH} and {_NATIVE}<label> or {_NATIVE}value")
-    inputs = [name for name in table.columns if name not in native and name != _TRUTH]
-    frame = table[[name for name in inputs if not str(name).startswith(_SLICE)]].copy()
-    outputs = table[native].rename(columns=lambda name: str(name).removeprefix(_NATIVE))
-    if native == [f"{_NATIVE}value"]:
+    native = [str(name) for name in table.columns if str(name).startswith(NATIVE)]
+    if not native or TRUTH not in table:
+        raise ReferenceFault(f"{path}: expected the columns {TRUTH} and {NATIVE}<label> or {NATIVE}value")
+    inputs = [name for name in table.columns if name not in native and name != TRUTH]
+    frame = table[[name for name in inputs if not str(name).startswith(SLICE)]].copy()
+    outputs = table[native].rename(columns=lambda name: str(name).removeprefix(NATIVE))
+    if native == [f"{NATIVE}value"]:
         frame[SCORE] = outputs["value"]
-        loss = (outputs["value"] - table[_TRUTH]).abs()
+        loss = (outputs["value"] - table[TRUTH]).abs()
     else:
         frame[SCORE] = outputs.iloc[:, 1] if len(native) == 2 else outputs.max(axis=1)
         if len(native) > 2:
             frame[LABEL] = outputs.idxmax(axis=1)
-        hit = np.array([[label == truth for label in outputs.columns] for truth in table[_TRUTH].astype(str)])
+        hit = np.array([[label == truth for label in outputs.columns] for truth in table[TRUTH].astype(str)])
         loss = ((outputs - hit) ** 2).sum(axis=1)
     values = loss.to_numpy(dtype=np.float64)
     return Side(frame, len(table), len(table), mean(values, np.arange(len(table))))

@@ -1,13 +1,15 @@
 """The log as SQL: every predicted row of a model with its newest label.
 
 A label names a row by the answer's id and its number; a bare id means the only row. Of several labels the last one
-in the stream wins; `labelled_ms` is when the first one came. A number beyond ±1e15 (core/feedback.py) that a consumer
-of before stored is left out: its square would make every sum fail.
+in the stream wins; `labelled_ms` is when the first one came. A number beyond the bounds of core/feedback.py that a
+consumer of before stored is left out: its square would make every sum fail.
 """
 
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any, LiteralString
 
+from plumbline.core.feedback import LARGEST
 from plumbline.core.ids import floor
 
 ROWS: LiteralString = """
@@ -21,12 +23,13 @@ ROWS: LiteralString = """
         GROUP BY p.id, p.row
     ), rows AS (
         SELECT p.*, label.labelled_ms, label.truth,
-               CASE WHEN abs(label.value) <= 1e15 THEN label.value END AS value,
+               CASE WHEN abs(label.value) <= %(largest)s THEN label.value END AS value,
                -- Without a subject every request counts as a caller of its own.
                coalesce(nullif(p.subject, ''), p.id::text) AS caller,
                CASE WHEN p.label IS NOT NULL THEN (label.truth #>> '{}' = p.label)::int::float8 END AS accuracy,
                CASE WHEN p.label IS NULL AND jsonb_typeof(label.truth) = 'number'
-                    THEN CASE WHEN abs(label.truth::numeric) <= 1e15 THEN p.score - label.truth::float8 END END AS error
+                    THEN CASE WHEN abs(label.truth::numeric) <= %(largest)s
+                              THEN p.score - label.truth::float8 END END AS error
         FROM monitoring.predictions p LEFT JOIN label USING (id, row)
         WHERE p.model = %(model)s AND p.id >= %(low)s AND p.id < %(high)s
     )
@@ -37,6 +40,8 @@ def window(model: str, since: datetime | None, until: datetime | None = None) ->
     """The parameters of ROWS: predictions made from `since` on and before `until`; None is no limit."""
     return {
         "model": model,
+        # Decimal: a label may have more digits than a double, in which PostgreSQL would compare it otherwise.
+        "largest": Decimal(LARGEST),
         "low": floor(since or datetime(1970, 1, 1, tzinfo=UTC)),
         "high": floor(until or datetime(9999, 1, 1, tzinfo=UTC)),
     }

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from plumbline.core.columns import native
 from plumbline.core.errors import Inconclusive, Refused
 from plumbline.core.schema import ModelSchema
 from plumbline.core.values import RowsError, encode_columns
@@ -60,7 +61,7 @@ class Holdout:
 
     def native(self, schema: ModelSchema) -> Floats:
         """What the native model answered, shape (rows, classes) or (rows, 1)."""
-        names = [f"native_{label}" for label in schema.output.labels or ("value",)]
+        names = native(schema.output)
         return np.column_stack([np.array(self._column(name).to_pylist(), dtype=np.float64) for name in names])
 
     def sample(self, rows: int) -> "Holdout":

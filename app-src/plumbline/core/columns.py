@@ -1,0 +1,22 @@
+"""The platform's own columns beside a model's fields: in its rows, in its holdout and in a drift report."""
+
+from plumbline.core.schema import Output
+
+TRUTH = "truth"
+TIME = "at"
+"""The column of a moment: of a row, when its answer is asked for; of a view's value, from when on it was known."""
+SLICE = "slice_"
+"""How the columns begin that slices are judged by."""
+NATIVE = "native_"
+"""How the columns begin that hold what the native model answered."""
+OURS = (TRUTH, TIME, "prediction")
+
+
+def is_ours(name: str) -> bool:
+    """Whether a column of this name is the platform's own, so that no field may have it."""
+    return name in OURS or name.startswith((SLICE, NATIVE))
+
+
+def native(output: Output) -> list[str]:
+    """The columns of the native model's answer: one a class, or `native_value` for a number."""
+    return [f"{NATIVE}{label}" for label in output.labels or ("value",)]
