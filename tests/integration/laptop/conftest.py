@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import services
 import trees
 
 ROOT = Path(__file__).parents[3]
@@ -44,7 +45,7 @@ class Laptop:
                 start_new_session=True,
             )  # fmt: skip
         try:
-            end = time.monotonic() + 120
+            end = time.monotonic() + services.STARTUP_SECONDS
             while not (self.folder / ".dev/env").exists():
                 assert running.poll() is None, log.read_text()
                 assert time.monotonic() < end, log.read_text()

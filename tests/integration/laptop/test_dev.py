@@ -12,6 +12,7 @@ import pytest
 import redis
 import services
 
+pytestmark = pytest.mark.timeout(2 * services.STARTUP_SECONDS)
 ADDRESSES = 'echo "$MLFLOW_TRACKING_URI $MONITORING_REDIS_URL $MONITORING_DATABASE_URL $PROMOTION_REPO"'
 API = "/api/2.0/mlflow/experiments"
 
@@ -56,7 +57,7 @@ def test_being_told_to_stop_stops_everything_too(laptop, tmp_path: Path) -> None
     command = [laptop.folder / ".venv/bin/python", "scripts/dev.py"]
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen(command, cwd=laptop.folder, env=laptop.environment, stdout=log, stderr=log)
-    end = time.monotonic() + 120
+    end = time.monotonic() + services.STARTUP_SECONDS
     while not (laptop.folder / ".dev/env").exists():
         assert process.poll() is None, (tmp_path / "log").read_text()
         assert time.monotonic() < end

@@ -4,8 +4,10 @@ import re
 from pathlib import Path
 
 import pytest
+import services
 
 ROOT = Path(__file__).parents[3]
+pytestmark = pytest.mark.timeout(2 * services.STARTUP_SECONDS)
 
 
 def blocks(document: str) -> str:

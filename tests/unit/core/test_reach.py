@@ -81,10 +81,12 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def said(command: str, code: int) -> str:
     """What a command says; it ends with the code, in one line, in time, and leaves nothing behind."""
     topic, *arguments = command.split()
+    app = import_module(f"plumbline.{MODULES[topic]}").app
     began = time.monotonic()
-    done = CliRunner().invoke(import_module(f"plumbline.{MODULES[topic]}").app, arguments)
+    done = CliRunner().invoke(app, arguments)
     assert done.exit_code == code, (done.output, done.exception)
-    assert time.monotonic() - began < 10
+    # Four seconds, and what a busy machine needs to import the clients; a client of its own accord tries for minutes.
+    assert time.monotonic() - began < 30
     assert len(done.stderr.strip().splitlines()) == 1
     assert list(Path().iterdir()) == []
     return done.stderr

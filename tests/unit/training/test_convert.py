@@ -222,7 +222,7 @@ def test_a_conversion_that_cannot_be_served_is_refused_in_one_line(theirs, messa
             2,
             r"Pipeline\(SimpleImputer, StandardScaler, DummyClassifier\)",
         ),
-        (lambda: LinearDiscriminantAnalysis(), "binary", 2, "LinearDiscriminantAnalysis.*missing values|NaN"),
+        (lambda: LinearDiscriminantAnalysis(), "binary", 2, "LinearDiscriminantAnalysis.*(missing values|NaN)"),
         (
             lambda: imputed(LinearDiscriminantAnalysis()),
             "binary",
