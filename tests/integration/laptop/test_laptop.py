@@ -45,10 +45,19 @@ def test_the_guide_leads_to_a_prediction_and_out_again(laptop, dev, task, name, 
     before, after = replaced(
         script, ("churn", name), ("--task binary", f"--task {task}"), ('"truth": "no"', value)
     ).split("git rm")  # fmt: skip
+    if task == "binary":
+        before = before.replace("kill $!", blocks("docs/clients.md") + "kill %1")
     said = laptop.bash(before)
     assert answer in said, said
     assert f'"model":"{name}","version":"v1.0.0"' in said, said
     assert re.search(r"^v1\.0\.0 +stable ", said, re.MULTILINE), said
+
+    if task == "binary":
+        clients = dict(re.findall(r"(python|oip): (yes [\d.]+)$", said, re.MULTILINE))
+        assert clients.keys() == {"python", "oip"}, said
+        [probability] = {float(text.split()[1]) for text in clients.values()}
+        assert said.count(f'"yes":{probability}') == 3, "the guide's curl, and both of this page"
+        assert "refused: [{'field': 'months'" in said, said
 
     refused = laptop.bash(f"source .dev/env; plumbline remove-model {name}", expect=10)
     assert f"clusters/local/models/{name}/release.yaml names a release of {name}" in refused
