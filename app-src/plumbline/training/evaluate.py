@@ -10,7 +10,7 @@ from plumbline.core.schema import ModelSchema, Output
 from plumbline.training import learn, metrics, plots
 from plumbline.training.model import ByTime, Floats, Inputs, Model, folder_of
 from plumbline.training.prepare import examples, load_part
-from plumbline.training.report import Interval, Period, Report, Slice
+from plumbline.training.report import OBJECTIVE, Interval, Period, Report, Slice
 from plumbline.training.search import Trial
 from plumbline.training.work import Work, written
 
@@ -54,6 +54,8 @@ def evaluate(work: Work) -> Report:
     shutil.copyfile(folder_of(schema.model) / "card.yaml", work.evaluation / "card.yaml")
     names = [field.name for field in schema.fields]
     plots.draw(work.plots, candidate, plots.Judged(output, names, inputs, truth, outputs, threshold), seed)
+    objective = OBJECTIVE[output.task]
+    plots.draw_slices(work.plots, report.slices, report.metrics[objective], objective)
     return report
 
 

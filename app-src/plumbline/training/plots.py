@@ -1,6 +1,6 @@
 """The pictures of a run: what it looks at, where it is wrong, and whether its probabilities can be believed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +16,12 @@ from sklearn.metrics import ConfusionMatrixDisplay, precision_recall_curve, roc_
 from plumbline.core.schema import Output
 from plumbline.training import learn, metrics
 from plumbline.training.model import Floats, Inputs
-from plumbline.training.search import OBJECTIVE
+from plumbline.training.report import OBJECTIVE, Interval, Slice
 from plumbline.training.work import written
 
 _IMPORTANCE_ROWS = 3000
 _POINTS = 5000
+_SLICES = 40
 
 
 @dataclass(frozen=True)
@@ -45,10 +46,28 @@ def draw(folder: Path, estimator: Any, judged: Judged, seed: int) -> None:
         _curves(folder, judged)
 
 
+def draw_slices(folder: Path, slices: Sequence[Slice], overall: Interval, name: str) -> None:
+    """Write slices.png: the metric `name` of each slice with its interval, the weakest at the top, beside all rows.
+
+    Where there are many, these are the 40 with the highest metric, which is a loss.
+    """
+    shown = sorted(slices, key=lambda item: item.metrics[name].value)[-_SLICES:]
+    if not shown:
+        return
+    height = 1.5 + 0.28 * len(shown)
+    with _picture(folder / "slices.png", f"{name} by slice, with 95 % intervals", name, "", height) as axes:
+        axes.axvspan(overall.low, overall.high, color="lightgrey", label="all rows")
+        for place, item in enumerate(shown):
+            found = item.metrics[name]
+            axes.plot([found.low, found.high], [place, place], color="C0")
+            axes.plot(found.value, place, marker="o", color="C0")
+        axes.set_yticks(range(len(shown)), [f"{item.column} {item.value}" for item in shown])
+
+
 @contextmanager
-def _picture(path: Path, title: str, x: str, y: str) -> Iterator[Axes]:
+def _picture(path: Path, title: str, x: str, y: str, height: float = 4.8) -> Iterator[Axes]:
     # Figure by itself, not pyplot: no global state, no window, nothing to close.
-    figure = Figure(figsize=(6.4, 4.8), layout="constrained")
+    figure = Figure(figsize=(6.4, height), layout="constrained")
     axes = figure.add_subplot()
     axes.set(title=title, xlabel=x, ylabel=y)
     yield axes

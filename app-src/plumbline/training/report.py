@@ -4,6 +4,9 @@ from datetime import date
 
 from plumbline.core.documents import Strict
 
+OBJECTIVE = {"binary": "log_loss", "multiclass": "log_loss", "regression": "rmse"}
+"""What trials, fields and slices are judged by, per task; lower is better. Proper scores keep probabilities honest."""
+
 
 class Interval(Strict):
     """A metric with its 95 % bootstrap interval."""

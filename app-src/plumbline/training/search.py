@@ -12,10 +12,9 @@ from plumbline.core.schema import ModelSchema
 from plumbline.training import convert, learn, metrics, tracking
 from plumbline.training.model import Examples, Model, Params, own_code
 from plumbline.training.prepare import examples
+from plumbline.training.report import OBJECTIVE
 from plumbline.training.work import Work, WorkError
 
-OBJECTIVE = {"binary": "log_loss", "multiclass": "log_loss", "regression": "rmse"}
-"""What a trial is judged by on validation, per task; lower is better. Proper scores keep probabilities honest."""
 log = logging.getLogger(__name__)
 
 

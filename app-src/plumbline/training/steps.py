@@ -7,6 +7,7 @@ from collections.abc import Callable
 from plumbline.core.schema import ModelSchema
 from plumbline.training import convert, converters, data, evaluate, learn, prepare, provenance, search, tracking
 from plumbline.training.prepare import PARTS, examples, load_part
+from plumbline.training.report import OBJECTIVE
 from plumbline.training.search import Trial
 from plumbline.training.work import Settings, Work, written
 
@@ -61,7 +62,7 @@ def train(work: Work) -> str:
             tracking.log_model(library, candidate)
         else:
             log.info("%s is of a library that MLflow has no flavour for here: only its ONNX is logged", type(candidate))
-    return f"trial {best.number} of {work.settings.trials} ({search.OBJECTIVE[schema.output.task]} {best.value:.5f})"
+    return f"trial {best.number} of {work.settings.trials} ({OBJECTIVE[schema.output.task]} {best.value:.5f})"
 
 
 def judge(work: Work) -> str:

@@ -43,6 +43,8 @@ def test_a_version_carries_what_governance_needs(
     assert "<script>" not in page, "what a card says is text, not markup"
     assert "<table>" in page
     assert "data:image/png;base64," in page
+    first = text.split("| | |")[0]
+    assert "On 3,000 rows that it did not learn from, its log_loss is " in first, "the approver's sentence comes first"
     found = registry.search(
         f"name = '{model}' and tags.`data.digest` = 'sha256:{'d' * 64}' and tags.lifecycle = 'None'"
     )

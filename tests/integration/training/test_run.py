@@ -51,7 +51,7 @@ def test_the_artifacts_are_those_that_promotion_reads(flights, client, tmp_path)
     found = {
         path.path for folder in ("bundle", "evaluation", "plots") for path in client.list_artifacts(run_id, folder)
     }
-    plots = ("calibration", "confusion_matrix", "feature_importance", "precision_recall", "roc")
+    plots = ("calibration", "confusion_matrix", "feature_importance", "precision_recall", "roc", "slices")
     assert found == {
         "bundle/model.onnx",
         "bundle/schema.json",
@@ -124,4 +124,4 @@ def test_the_second_model_is_trained_by_the_same_command(embedded, tmp_path):
     assert report.metrics["rmse"].high < report.baseline["rmse"].value
     assert {found.column for found in report.slices} == {"sex", "age"}
     names = {path.stem for path in (tmp_path / "plots").glob("*.png")}
-    assert names == {"feature_importance", "predicted_vs_actual", "residuals"}
+    assert names == {"feature_importance", "predicted_vs_actual", "residuals", "slices"}

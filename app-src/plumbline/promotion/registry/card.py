@@ -12,6 +12,7 @@ from plumbline.promotion.delivery.git import Checkout
 from plumbline.promotion.delivery.records import read_approval
 from plumbline.promotion.gate.evaluation import Evaluation, read_evaluation
 from plumbline.promotion.registry.client import Registry, Version
+from plumbline.training.report import OBJECTIVE, Interval, Report
 
 # The Markdown is text, for people and for MLflow; the page's renderer escapes any HTML that stands in it.
 _templates = templates("plumbline.promotion.registry")
@@ -26,22 +27,46 @@ def facts(version: Version, semver: str, evaluation: Evaluation, approval: Appro
         "schema": evaluation.bundle.schema,
         "report": evaluation.report,
         "card": evaluation.card,
+        "summary": summary(evaluation.report, evaluation.bundle.schema.output.task),
         "approval": approval,
     }
 
 
-def markdown(values: dict[str, Any]) -> str:
-    """card.md."""
-    return _templates.get_template("card.md.j2").render(values)
+def summary(report: Report, task: str) -> str:
+    """What whoever approves reads first: how good the model is, next to its baseline, and where it is weakest."""
+    name = OBJECTIVE[task]
+    model, baseline = report.metrics[name], report.baseline[name]
+    if model.high < baseline.low:
+        beside = "better than the baseline's"
+    else:
+        beside = "worse than the baseline's" if model.low > baseline.high else "not clearly apart from the baseline's"
+    said = [
+        f"On {report.test.rows:,} rows that it did not learn from, its {name} is {_figures(model)}, lower is better: "
+        f"{beside} {_figures(baseline)}."
+    ]
+    if report.slices:
+        weakest = max(report.slices, key=lambda item: item.metrics[name].value)
+        where = f"{weakest.column} is {weakest.value}"
+        said.append(f"It is weakest where {where}: {_figures(weakest.metrics[name])} on {weakest.rows:,} rows.")
+    return " ".join(said)
+
+
+def _figures(interval: Interval) -> str:
+    return f"{interval.value:.4g} ({interval.low:.4g} to {interval.high:.4g})"
+
+
+def markdown(values: dict[str, Any], plots: dict[str, str] | None = None) -> str:
+    """card.md; with plots, {name: PNG in base64}, the text of card.html."""
+    return _templates.get_template("card.md.j2").render(values, plots=plots or {})
 
 
 def page(values: dict[str, Any], plots: Path | None) -> str:
     """card.html: no script, no link to elsewhere; the plots are inside."""
     pictures = sorted(plots.glob("*.png")) if plots is not None else []
+    text = markdown(values, {path.stem: base64.b64encode(path.read_bytes()).decode() for path in pictures})
     return _templates.get_template("card.html.j2").render(
         title=f"{values['version'].model} {values['semver']}",
-        body=MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown(values)),
-        plots={path.stem.replace("_", " "): base64.b64encode(path.read_bytes()).decode() for path in pictures},
+        body=MarkdownIt("commonmark", {"html": False}).enable("table").render(text),
     )
 
 
