@@ -21,7 +21,7 @@ from pydantic import (
     create_model,
     with_config,
 )
-from pydantic_core import CoreSchema, core_schema, from_json
+from pydantic_core import CoreSchema, SchemaValidator, core_schema, from_json
 
 # pydantic asks for this one on Python 3.11, where typing's own keeps no record of NotRequired.
 from typing_extensions import TypedDict
@@ -60,6 +60,8 @@ class Contract:
         self._single = _judge_of("Single", features=Any)
         self._rows = _judge_of("Rows", rows=some)
         self._matrix = _judge_of("Matrix", columns=Any, data=some)
+        # Callers choose the order of columns, so that a validator of a row is put together from what is made once.
+        self._cells = {field.name: TypeAdapter(_optional(field)).core_schema for field in schema.fields}
         self._array = lru_cache(maxsize=32)(self._array_validator)
         texts = sum(field.type == "category" for field in schema.fields)
         names = sum(map(len, self.columns))
@@ -134,11 +136,9 @@ class Contract:
 
     def _array_validator(self, columns: tuple[str, ...]) -> Callable[[Any], Any]:
         """Of a row that is an array with one value for each of `columns`."""
-        fields = {field.name: field for field in self.schema.fields}
-        values: Any = tuple(_optional(fields[name]) for name in columns)
         # A strict tuple would refuse the lists that JSON has; what stands in it stays strict.
-        row: Any = Annotated[tuple.__class_getitem__(values), Field(strict=False)]
-        return TypeAdapter(row, config=ConfigDict(strict=True)).validator.validate_python
+        row = core_schema.tuple_schema([self._cells[name] for name in columns], strict=False)
+        return SchemaValidator(row, core_schema.CoreConfig(strict=True)).validate_python
 
     def matrix_schema(self) -> dict[str, Any]:
         """The JSON schema of the matrix form, for OpenAPI."""
