@@ -13,6 +13,15 @@ from prometheus_client import generate_latest
 from plumbline.core.ids import is_prediction_id
 
 ROW = {"distance": 1400.0, "hour": 17, "carrier": "UA"}
+TENSORS = [
+    {"name": name, "shape": [1], "datatype": kind, "data": [ROW[name]]}
+    for name, kind in (("distance", "FP64"), ("hour", "INT64"), ("carrier", "BYTES"))
+]
+BODIES: dict[str, dict[str, Any]] = {
+    "/v1/predict": {"features": ROW},
+    "/v1/predict/batch": {"rows": [ROW]},
+    "/v2/models/delays/infer": {"inputs": TENSORS},
+}
 
 
 def post(path, content, **headers):
@@ -62,8 +71,12 @@ def test_a_regression_answers_a_value(serve, bundles):
     assert math.isfinite(prediction["value"])
 
 
-def test_rows_and_matrix_in_any_column_order_answer_as_single_rows_do(serve, bundles):
+# Rows of "mixing" touch each other: together they would have other answers.
+@pytest.mark.parametrize("kind", ["binary", "mixing"])
+def test_rows_and_matrix_in_any_column_order_answer_as_single_rows_do(serve, bundles, kind):
     rows = [ROW, {"distance": 10, "hour": 3, "carrier": "??", "origin": "EWR", "wind": 3.25}, ROW | {"wind": None}]
+    if kind == "mixing":  # it has no answer for what is missing
+        rows = [ROW | {"origin": "EWR", "wind": wind} for wind in (1.5, 3.25, 9.0)]
     names = ["wind", "carrier", "hour", "distance", "origin"]
     matrix = {"data": [[row.get(name) for name in names] for row in rows], "columns": names}
     canonical: dict[str, Any] = {"columns": sorted(names, key=["distance", "hour", "carrier", "origin", "wind"].index)}
@@ -77,7 +90,7 @@ def test_rows_and_matrix_in_any_column_order_answer_as_single_rows_do(serve, bun
         ]
         return single, batches
 
-    single, batches = serve(bundles["binary"], use)
+    single, batches = serve(bundles[kind], use)
     assert all(batch == single for batch in batches)
 
 
@@ -179,13 +192,14 @@ def test_another_content_type_is_415(serve, bundles, kind):
     assert "application/json" in response.json()["detail"]
 
 
+@pytest.mark.parametrize("path", BODIES)
 @pytest.mark.parametrize("kind", ["application/json; charset=utf-8", "application/x-www-form-urlencoded"])
-def test_a_charset_is_fine_and_what_curl_says_by_itself(serve, bundles, kind):
-    answer = serve(bundles["binary"], post("/v1/predict", {"features": ROW}, **{"content-type": kind}))
-    assert answer.status_code == 200
+def test_a_charset_is_fine_and_what_curl_says_by_itself(serve, bundles, path, kind):
+    answer = serve(bundles["binary"], post(path, BODIES[path], **{"content-type": kind}))
+    assert answer.status_code == 200, answer.text
 
 
-@pytest.mark.parametrize("path", ["/v1/predict", "/v1/predict/batch", "/v2/models/delays/infer"])
+@pytest.mark.parametrize("path", BODIES)
 @pytest.mark.parametrize(
     ("encoding", "pack"),
     [
@@ -196,12 +210,7 @@ def test_a_charset_is_fine_and_what_curl_says_by_itself(serve, bundles, kind):
     ],
 )
 def test_a_compressed_body_is_unpacked(serve, bundles, path, encoding, pack):
-    inputs = [
-        {"name": name, "shape": [1], "datatype": kind, "data": [ROW[name]]}
-        for name, kind in (("distance", "FP64"), ("hour", "INT64"), ("carrier", "BYTES"))
-    ]
-    body = {"/v1/predict": {"features": ROW}, "/v1/predict/batch": {"rows": [ROW]}}.get(path, {"inputs": inputs})
-    packed = (pack or gzip.compress)(json.dumps(body).encode())
+    packed = (pack or gzip.compress)(json.dumps(BODIES[path]).encode())
     answer = serve(bundles["binary"], post(path, packed, **{"content-encoding": encoding}))
     assert answer.status_code == 200, answer.text
 
