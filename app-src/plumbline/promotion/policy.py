@@ -81,6 +81,8 @@ class Rules(Strict):
     slices: tuple[SliceLimit, ...] = ()
     latency_p95_ms: PositiveFloat
     size_mb: PositiveFloat
+    memory_mb: PositiveFloat = 300
+    """Beside the server's own. `plumbline tree validate` holds it against the limit of the model's pods."""
     parity: ParityLimit
     card: Annotated[tuple[str, ...], Field(min_length=1)]
     """Sections of evaluation/card.yaml that must be there and not be empty."""

@@ -19,6 +19,7 @@ from plumbline.core.errors import Inconclusive, Refused
 from plumbline.core.schema import ModelSchema
 from plumbline.promotion.gate.bundle import check_names, one_row_p95_ms, open_bundle
 from plumbline.promotion.gate.holdout import Holdout, parity, read_holdout
+from plumbline.promotion.gate.memory import peak_mb
 from plumbline.promotion.registry.client import Registry, bundle_uri
 from plumbline.promotion.registry.signing import generate_keys, sign
 
@@ -88,6 +89,30 @@ def test_a_good_bundle_answers(folder: Path) -> None:
     z = np.exp(x @ WEIGHTS)
     np.testing.assert_allclose(bundle.predict(x), z / z.sum(axis=1, keepdims=True), rtol=1e-5)
     assert 0 < one_row_p95_ms(bundle, runs=60) < 1000
+
+
+def test_a_large_model_takes_what_it_needs_and_a_small_one_nothing_to_speak_of(folder: Path) -> None:
+    small = peak_mb(folder / "model.onnx", folder / "schema.json")
+    model = graph()
+    wide = np.full((2, 3000), 0.01, dtype=np.float32)  # 2 → 3,000 → 3,000 → 2: 36 MB of weights
+    weights = {"w": wide, "a": np.full((3000, 3000), 1e-4, dtype=np.float32), "b": wide.T.copy()}
+    del model.graph.initializer[0]
+    model.graph.initializer.extend(numpy_helper.from_array(weights[name], name) for name in weights)
+    for node in reversed(
+        [helper.make_node("MatMul", ["wide", "a"], ["deep"]), helper.make_node("MatMul", ["deep", "b"], ["z"])]
+    ):
+        model.graph.node.insert(1, node)
+    model.graph.node[0].output[0] = "wide"
+    (folder / "model.onnx").write_bytes(model.SerializeToString())
+    large = peak_mb(folder / "model.onnx", folder / "schema.json")
+    assert small < 20
+    assert 36 < large - small < 200
+
+
+def test_a_model_that_cannot_be_measured_is_refused(folder: Path) -> None:
+    (folder / "model.onnx").write_bytes(b"no model")
+    with pytest.raises(Refused, match=r"model\.onnx: the process that measured its memory ended with 1: .*cannot load"):
+        peak_mb(folder / "model.onnx", folder / "schema.json")
 
 
 def external() -> bytes:

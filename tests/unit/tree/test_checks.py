@@ -1,7 +1,9 @@
 """Each mistake that a person makes in the tree is a problem that names the file."""
 
+import re
 from pathlib import Path
 
+import pytest
 from trees import ladder
 
 from plumbline.tree.render.environment import Environment
@@ -87,6 +89,22 @@ def test_a_kind_that_the_environment_does_not_install_is_a_problem() -> None:
     assert problem.endswith("ScaledObject/server: no Application of local installs the kind ScaledObject")
     given = Environment("local", local.folders, [], frozenset({"keda.sh"}))
     assert checks.installed(given, {"local": [], "staging": [crd]}) == []
+
+
+@pytest.mark.parametrize(("limit", "fits"), [("512Mi", True), ("460M", True), ("459M", False), ("256Mi", False)])
+def test_pods_have_the_memory_that_the_gate_lets_a_model_take(tree: Path, limit: str, fits: bool) -> None:
+    server = {"name": "server", "resources": {"limits": {"memory": limit}}}
+    item = {
+        "kind": "Rollout",
+        "metadata": {"name": "server", "labels": {"plumbline.dev/model": "toy"}},
+        "spec": {"template": {"spec": {"containers": [server]}}},
+    }
+    policy = next((tree / "policies/promotion").iterdir()).read_text(encoding="utf-8")
+    (tree / "policies/promotion/toy.yaml").write_text(re.sub(r" +memory_mb: .*\n", "", policy), encoding="utf-8")
+    problems = said(checks.memory(tree, Environment("local", {"clusters/local/models/toy": [item]}, [])))
+    wanted = "expected 460 MB: 160 of the server, and memory_mb of policies/promotion/toy.yaml"
+    folder = "clusters/local/models/toy: Rollout/server: its pods may take"
+    assert problems == ([] if fits else [f"{folder} {limit} of memory, {wanted}"])
 
 
 def with_models(tree: Path) -> None:

@@ -9,8 +9,9 @@ from pydantic import ValidationError
 
 from plumbline.core.artifact import ArtifactError, digest_of
 from plumbline.core.errors import Refused
-from plumbline.promotion.gate.bundle import Bundle, check_names, one_row_p95_ms, open_bundle
+from plumbline.promotion.gate.bundle import MODEL, SCHEMA, Bundle, check_names, one_row_p95_ms, open_bundle
 from plumbline.promotion.gate.holdout import Holdout, Parity, parity, read_holdout
+from plumbline.promotion.gate.memory import peak_mb
 from plumbline.promotion.gate.paired import Metric
 from plumbline.promotion.registry.client import Registry
 from plumbline.training.report import Report
@@ -51,6 +52,10 @@ class Evaluation:
     def p95_ms(self) -> float:
         """One row's latency on one thread of this machine."""
         return one_row_p95_ms(self.bundle)
+
+    def peak_mb(self) -> float:
+        """The memory that the model adds to a server while it is loaded."""
+        return peak_mb(self.bundle.folder / MODEL, self.bundle.folder / SCHEMA)
 
 
 def read_evaluation(registry: Registry, run_id: str, model: str, into: Path) -> Evaluation:

@@ -139,6 +139,7 @@ class Candidate:
                 recomputed=evaluation.recomputed(),
                 parity=evaluation.parity(parity_rows),
                 p95_ms=evaluation.p95_ms(),
+                peak_mb=evaluation.peak_mb(),
                 bytes=evaluation.bundle.bytes,
                 card=evaluation.card,
                 card_rendered={"card.md", "card.html"} <= self.registry.names(self.version.run, "card").keys(),

@@ -37,6 +37,7 @@ class Evidence:
     """Metrics of the ONNX file on the holdout rows."""
     parity: Parity
     p95_ms: float
+    peak_mb: float
     bytes: int
     card: dict[str, str]
     """Sections of evaluation/card.yaml."""
@@ -221,6 +222,9 @@ def _slices(limit: SliceLimit, slices: tuple[Slice, ...]) -> Verdict:
 def _budgets(rules: Rules, evidence: Evidence) -> Iterator[Verdict]:
     size, parity = evidence.bytes / 1e6, evidence.parity
     yield _measured("size (MB)", size, f"≤ {rules.size_mb:g}", size <= rules.size_mb, "make it smaller: fewer trees")
+    peak = evidence.peak_mb
+    fix = "make it smaller, or give its pods more memory and raise the rule with it"
+    yield _measured("memory to load it (MB)", peak, f"≤ {rules.memory_mb:g}", peak <= rules.memory_mb, fix)
     slow = evidence.p95_ms
     fix = "make it smaller, or measure again on a quiet machine"
     yield _measured("one row, p95 (ms)", slow, f"≤ {rules.latency_p95_ms:g}", slow <= rules.latency_p95_ms, fix)

@@ -104,6 +104,7 @@ def _tags(registry: Registry, run: "Run", evaluation: Evaluation, parity: Parity
         "threshold": "" if evaluation.report.threshold is None else repr(evaluation.report.threshold),
         "parity.max_abs_difference": f"{parity.largest:.6g}",
         "parity.rows": str(parity.rows),
+        "memory.peak_mb": f"{evaluation.peak_mb():.0f}",
         "latency.p95_ms": f"{evaluation.p95_ms():.4g}",
         "bytes": str(evaluation.bundle.bytes),
         "flavours": ",".join(registry.flavours(run.info.run_id)),

@@ -3,11 +3,13 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from kubernetes.utils.quantity import parse_quantity
 from yamllint import linter
 from yamllint.config import YamlLintConfig
 
 from plumbline.core import programs
-from plumbline.core.documents import DocumentError
+from plumbline.core.documents import DocumentError, read
+from plumbline.promotion.policy import Policy
 from plumbline.tree import tools
 from plumbline.tree.documents import name_of as name_in
 from plumbline.tree.documents import read_ladder, read_release
@@ -18,6 +20,8 @@ from plumbline.tree.validate.crds import Crd
 from plumbline.tree.validate.problem import Problem
 
 _ACTIONLINT = "github.com/rhysd/actionlint/cmd/actionlint@v1.7.12"
+_SERVER_MB = 160
+"""What a server takes with a small model, twice what docs/benchmarks.md shows after its run."""
 _LINTED = ("apps", "argo", "clusters", "kustomize", "policies", ".github")
 
 
@@ -95,6 +99,27 @@ def installed(tree: Environment, crds: dict[str, list[Crd]]) -> list[Problem]:
         for folder, _, item in tree.objects()
         if (item["apiVersion"].split("/")[0], item["kind"]) in custom - own
     ]
+
+
+def memory(root: Path, tree: Environment) -> list[Problem]:
+    """Pods of a model server have the memory that the model's gate lets a model take, beside the server's own."""
+    problems: list[Problem] = []
+    for folder, _, item in tree.objects():
+        path = root / f"policies/promotion/{item['metadata'].get('labels', {}).get('plumbline.dev/model')}.yaml"
+        if item["kind"] != "Rollout" or not path.exists():
+            continue
+        try:
+            spec = read(path, Policy).spec
+            [server] = item["spec"]["template"]["spec"]["containers"]
+            limit = server["resources"]["limits"]["memory"]
+            given = float(parse_quantity(limit)) / 1e6  # type: ignore[no-untyped-call]
+        except (DocumentError, KeyError, ValueError):
+            continue  # the gate, an admission policy and the API server name these
+        needed = _SERVER_MB + spec.rules_of(tree.name).memory_mb if tree.name in spec.environments else 0
+        if given < needed:
+            reason = f"its pods may take {limit} of memory, expected {needed:g} MB: {_SERVER_MB} of the server, and "
+            problems.append(Problem(f"{folder}: {name_of(item)}", f"{reason}memory_mb of {path.relative_to(root)}"))
+    return problems
 
 
 def budgets(tree: Environment) -> list[Problem]:
