@@ -1,14 +1,15 @@
 """Judge the candidate and its baseline on the test window, and keep the rows for those who judge again."""
 
 import shutil
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from plumbline.core.columns import SLICE, TIME, native
 from plumbline.core.schema import ModelSchema, Output
-from plumbline.training import learn, metrics, plots
-from plumbline.training.model import ByTime, Floats, Inputs, Model, folder_of
+from plumbline.training import learn, metrics, plots, threshold
+from plumbline.training.model import ByTime, Estimator, Floats, Inputs, Model, ModelError, folder_of
 from plumbline.training.prepare import examples, load_part
 from plumbline.training.report import OBJECTIVE, Interval, Period, Report, Slice
 from plumbline.training.search import Trial
@@ -30,20 +31,16 @@ def evaluate(work: Work) -> Report:
     )
     baseline = learn.restore(work.native / "baseline", work.model.baseline(schema))
     outputs = learn.outputs_of(candidate, inputs, output)
-    threshold = baseline_threshold = None
-    if output.task == "binary":
-        later = examples(work, "validation")
-        threshold, baseline_threshold = (
-            metrics.best_threshold(later.target, learn.outputs_of(estimator, later.inputs, output)[:, 1])
-            for estimator in (candidate, baseline)
-        )
+    judge = Judge(work.model, output, _threshold(work, candidate, output), seed)
     weak = learn.outputs_of(baseline, inputs, output)
     report = Report(
         model=schema.model,
-        metrics=_judge(output, truth, outputs, threshold, seed),
-        baseline=_judge(output, truth, weak, baseline_threshold, seed),
-        slices=_slices(rows, output, truth, outputs, threshold, seed),
-        threshold=threshold,
+        metrics=judge.of(truth, outputs),
+        baseline=replace(judge, threshold=_threshold(work, baseline, output, strict=False)).of(truth, weak),
+        slices=_slices(rows, judge, truth, outputs),
+        threshold=judge.threshold,
+        threshold_rule="" if judge.threshold is None else work.model.threshold,
+        costs=None if work.model.costs is None else {one: dict(costs) for one, costs in work.model.costs.items()},
         train=_period(work.model, load_part(work, "train")[1]),
         test=_period(work.model, rows),
     )
@@ -53,27 +50,55 @@ def evaluate(work: Work) -> Report:
         _holdout(rows, output, outputs).to_parquet(temporary, index=False)
     shutil.copyfile(folder_of(schema.model) / "card.yaml", work.evaluation / "card.yaml")
     names = [field.name for field in schema.fields]
-    plots.draw(work.plots, candidate, plots.Judged(output, names, inputs, truth, outputs, threshold), seed)
+    plots.draw(work.plots, candidate, plots.Judged(output, names, inputs, truth, outputs, judge.threshold), seed)
     objective = OBJECTIVE[output.task]
     plots.draw_slices(work.plots, report.slices, report.metrics[objective], objective)
     return report
 
 
-def _judge(output: Output, truth: Floats, outputs: Floats, threshold: float | None, seed: int) -> dict[str, Interval]:
-    return metrics.intervals(metrics.build(output, truth, outputs, threshold), len(truth), seed=seed)
+@dataclass(frozen=True)
+class Judge:
+    """How a model's answers are judged, on whatever rows."""
+
+    model: Model
+    output: Output
+    threshold: float | None
+    seed: int
+
+    def of(self, truth: Floats, outputs: Floats) -> dict[str, Interval]:
+        """Every metric of the model with its interval, on rows of the truth (rows,) and the outputs (rows, k)."""
+        model = self.model
+        built = metrics.build(self.output, truth, outputs, self.threshold, costs=model.costs, declared=model.metrics)
+        return metrics.intervals(built, len(truth), seed=self.seed)
 
 
-def _slices(
-    rows: pd.DataFrame, output: Output, truth: Floats, outputs: Floats, threshold: float | None, seed: int
-) -> tuple[Slice, ...]:
+def _threshold(work: Work, estimator: Estimator, output: Output, *, strict: bool = True) -> float | None:
+    """Of two labels: what the model's rule chooses on validation; None for any other output.
+
+    Raises ModelError where no threshold keeps the rule's limit: such a model would not do what its folder asks for.
+    """
+    if output.task != "binary":
+        return None
+    later, rule = examples(work, "validation"), work.model.threshold
+    score = learn.outputs_of(estimator, later.inputs, output)[:, 1]
+    chosen = threshold.choose(rule, output, work.model.costs, later.target, score)
+    if chosen.short and strict:
+        raise ModelError(
+            f"threshold={rule!r}: no threshold has on validation {chosen.short}; "
+            f"lower the limit, or train a better model"
+        )
+    return chosen.value
+
+
+def _slices(rows: pd.DataFrame, judge: Judge, truth: Floats, outputs: Floats) -> tuple[Slice, ...]:
     slices = []
     for column in (name for name in rows.columns if name.startswith(SLICE)):
         values = rows[column].astype(str).to_numpy()
         for value in sorted(set(values)):
             chosen = values == value
-            if not _enough(output, truth[chosen]):
+            if not _enough(judge.output, truth[chosen]):
                 continue
-            judged = _judge(output, truth[chosen], outputs[chosen], threshold, seed)
+            judged = judge.of(truth[chosen], outputs[chosen])
             slices.append(Slice(column=column.removeprefix(SLICE), value=value, rows=int(chosen.sum()), metrics=judged))
     return tuple(slices)
 

@@ -19,8 +19,10 @@ from pydantic import ValidationError
 from plumbline.core.columns import NATIVE, OURS, SLICE, is_ours
 from plumbline.core.documents import worded
 from plumbline.core.errors import Misuse, PlumblineError
+from plumbline.core.metrics import names
+from plumbline.core.metrics.names import Costs
 from plumbline.core.schema import ModelSchema
-from plumbline.training import models
+from plumbline.training import models, threshold
 
 Tables = Mapping[str, pd.DataFrame]
 """The raw data: {name of the file without .csv: its rows}."""
@@ -110,18 +112,36 @@ class Model:
     space: Callable[[optuna.Trial], Params]
     minimum_count: int = 50
     """A category seen more rarely in training is left out of the vocabulary: it counts as unknown."""
+    costs: Costs | None = None
+    """What mistakes cost, {true label: {answered label: cost}}: reports then have the metric `cost`."""
+    threshold: str = "f1"
+    """Of two labels: how the threshold is chosen on validation, e.g. "cost" or "recall_at_precision_0.9"."""
+    metrics: tuple[str, ...] = ()
+    """Reported besides those of the task: `recall_at_precision_0.9`, `precision_at_recall_0.8`."""
     to_onnx: Callable[[Any, ModelSchema], Any] | None = None
     """Only for an estimator that training.converters does not know: (fitted, schema) -> onnx.ModelProto."""
 
     def __post_init__(self) -> None:
-        names = [field.name for field in self.schema.fields]
-        if ours := [name for name in names if is_ours(name)]:
+        if ours := [field.name for field in self.schema.fields if is_ours(field.name)]:
             raise ModelError(
                 f"fields: {', '.join(ours)} would stand twice beside the platform's own columns {', '.join(OURS)}, "
                 f"{SLICE}… and {NATIVE}…; rename them, in rows() too"
             )
         if self.schema.output.task == "regression" and isinstance(self.split, ByShare) and self.split.stratified:
             raise ModelError("split: only labels can be stratified, and a regression has none; leave stratified out")
+        self._judged_as_declared()
+
+    def _judged_as_declared(self) -> None:
+        output = self.schema.output
+        if self.costs is not None and (wrong := names.costs_fault(self.costs, output)):
+            raise ModelError(f"costs: {wrong}")
+        if output.task == "binary" and (wrong := threshold.fault(self.threshold, output, self.costs)):
+            raise ModelError(wrong)
+        for name in self.metrics:
+            if names.at(name, output) is None:
+                label = "" if output.task == "binary" else "<label>_"
+                form = f"{label}recall_at_precision_0.9 or {label}precision_at_recall_0.8"
+                raise ModelError(f"metrics: {name!r}, expected names such as {form}; the others are always reported")
 
 
 def folder_of(name: str) -> Path:
@@ -130,9 +150,9 @@ def folder_of(name: str) -> Path:
     if not root.is_dir():
         raise ModelError(f"{root} is no folder: set TRAINING_MODELS to the one that holds a folder for each model")
     models.__path__[:] = [str(root)]
-    names = sorted(path.parent.name for path in root.glob("*/__init__.py"))
-    if name not in names:
-        raise ModelError(f"there is no model {name!r} in {root}; expected one of {', '.join(names)}")
+    known = sorted(path.parent.name for path in root.glob("*/__init__.py"))
+    if name not in known:
+        raise ModelError(f"there is no model {name!r} in {root}; expected one of {', '.join(known)}")
     return root / name
 
 

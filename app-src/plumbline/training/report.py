@@ -3,6 +3,8 @@
 from datetime import date
 
 from plumbline.core.documents import Strict
+from plumbline.core.metrics import names
+from plumbline.core.schema import Output
 
 OBJECTIVE = {"binary": "log_loss", "multiclass": "log_loss", "regression": "rmse"}
 """What trials, fields and slices are judged by, per task; lower is better. Proper scores keep probabilities honest."""
@@ -43,5 +45,13 @@ class Report(Strict):
     slices: tuple[Slice, ...]
     threshold: float | None
     """Of a binary classifier: a probability from here on is the positive label. Chosen on validation data."""
+    threshold_rule: str = ""
+    """How it was chosen; empty in a report from before there were rules."""
+    costs: dict[str, dict[str, float]] | None = None
+    """What mistakes cost, {true label: {answered label: cost}}: the metric `cost` is their mean over all rows."""
     train: Period
     test: Period
+
+    def declared(self, output: Output) -> list[str]:
+        """Those of its metrics that the model's folder asked for by a limit in their name."""
+        return [name for name in self.metrics if names.at(name, output) is not None]

@@ -22,6 +22,7 @@ from plumbline.training.provenance import code_version
 from plumbline.training.report import Interval
 from plumbline.training.work import DataVersion, Settings, Work
 
+_METRICS_OF_A_CALL = 500
 log = logging.getLogger(__name__)
 
 
@@ -140,10 +141,12 @@ def log_params(params: Params) -> None:
 
 
 def log_metrics(values: Mapping[str, float]) -> None:
-    """Metrics of the run that is open."""
+    """Metrics of the run that is open, in as many calls as MLflow wants: a hundred labels have over a thousand."""
     import mlflow
 
-    mlflow.log_metrics(dict(values))
+    items = list(values.items())
+    for first in range(0, len(items), _METRICS_OF_A_CALL):
+        mlflow.log_metrics(dict(items[first : first + _METRICS_OF_A_CALL]))
 
 
 def log_report(metrics: Mapping[str, Interval], baseline: Mapping[str, Interval], threshold: float | None) -> None:

@@ -51,6 +51,16 @@ def test_a_version_carries_what_governance_needs(
     assert [item.number for item in found] == [version.number]
 
 
+def test_the_card_says_how_the_threshold_was_chosen_and_what_mistakes_cost(
+    registered: Make, registry: Registry, tmp_path: Path
+) -> None:
+    declared = {"threshold_rule": "cost", "costs": {"late": {"on_time": 10.0}, "on_time": {"late": 0.5}}}
+    version = registered(report=lambda report: report.model_copy(update=declared))
+    text = (registry.download(version.run, "card", tmp_path) / "card.md").read_text()
+    assert "| threshold | late from a probability of 0.5: the best cost on validation |" in text
+    assert "late answered as on_time: 10; on_time answered as late: 0.5 |" in text
+
+
 def test_numbers_follow_the_rule(registered: Make) -> None:
     described = json.loads(json.dumps(SCHEMA))
     described["fields"][0]["description"] = "Speed of the wind."

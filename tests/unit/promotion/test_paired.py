@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from plumbline.promotion.gate.paired import higher_is_better, paired
+from plumbline.core.metrics.names import higher_is_better
+from plumbline.promotion.gate.paired import paired
 
 
 def mean(values: np.ndarray) -> Callable[[NDArray[np.float64]], float]:

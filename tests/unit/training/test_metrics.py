@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as reference
 
+from plumbline.core.metrics import names
 from plumbline.core.schema import Output
 from plumbline.training import metrics
 
@@ -32,6 +33,13 @@ def test_a_binary_model_is_judged_as_scikit_learn_does():
     expected = {
         "roc_auc": reference.roc_auc_score(truth, score),
         "pr_auc": reference.average_precision_score(truth, score),
+        "average_precision": reference.average_precision_score(truth, score),
+        "balanced_accuracy": reference.balanced_accuracy_score(truth, called),
+        "macro_f1": reference.f1_score(truth, called, average="macro"),
+        "no_recall": reference.recall_score(truth, called, pos_label=0),
+        "yes_recall": reference.recall_score(truth, called),
+        "no_precision": reference.precision_score(truth, called, pos_label=0),
+        "yes_precision": reference.precision_score(truth, called),
         "log_loss": reference.log_loss(truth, score),
         "brier": reference.brier_score_loss(truth, score),
         "accuracy": reference.accuracy_score(truth, called),
@@ -42,6 +50,7 @@ def test_a_binary_model_is_judged_as_scikit_learn_does():
     for name, value in expected.items():
         assert found[name](even) == pytest.approx(value), name
     assert found.keys() - expected.keys() == {"ece"}
+    assert tuple(found) == names.of(BINARY, costs=False)
 
 
 def test_calibration_error_is_the_mean_gap_of_the_bins():
@@ -68,6 +77,50 @@ def test_regression_and_several_classes_are_judged_as_scikit_learn_does():
     for kind, score in (("recall", reference.recall_score), ("precision", reference.precision_score)):
         expected = dict(zip(THREE.labels, score(labels, outputs.argmax(1), average=None), strict=True))
         assert {name: found[f"{name}_{kind}"](even) for name in THREE.labels} == pytest.approx(expected)
+    hits = np.eye(3)[labels.astype(int)]
+    each = reference.average_precision_score(hits, outputs, average=None)
+    assert [found[f"{name}_average_precision"](even) for name in THREE.labels] == pytest.approx(list(each))
+    assert found["average_precision"](even) == pytest.approx(each.mean())
+    assert found["brier"](even) == pytest.approx(((outputs - hits) ** 2).sum(axis=1).mean())
+    assert found["balanced_accuracy"](even) == pytest.approx(
+        reference.balanced_accuracy_score(labels, outputs.argmax(1))
+    )
+    assert tuple(found) == names.of(THREE, costs=False)
+
+
+@pytest.mark.parametrize("limit", [0.3, 0.55, 0.9, 0.999])
+def test_a_metric_with_a_limit_is_the_best_point_of_scikit_learns_curve(limit):
+    truth, score = drawn(400)
+    precision, recall, _ = reference.precision_recall_curve(truth, score)
+    declared = [f"recall_at_precision_{limit}", f"precision_at_recall_{limit}"]
+    found = metrics.build(BINARY, truth, two_columns(score), 0.5, declared=declared)
+    assert found[declared[0]](np.ones(400)) == pytest.approx(recall[precision >= limit].max())
+    assert found[declared[1]](np.ones(400)) == pytest.approx(precision[recall >= limit].max())
+    # Of one label against the rest where there are more, and of the other one of two.
+    outputs = np.column_stack([score, two_columns(score)])
+    three = metrics.build(THREE, 1 + truth, outputs, None, declared=[f"c_{declared[0]}"])
+    assert three[f"c_{declared[0]}"](np.ones(400)) == found[declared[0]](np.ones(400))
+    other = metrics.build(BINARY, 1 - truth, two_columns(1 - score), 0.5, declared=[f"no_{declared[0]}"])
+    assert other[f"no_{declared[0]}"](np.ones(400)) == pytest.approx(found[declared[0]](np.ones(400)))
+
+
+def test_costs_are_the_mean_of_what_each_answer_costs():
+    labels = np.array([0.0, 0, 1, 2])
+    outputs = np.eye(3)[[0, 1, 2, 2]]
+    costs = {"a": {"b": 5.0}, "b": {"c": 2.0, "a": 100.0}}
+    found = metrics.build(THREE, labels, outputs, None, costs=costs)["cost"]
+    assert found(np.ones(4)) == pytest.approx((0 + 5 + 2 + 0) / 4)
+    assert "cost" not in metrics.build(THREE, labels, outputs, None)
+
+
+def test_labels_never_share_a_name_with_each_other_or_with_a_metric():
+    output = Output(task="multiclass", name="kind", description="Kind", labels=("<50", ">50", "average", "ok"))
+    assert len(set(names.of(output, costs=True))) == len(names.of(output, costs=True))
+    labels, outputs = np.arange(4.0), np.eye(4)[[0, 0, 2, 3]]
+    found = metrics.build(output, labels, outputs, None)
+    recalls = [found[f"{label}_recall"](np.ones(4)) for label in names.plain(output)]
+    assert recalls == [1, 0, 1, 1]
+    assert found["average_precision"](np.ones(4)) == pytest.approx((0.5 + 0.25 + 1 + 1) / 4)
 
 
 def test_what_rows_do_not_define_is_left_out():
@@ -75,7 +128,8 @@ def test_what_rows_do_not_define_is_left_out():
     found = metrics.intervals(metrics.build(THREE, labels, outputs, None), 4, seed=0)
     assert found.keys() == {
         *("accuracy", "log_loss", "macro_f1"),
-        *("a_recall", "b_recall", "a_precision", "b_precision"),
+        *("balanced_accuracy", "average_precision", "brier"),
+        *("a_recall", "b_recall", "a_precision", "b_precision", "a_average_precision", "b_average_precision"),
     }
     assert found["a_recall"].value == 0.5
     assert found["macro_f1"].value == pytest.approx(reference.f1_score(labels, outputs.argmax(1), average="macro"))
@@ -88,8 +142,9 @@ def test_a_weight_is_so_many_equal_rows(seed):
     weights = np.random.default_rng(seed).integers(0, 4, 60)
     repeated = np.repeat(np.arange(60), weights)
     kinds, outputs = np.digitize(score, (0.3, 0.6)).astype(float), np.random.default_rng(seed).dirichlet([1] * 3, 60)
-    three = metrics.build(THREE, kinds, outputs, None)
-    three_by_rows = metrics.build(THREE, kinds[repeated], outputs[repeated], None)
+    costs, declared = {"a": {"b": 2.0}}, ["c_recall_at_precision_0.4", "a_precision_at_recall_0.4"]
+    three = metrics.build(THREE, kinds, outputs, None, costs=costs, declared=declared)
+    three_by_rows = metrics.build(THREE, kinds[repeated], outputs[repeated], None, costs=costs, declared=declared)
     for name, metric in three.items():
         expected = three_by_rows[name](np.ones(len(repeated)))
         assert metric(weights.astype(float)) == pytest.approx(expected, nan_ok=True), name
@@ -124,22 +179,3 @@ def test_nothing_called_positive_is_precision_zero_not_an_error():
     found = metrics.build(BINARY, truth, two_columns(score * 0.1), 0.9)
     assert found["precision"](np.ones(50)) == 0
     assert found["f1"](np.ones(50)) == 0
-
-
-def test_the_threshold_has_the_best_f1():
-    truth, score = drawn(2000)
-    threshold = metrics.best_threshold(truth, score)
-    best = max(reference.f1_score(truth, score >= candidate) for candidate in np.unique(score))
-    assert reference.f1_score(truth, score >= threshold) == pytest.approx(best, abs=0.005)
-
-
-def test_a_threshold_is_read_alike_as_float32_and_as_float64():
-    generator = np.random.default_rng(0)
-    truth = (generator.uniform(size=2000) < 0.02).astype(np.float64)
-    for scale in (1, 1e-3):
-        score = (scale * generator.beta(1 + truth, 20)).astype(np.float32)
-        threshold = metrics.best_threshold(truth, score.astype(np.float64))
-        assert 0 < threshold == float(np.float32(threshold))
-        calls = score >= np.float32(threshold), score.astype(np.float64) >= threshold
-        assert (calls[0] == calls[1]).all()
-        assert 0 < calls[0].sum() < 1000

@@ -9,10 +9,10 @@ from pydantic import ValidationError
 
 from plumbline.core.artifact import ArtifactError, digest_of
 from plumbline.core.errors import Refused
+from plumbline.core.metrics.figures import Metric, build
 from plumbline.promotion.gate.bundle import MODEL, SCHEMA, Bundle, check_names, one_row_p95_ms, open_bundle
 from plumbline.promotion.gate.holdout import Holdout, Parity, parity, read_holdout
 from plumbline.promotion.gate.memory import peak_mb
-from plumbline.promotion.gate.paired import Metric
 from plumbline.promotion.registry.client import Registry
 from plumbline.training.report import Report
 
@@ -38,12 +38,10 @@ class Evaluation:
         return {name: metric(even) for name, metric in self.metrics(self.bundle, self.report.threshold).items()}
 
     def metrics(self, bundle: Bundle, threshold: float | None) -> dict[str, Metric]:
-        """The metrics of any bundle on this holdout's rows, as training defines them."""
-        from plumbline.training import metrics  # brings the training stack along, which the other commands do without
-
-        output = self.bundle.schema.output
-        truth = self.holdout.truth(self.bundle.schema)
-        return metrics.build(output, truth, bundle.predict(self.holdout.encode(bundle.schema)), threshold)
+        """The metrics of any bundle on this holdout's rows: those of the task, and those that the report has."""
+        output, report = self.bundle.schema.output, self.report
+        truth, outputs = self.holdout.truth(self.bundle.schema), bundle.predict(self.holdout.encode(bundle.schema))
+        return build(output, truth, outputs, threshold, costs=report.costs, declared=report.declared(output))
 
     def parity(self, rows: int) -> Parity:
         """ONNX against the native model."""

@@ -1,19 +1,11 @@
 """The paired test of two models on the same rows."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from plumbline.promotion.gate.bundle import Floats
-
-Metric = Callable[[Floats], float]
-"""A metric as a function of the rows' weights, shape (rows,)."""
-
-
-def higher_is_better(name: str) -> bool:
-    """Errors and losses fall as a model improves; everything else rises."""
-    return not name.endswith(("loss", "error", "brier", "ece", "mae", "mse", "rmse"))
+from plumbline.core.metrics.figures import Metric
+from plumbline.core.metrics.names import higher_is_better
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from plumbline.core.errors import Inconclusive, Refused
+from plumbline.core.metrics.names import higher_is_better
 from plumbline.core.names import SemVer
 from plumbline.promotion.delivery.documents import Approval, Barred
 from plumbline.promotion.gate.holdout import Parity
-from plumbline.promotion.gate.paired import Paired, higher_is_better
+from plumbline.promotion.gate.paired import Paired
 from plumbline.promotion.policy import Environment, Limit, Rules, SliceLimit
 from plumbline.promotion.registry.lifecycle import Lifecycle, check_move, path_to
 from plumbline.training.report import Interval, Report, Slice

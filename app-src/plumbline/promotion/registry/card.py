@@ -6,6 +6,7 @@ from typing import Any
 
 from markdown_it import MarkdownIt
 
+from plumbline.core.metrics import names
 from plumbline.core.templates import templates
 from plumbline.promotion.delivery.documents import Approval
 from plumbline.promotion.delivery.git import Checkout
@@ -20,12 +21,16 @@ _templates = templates("plumbline.promotion.registry")
 
 def facts(version: Version, semver: str, evaluation: Evaluation, approval: Approval | None) -> dict[str, Any]:
     """What the templates show."""
+    output, report = evaluation.bundle.schema.output, evaluation.report
+    overall = [*names.overall(output, costs=report.costs is not None), *report.declared(output)]
     return {
         "version": version,
         "semver": semver,
         "tags": version.tags,
         "schema": evaluation.bundle.schema,
-        "report": evaluation.report,
+        "report": report,
+        # Of a slice; with each label's own the table is too wide for any screen.
+        "overall": [name for name in overall if name in report.metrics],
         "card": evaluation.card,
         "summary": summary(evaluation.report, evaluation.bundle.schema.output.task),
         "approval": approval,

@@ -1,0 +1,103 @@
+"""The threshold of a binary model: chosen on validation data, by the rule that the model's folder names."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from plumbline.core.metrics import names
+from plumbline.core.metrics.curve import Floats
+from plumbline.core.metrics.figures import cost_matrix
+from plumbline.core.metrics.names import Costs
+from plumbline.core.schema import Output
+
+
+@dataclass(frozen=True)
+class Calls:
+    """What each candidate threshold would call, arrays of shape (candidates,)."""
+
+    hits: Floats
+    false_alarms: Floats
+    missed: Floats
+    right_rejections: Floats
+
+    @property
+    def precision(self) -> Floats:
+        """Of what is called; every candidate calls something."""
+        return self.hits / (self.hits + self.false_alarms)
+
+    @property
+    def recall(self) -> Floats:
+        """Of the positive label."""
+        return self.hits / (self.hits + self.missed)
+
+
+_RULES: Mapping[str, Callable[[Calls], Floats]] = {
+    "f1": lambda calls: 2 * calls.hits / (2 * calls.hits + calls.false_alarms + calls.missed),
+    "accuracy": lambda calls: calls.hits + calls.right_rejections,
+    "balanced_accuracy": lambda calls: (
+        calls.recall + calls.right_rejections / (calls.right_rejections + calls.false_alarms)
+    ),
+}
+RULES = ", ".join([*_RULES, "cost", "recall_at_precision_<0…1>", "precision_at_recall_<0…1>"])
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A threshold, and what it falls short of: the rule's limit, where no threshold keeps it."""
+
+    value: float
+    short: str = ""
+
+
+def fault(rule: str, output: Output, costs: Costs | None) -> str:
+    """Why no threshold can be chosen by a rule; empty where one can."""
+    if rule == "cost" and costs is None:
+        return "threshold='cost' needs costs: {true label: {answered label: cost}}"
+    at = names.at(rule, output)
+    if rule in (*_RULES, "cost") or (at is not None and at.place == 1):
+        return ""
+    return f"threshold={rule!r} is no rule; expected one of {RULES}"
+
+
+def choose(rule: str, output: Output, costs: Costs | None, truth: Floats, score: Floats) -> Chosen:
+    """The probability from which on "positive" is best by the rule, on these rows, each of shape (rows,).
+
+    It is a number of half precision, which float32 and float64 read alike: whoever compares calls the same rows.
+    Where nothing keeps a limit, it is the threshold that comes nearest.
+    """
+    candidates = _candidates(score)
+    calls = _calls(candidates, truth, score)
+    if (at := names.at(rule, output)) is None:
+        worth = -_cost(calls, output, costs) if costs is not None and rule == "cost" else _RULES[rule](calls)
+        return Chosen(float(candidates[int(np.argmax(worth))]))
+    limited, wanted = calls.precision, calls.recall
+    if at.kind == "precision_at_recall":
+        limited, wanted = wanted, limited
+    if (best := float(limited.max())) < at.limit:
+        name = at.kind.rpartition("_")[2]
+        return Chosen(float(candidates[int(np.argmax(limited))]), f"{name} {at.limit:g}, the best is {best:.3g}")
+    return Chosen(float(candidates[int(np.argmax(np.where(limited >= at.limit, wanted, -1)))]))
+
+
+def _candidates(score: Floats) -> Floats:
+    """Numbers of half precision among the scores, also far out, where the positive rows of a rare label are."""
+    tail = np.geomspace(1e-6, 0.01, 60)
+    places = np.concatenate([tail, np.linspace(0.01, 0.99, 197), 1 - tail])
+    exact = np.quantile(score, places)
+    halves = exact.astype(np.float16)
+    # Rounded down, so that the rows of that very score are called.
+    lower = np.where(halves > exact, np.nextafter(halves, np.float16(0)), halves)
+    return np.unique(lower.astype(np.float64))
+
+
+def _calls(candidates: Floats, truth: Floats, score: Floats) -> Calls:
+    positive, negative = np.sort(score[truth == 1]), np.sort(score[truth == 0])
+    missed, rejected = (np.searchsorted(part, candidates).astype(np.float64) for part in (positive, negative))
+    return Calls(len(positive) - missed, len(negative) - rejected, missed, rejected)
+
+
+def _cost(calls: Calls, output: Output, costs: Costs) -> Floats:
+    (right_rejection, false_alarm), (miss, hit) = cost_matrix(output, costs)
+    alarms = false_alarm * calls.false_alarms + hit * calls.hits
+    return np.asarray(alarms + miss * calls.missed + right_rejection * calls.right_rejections)
