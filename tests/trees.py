@@ -174,6 +174,9 @@ def another_model(tree: Path, chance: random.Random) -> None:
                 text = file.read_text(encoding="utf-8").replace(f"{model}-", f"{name}-")
                 text = re.sub(rf"(name|model): {model}$", rf'\1: "{name}"', text, flags=re.MULTILINE)
                 file.write_text(text.replace(f"--model {model} ", f"--model {name} "), encoding="utf-8")
+            for file in new.rglob("*.py"):
+                text = file.read_text(encoding="utf-8").replace(f'model="{model}"', f'model="{name}"')
+                file.write_text(text, encoding="utf-8")
 
 
 def another_environment(tree: Path, chance: random.Random) -> None:

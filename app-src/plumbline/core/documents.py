@@ -1,5 +1,6 @@
 """Documents of people, YAML or JSON, read strictly into types; what is wrong is said with file, field and line."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -9,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from plumbline.core.errors import Misuse
 
 Document = TypeVar("Document", bound=BaseModel)
+Fault = tuple[str, str]
+"""A field, such as `spec.rules.metrics.0.metric`, and what is wrong with it."""
 
 
 class Strict(BaseModel):
@@ -82,6 +85,13 @@ def read(path: Path, shape: type[Document], source: str = "") -> Document:
     return parse(text, shape, source)
 
 
+def require(faults: Iterable[Fault], source: str, text: str = "") -> None:
+    """Raise DocumentError with every fault that was found in a document; the text says the line of the first."""
+    if wrong := list(faults):
+        line = line_of(yaml.compose(text), tuple(wrong[0][0].split(".")))
+        raise DocumentError("; ".join(f"{field}: {reason}" for field, reason in wrong), source=source, line=line)
+
+
 def worded(error: ValidationError) -> str:
     """Every wrong field of a value, with what was expected and, where it is one plain value, what was got."""
     return "; ".join(
@@ -95,11 +105,14 @@ def _got(value: object) -> str:
 
 
 def find(node: yaml.Node | None, path: tuple[str, ...]) -> yaml.Node | None:
-    """The node at a path of keys; None where there is none."""
+    """The node at a path of keys, and of numbers within lists; None where there is none."""
     for key in path:
-        if not isinstance(node, yaml.MappingNode):
+        if isinstance(node, yaml.SequenceNode):
+            node = node.value[int(key)] if key.isdigit() and int(key) < len(node.value) else None
+        elif isinstance(node, yaml.MappingNode):
+            node = next((value for name, value in node.value if name.value == key), None)
+        else:
             return None
-        node = next((value for name, value in node.value if name.value == key), None)
     return node
 
 

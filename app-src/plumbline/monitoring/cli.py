@@ -14,6 +14,7 @@ import typer
 
 from plumbline.core import reach
 from plumbline.core.commands import AsJson, application, print_json
+from plumbline.core.documents import require
 from plumbline.core.durations import duration
 from plumbline.core.logs import Json
 from plumbline.core.settings import load
@@ -115,9 +116,12 @@ def experiment(
     from plumbline.monitoring.experiment import rows
     from plumbline.monitoring.experiment.verdict import judge
 
-    policy = read_policy(policies / "experiments" / f"{model}.yaml", Experiment, model)
+    path = policies / "experiments" / f"{model}.yaml"
+    policy = read_policy(path, Experiment, model)
     with _connection() as connection:
         data, arms = rows.read(connection, policy, since and datetime.now(UTC) - since)
+    if data.rows:
+        require(policy.faults(labels=data.answers_labels), str(path))
     result = judge(policy, data)
     if as_json:
         print_json(rows.as_json(result, arms))
@@ -157,6 +161,7 @@ def drift(
     if run:
         version = drift_data.version_of(model, run, version)
     before, schema = (drift_data.from_holdout(reference), None) if reference else drift_data.from_run(run or "")
+    require(policy.faults(before.output, before.fields), str(path))
     with _connection() as connection:
         version = version or drift_data.only_version(connection, model, since, until)
         now = drift_data.from_log(connection, policy, since, until, version)

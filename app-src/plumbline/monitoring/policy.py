@@ -1,17 +1,22 @@
 """Rules in git for what is measured in production, as frozen types that can't hold an illegal value."""
 
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Literal, Self, TypeVar, get_args
 
 from pydantic import Field, model_validator
 
-from plumbline.core.documents import DocumentError, Strict, read
+from plumbline.core.documents import DocumentError, Fault, Strict, read
 from plumbline.core.errors import Misuse
+from plumbline.core.metrics import names
 from plumbline.core.names import Name
+from plumbline.core.schema import Output
+from plumbline.core.subject import unknown
 
 Metric = Literal["accuracy", "absolute_error", "value", "ms"]
-LOWER_IS_BETTER = frozenset({"absolute_error", "ms"})
+SCORE, LABEL = "prediction", "predicted label"
+"""The columns of a drift check that hold what was answered; all others are inputs."""
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 
@@ -71,6 +76,16 @@ class Experiment(Strict):
     rollback: Annotated[tuple[Rollback, ...], Field(min_length=1)]
     """Any suffices; alpha is divided among them."""
 
+    def faults(self, *, labels: bool) -> Iterator[Fault]:
+        """The metrics that answers do not have: labels have no error, and values are neither right nor wrong."""
+        known = [name for name in get_args(Metric) if name != ("absolute_error" if labels else "accuracy")]
+        what = f"metric of {'labels' if labels else 'values'}"
+        named = {f"promote.{number}": rule.metric for number, rule in enumerate(self.promote)}
+        named |= {f"rollback.{number}": rule.metric for number, rule in enumerate(self.rollback)}
+        for field, metric in named.items():
+            if reason := unknown(metric, known, what):
+                yield f"{field}.metric", reason
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if not all(low < high for low, high in pairwise(self.looks)):
@@ -91,6 +106,27 @@ class Column(Strict):
     """Reported, not judged: a column that is meant to move, like the month."""
 
 
+class Quality(Strict):
+    """What live answers are judged by, once their labels have come."""
+
+    metric: str
+    """As in the reports of training."""
+    worse: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    """How much worse than in the week before, in the metric's unit, is told to somebody."""
+    costs: dict[str, dict[str, float]] | None = None
+    """{true label: {answered label: cost}}, for the metric `cost`."""
+
+    def faults(self, output: Output) -> Iterator[Fault]:
+        """Why its metric can't be computed from answers with this output and their labels."""
+        declared = [self.metric] if names.at(self.metric, output) else []
+        if self.metric == "cost" and self.costs is None:
+            yield "costs", "missing; the metric cost needs {true label: {answered label: cost}}"
+        elif reason := names.fault(self.metric, output, costs=self.costs is not None, declared=declared):
+            yield "metric", reason
+        if self.costs is not None and (reason := names.costs_fault(self.costs, output)):
+            yield "costs", reason
+
+
 class Drift(Strict):
     """`policies/drift/<model>.yaml`; a model without the file has these values."""
 
@@ -108,6 +144,17 @@ class Drift(Strict):
     """Rise of the mean loss, as a part of the reference's, that counts as concept drift."""
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.99
     columns: dict[str, Column] = Field(default_factory=dict)
+    quality: Quality | None = None
+    """Without it answers are judged by their accuracy, values by their absolute error."""
+
+    def faults(self, output: Output, fields: Iterable[str]) -> Iterator[Fault]:
+        """What the policy names that the model does not have: columns, and the metric of its quality."""
+        known = [*fields, SCORE, *([LABEL] if len(output.labels) > 2 else [])]
+        for name in self.columns:
+            if reason := unknown(name, known, "column"):
+                yield f"columns.{name}", reason
+        if self.quality is not None:
+            yield from ((f"quality.{field}", reason) for field, reason in self.quality.faults(output))
 
     @property
     def ignored(self) -> frozenset[str]:

@@ -1,11 +1,13 @@
 """`policies/promotion/<model>.yaml`: the gate of a model, as frozen types that can't hold an illegal value."""
 
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
-from plumbline.core.documents import Strict
+from plumbline.core.documents import Fault, Strict
 from plumbline.core.names import Name
+from plumbline.core.subject import Subject
 from plumbline.promotion.registry.lifecycle import Lifecycle
 
 Bound = Literal["value", "low", "high"]
@@ -89,6 +91,18 @@ class Rules(Strict):
     clean_code: bool = True
     """Refuse a run of code that was not committed."""
 
+    def faults(self, subject: Subject) -> Iterator[Fault]:
+        """What the rules name that the model does not have."""
+        metrics: dict[str, Limit | Baseline | Champion] = {f"metrics.{i}": rule for i, rule in enumerate(self.metrics)}
+        metrics |= {"beats_baseline": self.beats_baseline, "champion": self.champion}
+        metrics |= {f"slices.{i}": rule for i, rule in enumerate(self.slices)}
+        found = {
+            **{f"{field}.metric": subject.metric_fault(rule.metric) for field, rule in metrics.items()},
+            **{f"slices.{i}.column": subject.slice_fault(rule.column) for i, rule in enumerate(self.slices)},
+            **{f"card.{i}": subject.section_fault(section) for i, section in enumerate(self.card)},
+        }
+        return ((field, reason) for field, reason in found.items() if reason)
+
     @field_validator("images")
     @classmethod
     def _repositories(cls, images: tuple[str, ...]) -> tuple[str, ...]:
@@ -142,3 +156,12 @@ class Policy(Strict):
     kind: Literal["PromotionPolicy"]
     metadata: PolicyMetadata
     spec: PolicySpec
+
+    def faults(self, subject: Subject) -> Iterator[Fault]:
+        """What the gate names that the model does not have."""
+        for field, reason in self.spec.rules.faults(subject):
+            yield f"spec.rules.{field}", reason
+        for name, environment in self.spec.environments.items():
+            for field, reason in self.spec.rules_of(name).faults(subject):
+                if field.split(".")[0] in environment.rules:
+                    yield f"spec.environments.{name}.rules.{field}", reason

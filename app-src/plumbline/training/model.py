@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -144,12 +145,19 @@ class Model:
                 raise ModelError(f"metrics: {name!r}, expected names such as {form}; the others are always reported")
 
 
-def folder_of(name: str) -> Path:
-    """The folder that defines a model, below TRAINING_MODELS; raises ModelError with the names that exist."""
-    root = Path(os.environ.get("TRAINING_MODELS", models.DEFAULT))
+def folder_of(name: str, root: Path | None = None) -> Path:
+    """The folder that defines a model, below TRAINING_MODELS unless a root is given.
+
+    Raises ModelError with the names that exist.
+    """
+    root = root or Path(os.environ.get("TRAINING_MODELS", models.DEFAULT))
     if not root.is_dir():
         raise ModelError(f"{root} is no folder: set TRAINING_MODELS to the one that holds a folder for each model")
-    models.__path__[:] = [str(root)]
+    if list(models.__path__) != [str(root)]:
+        models.__path__[:] = [str(root)]
+        # What was imported from another folder is another model, though its name is the same.
+        for module in [module for module in sys.modules if module.startswith(f"{models.__name__}.")]:
+            del sys.modules[module]
     known = sorted(path.parent.name for path in root.glob("*/__init__.py"))
     if name not in known:
         raise ModelError(f"there is no model {name!r} in {root}; expected one of {', '.join(known)}")
@@ -176,9 +184,9 @@ def _place(error: Exception) -> str:
     return f"{mine[-1].filename}:{mine[-1].lineno}" if mine else ""
 
 
-def load(name: str) -> Model:
+def load(name: str, root: Path | None = None) -> Model:
     """Import a model's folder; raises ModelError that says what the folder lacks."""
-    folder = folder_of(name)
+    folder = folder_of(name, root)
     with own_code(str(folder)):
         module = importlib.import_module(f"{models.__name__}.{name}")
     model = getattr(module, "MODEL", None)

@@ -170,6 +170,28 @@ def refusal(log: Any, holdout: Path, *arguments: str) -> str:
     return done.stderr
 
 
+@pytest.mark.parametrize(
+    ("policy", "said"),
+    [
+        (
+            "columns:\n  month: {ignore: true}\n",
+            "columns.month: unknown column 'month'; expected one of distance, wind",
+        ),
+        ("columns:\n  predicted label: {ignore: true}\n", "columns.predicted label: unknown column 'predicted label'"),
+        ("quality: {metric: rmse, worse: 1}\n", "quality.metric: unknown metric 'rmse' of a binary model; expected"),
+        ("quality: {metric: cost, worse: 1}\n", "quality.costs: missing; the metric cost needs"),
+        ("quality: {metric: f1}\n", "quality.worse: Field required"),
+    ],
+)
+def test_a_name_in_the_policy_that_is_none_is_refused_with_those_that_are(
+    log: Any, holdout: Path, policy: str, said: str
+) -> None:
+    path = holdout.parent / "policies/drift/flights.yaml"
+    path.write_text(POLICY + policy)
+    message = refusal(log, holdout, "--reference", str(holdout), "--policies", str(path.parents[1]))
+    assert f"{path}: {said}" in message
+
+
 def test_a_reference_or_choice_that_is_wrong_says_so(log: Any, holdout: Path) -> None:
     from typer.testing import CliRunner
 

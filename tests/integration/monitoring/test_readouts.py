@@ -149,6 +149,15 @@ def test_no_traffic_is_inconclusive(log: Any, policies: Path) -> None:
     assert text.startswith("inconclusive\n  because: no labelled rows in one of the arms")
 
 
+def test_a_metric_that_the_answers_do_not_have_is_refused_with_those_that_they_have(log: Any, policies: Path) -> None:
+    for role, version in (("stable", "v1.0.0"), ("canary", "v1.1.0")):
+        log.label(log.predict(role=role, version=version, outputs=[{"value": 10.0}]), 12.0)
+    log.consume()
+    said = run(log, "experiment", "--model", "flights", "--policies", str(policies), code=2)
+    expected = "unknown metric of values 'accuracy'; expected one of absolute_error, value, ms"
+    assert f"{policies / 'experiments/flights.yaml'}: promote.0.metric: {expected}" in said
+
+
 def test_a_policy_that_is_wrong_or_missing_says_so(log: Any, policies: Path) -> None:
     path = policies / "experiments/flights.yaml"
     for text, message in [

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from plumbline.core.documents import parse
+from plumbline.core.documents import DocumentError, parse
 from plumbline.core.errors import Accident, Inconclusive, Misuse, Refused
 from plumbline.promotion.delivery.documents import BY_MERGE, Barred, Override, barred_path, dump
 from plumbline.promotion.delivery.follow import move_by_hand, sync
@@ -18,6 +18,7 @@ from plumbline.promotion.gate.gate import Request, candidate, examine
 from plumbline.promotion.registry.client import Registry, Version
 from plumbline.promotion.registry.lifecycle import Lifecycle
 from plumbline.promotion.settings import Settings
+from plumbline.training.report import Interval, Report
 
 from .conftest import IMAGE, Remote
 
@@ -251,25 +252,76 @@ def test_the_champion_is_read_from_git_and_must_be_what_git_names(
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda policy: policy["spec"]["rules"]["champion"].update(metric="rmse"), "not worse than champion"),
-        (lambda policy: policy["spec"]["rules"]["slices"][0].update(column="month"), "of every month"),
-        (lambda policy: policy["spec"]["rules"]["metrics"][0].update(metric="luck"), "luck"),
+        (lambda rules: rules["champion"].update(metric="rmse"), "champion.metric: unknown metric 'rmse' of a binary"),
+        (
+            lambda rules: rules["slices"][0].update(column="month"),
+            "slices.0.column: .*'month'; expected one of carrier",
+        ),
+        (lambda rules: rules["metrics"][0].update(metric="luck"), "metrics.0.metric: .*expected one of roc_auc, "),
+        (
+            lambda rules: rules["metrics"][0].update(metric="recall_at_precision_0.9"),
+            "metrics.0.metric: 'recall_at_precision_0.9' is in no report of the model",
+        ),
     ],
 )
-def test_what_can_not_be_judged_does_not_pass(
+def test_a_name_that_the_model_does_not_have_is_refused_with_those_that_it_has(
     registered: Make, bump: Bump, remote: Remote, model: str, change: Callable[[Any], None], said: str
 ) -> None:
     registered()
-    bump("v1.0.0")
-    registered(tags={"data.digest": "sha256:" + "e" * 64}, seed=1)
-    path = f"policies/promotion/{model}.yaml"
-    policy = yaml.safe_load((remote.work / path).read_text())
-    change(policy)
-    remote.commit({path: yaml.safe_dump(policy)})
-    before = remote.log()
-    with pytest.raises(Inconclusive, match=said):
-        bump("v1.0.1")
+    before = with_rules(remote, model, change)
+    with pytest.raises(DocumentError, match=rf"^policies/promotion/{model}.yaml: spec.rules.{said}"):
+        bump("v1.0.0")
     assert remote.log() == before
+
+
+def with_rules(remote: Remote, model: str, change: Callable[[Any], None]) -> list[str]:
+    """Change the gate's rules by hand; returns the log from then on."""
+    path = f"policies/promotion/{model}.yaml"
+    remote.pull()
+    policy = yaml.safe_load((remote.work / path).read_text())
+    change(policy["spec"]["rules"])
+    remote.commit({path: yaml.safe_dump(policy)})
+    return remote.log()
+
+
+def test_what_can_not_be_judged_does_not_pass(registered: Make, bump: Bump, remote: Remote, model: str) -> None:
+    """A report of before has not every metric that there is."""
+
+    def without_f1(report: Report) -> Report:
+        return report.model_copy(update={"metrics": {k: v for k, v in report.metrics.items() if k != "macro_f1"}})
+
+    registered(report=without_f1)
+    before = with_rules(remote, model, lambda rules: rules["metrics"][0].update(metric="macro_f1"))
+    with pytest.raises(Inconclusive, match=r"macro_f1 \(low\): nan"):
+        bump("v1.0.0")
+    assert remote.log() == before
+
+
+def test_costs_and_limits_that_the_report_declares_are_recomputed_and_compared(
+    registered: Make, bump: Bump, registry: Registry, remote: Remote, model: str, tmp_path: Path
+) -> None:
+    """The gate measures `cost` and `recall_at_precision_0.7` of the very bytes, and of the champion's."""
+    one = Interval(value=0.5, low=0.4, high=0.6)
+    declared = {"costs": {"late": {"on_time": 5.0}, "on_time": {"late": 1.0}}}
+
+    def change(rules: Any) -> None:
+        rules["champion"] = {"metric": "cost", "margin": 0.05, "resamples": 200}
+        rules["metrics"].append({"metric": "recall_at_precision_0.7", "bound": "value", "min": 0.1})
+
+    def report(recall: float) -> Callable[[Report], Report]:
+        more = {"recall_at_precision_0.7": one.model_copy(update={"value": recall})}
+        return lambda plain: plain.model_copy(update={**declared, "metrics": plain.metrics | more})
+
+    with_rules(remote, model, change)
+    registered(report=report(0.9))
+    with pytest.raises(Refused, match=r"recall_at_precision_0.7 recomputed: 0\.[0-8]\d* \(= 0.9\)") as refusal:
+        bump("v1.0.0")
+    measured = float(str(refusal.value).split("recomputed: ")[1].split()[0])
+    registered(report=report(measured), params={"depth": "2"})
+    bump("v1.1.0")
+    registered(report=report(measured), noise=0.8, seed=3, params={"depth": "3"})
+    with pytest.raises(Refused, match=r"not worse than champion \(cost\): 1\.\d+ against 0\.\d+, worse by at most"):
+        bump("v1.2.0")
 
 
 def test_a_version_is_judged_against_the_champion_of_the_moment(

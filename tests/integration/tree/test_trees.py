@@ -13,6 +13,7 @@ from plumbline.tree.validate import checks
 from plumbline.tree.validate.api_server import api_server
 from plumbline.tree.validate.cluster import Cluster
 from plumbline.tree.validate.crds import crds_of
+from plumbline.tree.validate.policies import policies
 from plumbline.tree.validate.validate import ask_environment
 
 SEEDS = range(int(os.environ.get("TREES", "2")))
@@ -34,7 +35,7 @@ def knowing() -> Iterator[Cluster]:
 def test_a_legal_tree_is_accepted(seed: int, tmp_path: Path, knowing: Cluster) -> None:
     trees.copy(tmp_path)
     changes = trees.change(tmp_path, seed)
-    assert [*checks.lint(tmp_path), *checks.models(tmp_path)] == [], changes
+    assert [*checks.lint(tmp_path), *checks.models(tmp_path), *policies(tmp_path)] == [], changes
     for name in environments(tmp_path):
         tree = Environment.load(tmp_path, name)
         assert [*checks.links(tree), *checks.budgets(tree)] == [], changes

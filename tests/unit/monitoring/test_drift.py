@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from plumbline.monitoring.drift.compare import LABEL, SCORE, Baseline, ColumnResult, Comparison, compare, concept
+from plumbline.monitoring.drift.compare import Baseline, ColumnResult, Comparison, compare, concept
 from plumbline.monitoring.drift.data import from_holdout
 from plumbline.monitoring.drift.report import Check
 from plumbline.monitoring.drift.report import write as write_pages
-from plumbline.monitoring.policy import Drift, ReferenceFault
+from plumbline.monitoring.policy import LABEL, SCORE, Drift, ReferenceFault
 from plumbline.monitoring.stats import Mean
 
 POLICY = Drift(model="flights", sample=1000)

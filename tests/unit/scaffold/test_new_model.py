@@ -16,6 +16,7 @@ from plumbline.training import models
 from plumbline.training.data import read_tables
 from plumbline.training.model import load
 from plumbline.tree.render.build import environments
+from plumbline.tree.validate.policies import policies
 
 
 def run(root: Path, *arguments: str, typed: str = "") -> tuple[int, str]:
@@ -49,6 +50,7 @@ def test_it_is_written_as_the_tree_has_it_and_goes_without_a_trace(committed: Pa
 
     gate = read(committed / "policies/promotion/churn.yaml", Policy)
     assert set(gate.spec.environments) == set(environments(committed))
+    assert [problem for problem in policies(committed) if "churn.yaml" in problem.where] == []
     read_policy(committed / "policies/experiments/churn.yaml", Experiment, "churn")
     read_policy(committed / "policies/drift/churn.yaml", Drift, "churn")
     ruff = [sys.executable, "-m", "ruff"]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from plumbline.monitoring.policy import Column, Drift
+from plumbline.monitoring.policy import LABEL, SCORE, Column, Drift
 from plumbline.monitoring.stats import Mean
 
 if TYPE_CHECKING:
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 Verdict = Literal["drift", "none", "inconclusive"]
 Method = Literal["psi", "wasserstein", "jensenshannon"]
-SCORE, LABEL = "prediction", "predicted label"
-"""The columns that hold what was answered; all others are inputs."""
 _PAIRS = 40
 _DEVIATIONS = 5.0
 _FEWEST_VALUES = 50

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, LiteralString
+from typing import Any, Literal, LiteralString
 
 import numpy as np
 import pandas as pd
@@ -15,12 +15,11 @@ from plumbline.core import reach
 from plumbline.core.columns import NATIVE, SLICE, TRUTH
 from plumbline.core.documents import read
 from plumbline.core.feedback import LARGEST
-from plumbline.core.schema import ModelSchema
+from plumbline.core.schema import ModelSchema, Output
 from plumbline.core.values import RowsError
 from plumbline.features.offline import encode_frame
-from plumbline.monitoring.drift.compare import LABEL, SCORE
 from plumbline.monitoring.log.queries import ROWS, window
-from plumbline.monitoring.policy import Drift, ReferenceFault
+from plumbline.monitoring.policy import LABEL, SCORE, Drift, ReferenceFault
 from plumbline.monitoring.stats import Mean, mean
 
 _MOST_LABELS = 20_000
@@ -45,6 +44,21 @@ class Side:
     rows: int
     labelled: int
     loss: Mean
+    labels: tuple[str, ...] = ()
+    """Of the reference, in the order of its outputs; none where it answers values."""
+
+    @property
+    def output(self) -> Output:
+        """What the reference's answers are."""
+        task: Literal["binary", "multiclass", "regression"] = "regression"
+        if self.labels:
+            task = "binary" if len(self.labels) == 2 else "multiclass"
+        return Output(task=task, name="answer", description="", labels=self.labels)
+
+    @property
+    def fields(self) -> list[str]:
+        """The columns that are inputs."""
+        return [name for name in map(str, self.frame.columns) if name not in (SCORE, LABEL)]
 
 
 def from_holdout(path: Path) -> Side:
@@ -54,12 +68,15 @@ def from_holdout(path: Path) -> Side:
     except (OSError, ValueError) as error:
         raise ReferenceFault(f"{path}: cannot be read as parquet: {error}") from error
     native = [str(name) for name in table.columns if str(name).startswith(NATIVE)]
-    if not native or TRUTH not in table:
+    labels = tuple(name.removeprefix(NATIVE) for name in native)
+    if native == [f"{NATIVE}value"]:
+        labels = ()
+    if not native or TRUTH not in table or len(labels) == 1:
         raise ReferenceFault(f"{path}: expected the columns {TRUTH} and {NATIVE}<label> or {NATIVE}value")
     inputs = [name for name in table.columns if name not in native and name != TRUTH]
     frame = table[[name for name in inputs if not str(name).startswith(SLICE)]].copy()
     outputs = table[native].rename(columns=lambda name: str(name).removeprefix(NATIVE))
-    if native == [f"{NATIVE}value"]:
+    if not labels:
         frame[SCORE] = outputs["value"]
         loss = (outputs["value"] - table[TRUTH]).abs()
     else:
@@ -69,7 +86,7 @@ def from_holdout(path: Path) -> Side:
         hit = np.array([[label == truth for label in outputs.columns] for truth in table[TRUTH].astype(str)])
         loss = ((outputs - hit) ** 2).sum(axis=1)
     values = loss.to_numpy(dtype=np.float64)
-    return Side(frame, len(table), len(table), mean(values, np.arange(len(table))))
+    return Side(frame, len(table), len(table), mean(values, np.arange(len(table))), labels)
 
 
 def from_run(run: str) -> tuple[Side, ModelSchema]:

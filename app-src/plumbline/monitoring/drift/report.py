@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from plumbline.core.templates import templates
-from plumbline.monitoring.drift.compare import LABEL, SCORE, Comparison, Concept, Verdict
+from plumbline.monitoring.drift.compare import Comparison, Concept, Verdict
 from plumbline.monitoring.experiment.readout import finite
+from plumbline.monitoring.policy import LABEL, SCORE
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,9 @@ from typing import Literal
 
 import numpy as np
 
+from plumbline.core.metrics.names import higher_is_better
 from plumbline.monitoring.experiment.sequential import bounds
-from plumbline.monitoring.policy import LOWER_IS_BETTER, Experiment, Metric
+from plumbline.monitoring.policy import Experiment, Metric
 from plumbline.monitoring.stats import Floats, Integers, Mean, mean, sample_ratio_p
 
 Verdict = Literal["promote", "rollback", "continue", "inconclusive"]
@@ -35,6 +36,11 @@ class ExperimentRows:
     def rows(self) -> int:
         """How many rows have come."""
         return len(self.treatment)
+
+    @property
+    def answers_labels(self) -> bool:
+        """Whether the answers are labels, not values."""
+        return not np.isnan(self.metrics["accuracy"]).all()
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +142,7 @@ def _look(policy: Experiment, data: ExperimentRows, number: int, rows: int) -> L
 def _test(data: ExperimentRows, rows: int, metric: Metric, limit: float, side: Literal[1, -1], bound: float) -> Test:
     values, treated, caller = data.metrics[metric][:rows], data.treatment[:rows], data.caller[:rows]
     control, treatment = mean(values[~treated], caller[~treated]), mean(values[treated], caller[treated])
-    gain = (treatment.value - control.value) * (-1 if metric in LOWER_IS_BETTER else 1)
+    gain = (treatment.value - control.value) * (1 if higher_is_better(metric) else -1)
     # One arm may be all right or all wrong; without any spread at all there is nothing to compare with.
     spread = float(np.sqrt(treatment.variance + control.variance))
     z = side * (gain - limit) / spread if spread > 0 else float("nan")

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from plumbline.core.artifact import ArtifactError, digest_of
 from plumbline.core.errors import Refused
 from plumbline.core.metrics.figures import Metric, build
+from plumbline.core.subject import Subject
 from plumbline.promotion.gate.bundle import MODEL, SCHEMA, Bundle, check_names, one_row_p95_ms, open_bundle
 from plumbline.promotion.gate.holdout import Holdout, Parity, parity, read_holdout
 from plumbline.promotion.gate.memory import peak_mb
@@ -42,6 +43,18 @@ class Evaluation:
         output, report = self.bundle.schema.output, self.report
         truth, outputs = self.holdout.truth(self.bundle.schema), bundle.predict(self.holdout.encode(bundle.schema))
         return build(output, truth, outputs, threshold, costs=report.costs, declared=report.declared(output))
+
+    @property
+    def subject(self) -> Subject:
+        """What a gate may name of the model. Its card is judged by a rule of its own."""
+        schema, report = self.bundle.schema, self.report
+        return Subject(
+            output=schema.output,
+            fields=tuple(field.name for field in schema.fields),
+            costs=report.costs is not None,
+            declared=tuple(report.declared(schema.output)),
+            slices=self.holdout.slices,
+        )
 
     def parity(self, rows: int) -> Parity:
         """ONNX against the native model."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
+from plumbline.core import documents
 from plumbline.core.artifact import ArtifactError, digest_of, verify_artifact
 from plumbline.core.digests import sha256
 from plumbline.core.errors import Inconclusive, Refused
@@ -172,8 +173,6 @@ class Candidate:
             raise Inconclusive("the champion answers another question (task or labels); give the model a new name")
         ours = evaluation.metrics(evaluation.bundle, evaluation.report.threshold)
         theirs = evaluation.metrics(champion, served.spec.threshold)
-        if rule.metric not in ours:
-            raise Inconclusive(f"{rule.metric} is not among {sorted(ours)} of a {task}; correct the policy")
         return paired(
             rule.metric,
             ours[rule.metric],
@@ -198,7 +197,10 @@ def candidate(registry: Registry, settings: Settings, model: str, version: str) 
 
 
 def examine(tree: Checkout, request: Request, subject: Candidate) -> Judgement:
-    """Judge a candidate by the clone as it stands now; raises Refused where git has no place for it."""
+    """Judge a candidate by the clone as it stands now.
+
+    Raises Refused where git has no place for it, DocumentError where the gate names what the model does not have.
+    """
     require_environment(tree, request.environment)
     if not tree.is_folder(folder := f"clusters/{request.environment}/models/{request.model}"):
         raise Refused(f"{folder}/ is not in git: add canary.yaml and kustomization.yaml as other models have them")
@@ -206,6 +208,7 @@ def examine(tree: Checkout, request: Request, subject: Candidate) -> Judgement:
     if request.environment not in policy.spec.environments:
         names = sorted(policy.spec.environments)
         raise Refused(f"{policy_path(request.model)}: no environment {request.environment!r} in it, only {names}")
+    documents.require(policy.faults(subject.evaluation.subject), policy_path(request.model))
     environment = policy.spec.environments[request.environment]
     rules = policy.spec.rules_of(request.environment)
     served = read_served(tree, request.environment, request.model)

@@ -16,6 +16,7 @@ from plumbline.core.values import RowsError, encode_columns
 from plumbline.promotion.gate.bundle import Bundle, Floats
 
 SEED = 20130101
+_SLICE = "slice_"
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,11 @@ class Holdout:
     def rows(self) -> int:
         """How many rows it holds."""
         return int(self.table.num_rows)
+
+    @property
+    def slices(self) -> tuple[str, ...]:
+        """The columns that slices are judged by, without `slice_`."""
+        return tuple(name.removeprefix(_SLICE) for name in self.table.column_names if name.startswith(_SLICE))
 
     def encode(self, schema: ModelSchema) -> npt.NDArray[np.float32]:
         """The rows as a model's input, shape (rows, fields).

@@ -12,6 +12,7 @@ from plumbline.tree.validate.barred import frozen_ladders
 from plumbline.tree.validate.cluster import Cluster, name_of
 from plumbline.tree.validate.crds import crds_of
 from plumbline.tree.validate.examples import NAMESPACE, Example, check_examples, read_examples, witness
+from plumbline.tree.validate.policies import policies
 from plumbline.tree.validate.problem import Problem
 from plumbline.tree.validate.security import insecure
 
@@ -26,6 +27,8 @@ def validate(root: Path, base: str, say: Say) -> list[Problem]:
     """
     say("files: YAML, GitHub workflows, models, ladders")
     problems = checks.lint(root) + checks.workflows(root) + checks.models(root) + frozen_ladders(root, base)
+    say("policies, by what the models' folders have")
+    problems += policies(root)
     say("kustomize build of every folder, no warning allowed")
     try:
         trees = [Environment.load(root, name) for name in environments(root)]

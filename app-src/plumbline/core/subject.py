@@ -1,0 +1,43 @@
+"""What a policy may name of a model: its metrics, fields, slices, sections of its card."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from plumbline.core.metrics import names
+from plumbline.core.schema import Output
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The model that a policy is about."""
+
+    output: Output
+    fields: tuple[str, ...]
+    costs: bool = False
+    """Whether it says what mistakes cost."""
+    declared: tuple[str, ...] = ()
+    """Metrics with a limit in their name that its reports have."""
+    slices: tuple[str, ...] | None = None
+    """The columns that it is judged by; None where they are not known."""
+    sections: tuple[str, ...] | None = None
+    """Of its card; None where they are not known."""
+
+    def metric_fault(self, name: str) -> str:
+        """Why its reports have no such metric; empty where they have it."""
+        return names.fault(name, self.output, costs=self.costs, declared=self.declared)
+
+    def slice_fault(self, name: str) -> str:
+        """Why it is not judged by such a column; empty where it is, or where nobody knows."""
+        return unknown(name, self.slices, "slice", "the model's rows() gives no slice")
+
+    def section_fault(self, name: str) -> str:
+        """Why its card has no such section; empty where it has, or where nobody knows."""
+        return unknown(name, self.sections, "section of the card", "card.yaml is empty")
+
+
+def unknown(name: str, known: Collection[str] | None, what: str, otherwise: str = "") -> str:
+    """That a name is none of those that exist, which are listed; empty where it is one, or nobody knows (None)."""
+    if known is None or name in known:
+        return ""
+    expected = f"expected one of {', '.join(known)}" if known else otherwise
+    return f"unknown {what} {name!r}; {expected}"

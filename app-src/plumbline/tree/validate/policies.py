@@ -1,0 +1,69 @@
+"""Policies in the tree: each has its shape, is of a model that there is, and names nothing that the model lacks."""
+
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+from plumbline.core.documents import DocumentError, Fault, parse, require
+from plumbline.core.errors import Misuse
+from plumbline.core.subject import Subject, unknown
+from plumbline.monitoring.policy import Drift, Experiment
+from plumbline.promotion.policy import Policy
+from plumbline.tree.validate.problem import Problem
+
+_Policy = Policy | Experiment | Drift
+_MODELS, _YAML = "app-src/models", "*.yaml"
+_KINDS: dict[str, type[_Policy]] = {"promotion": Policy, "experiments": Experiment, "drift": Drift}
+
+
+def policies(root: Path) -> list[Problem]:
+    """Every problem of the policies of models; what a model has is said by its folder, where the tree has one."""
+    models = sorted(path.name for path in (root / _MODELS).glob("[!_.]*/"))
+    broken: dict[str, Problem] = {}
+
+    @cache
+    def subject(name: str) -> Subject | None:
+        from plumbline.training.subject import subject_of  # a training stack, for seconds
+
+        folder = root / _MODELS / name
+        if not (folder / "__init__.py").exists():
+            return None
+        try:
+            return subject_of(name, folder.parent.resolve())
+        except Misuse as error:
+            broken[name] = Problem(str(folder.relative_to(root)), str(error))
+            return None
+
+    def judged(path: Path, shape: type[_Policy]) -> Iterator[Problem]:
+        where = str(path.relative_to(root))
+        try:
+            text = path.read_text(encoding="utf-8")
+            policy = parse(text, shape)
+            require(_misplaced(policy, path, models), "", text)
+            if (about := subject(path.stem)) is not None:
+                require(_faults(policy, about), "", text)
+        except DocumentError as error:
+            yield Problem(f"{where}:{error.line}", str(error))
+        except (OSError, UnicodeDecodeError) as error:
+            yield Problem(where, f"cannot be read: {error}")
+
+    files = [(path, shape) for kind, shape in _KINDS.items() for path in sorted((root / "policies" / kind).glob(_YAML))]
+    problems = [problem for path, shape in files for problem in judged(path, shape)]
+    return [*problems, *broken.values()]
+
+
+def _misplaced(policy: _Policy, path: Path, models: list[str]) -> Iterator[Fault]:
+    """A name that is not the file's, or that no model has."""
+    field, name = ("metadata.name", policy.metadata.name) if isinstance(policy, Policy) else ("model", policy.model)
+    if name != path.stem:
+        yield field, f"expected {path.stem!r}, the file's name, not {name!r}"
+    elif models and (reason := unknown(name, models, "model")):
+        yield field, reason
+
+
+def _faults(policy: _Policy, about: Subject) -> Iterator[Fault]:
+    if isinstance(policy, Policy):
+        return policy.faults(about)
+    if isinstance(policy, Drift):
+        return policy.faults(about.output, about.fields)
+    return policy.faults(labels=about.output.task != "regression")
