@@ -29,6 +29,7 @@ _EXIT_CODES = {"none": 0, "drift": 10, "inconclusive": 11}
 
 
 Duration = Annotated[Any, typer.Option(parser=duration, metavar="DURATION")]
+DriftPolicies = Annotated[Path, typer.Option(help="The folder with drift/<model>.yaml, if it has one.")]
 
 
 @app.command()
@@ -90,12 +91,21 @@ def prune(older_than: Duration) -> None:
 
 
 @app.command()
-def readout(model: Annotated[str, typer.Option()], since: Duration = None, as_json: AsJson = False) -> None:
-    """What each version did in each role and arm: counts, quality, scores and business value, with 95 % intervals."""
+def readout(
+    model: Annotated[str, typer.Option()],
+    since: Duration = None,
+    policies: DriftPolicies = Path("policies"),
+    as_json: AsJson = False,
+) -> None:
+    """What each version did in each role and arm: counts, quality, scores and business value, with 95 % intervals.
+
+    Quality is the metric that the policy judges live answers by, else accuracy or absolute error.
+    """
     from plumbline.monitoring.experiment import readout as readouts
 
+    quality = _drift_policy(policies, model).quality
     with _connection() as connection:
-        log_lines = readouts.read(connection, window(model, since and datetime.now(UTC) - since))
+        log_lines = readouts.read(connection, window(model, since and datetime.now(UTC) - since), quality)
     if as_json:
         print_json(readouts.as_json(log_lines))
     else:
@@ -137,9 +147,7 @@ def drift(
     run: Annotated[str | None, typer.Option(help="The MLflow run to fetch that file from.")] = None,
     hours: Annotated[float, typer.Option(min=0.01, help="Length of the window that ends now.")] = 24,
     version: Annotated[str | None, typer.Option(help="Whose answers; the run's if not given.")] = None,
-    policies: Annotated[Path, typer.Option(help="The folder with drift/<model>.yaml, if it has one.")] = Path(
-        "policies"
-    ),
+    policies: DriftPolicies = Path("policies"),
     exit_code: Annotated[bool, typer.Option("--exit-code", help="End with 10 for drift, 11 for inconclusive.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -156,12 +164,11 @@ def drift(
 
     until = datetime.now(UTC)
     since = until - timedelta(hours=hours)
-    path = policies / "drift" / f"{model}.yaml"
-    policy = read_policy(path, Drift, model) if path.exists() else Drift(model=model)
+    policy = _drift_policy(policies, model)
     if run:
         version = drift_data.version_of(model, run, version)
     before, schema = (drift_data.from_holdout(reference), None) if reference else drift_data.from_run(run or "")
-    require(policy.faults(before.output, before.fields), str(path))
+    require(policy.faults(before.output, before.fields), str(_drift_path(policies, model)))
     with _connection() as connection:
         version = version or drift_data.only_version(connection, model, since, until)
         now = drift_data.from_log(connection, policy, since, until, version)
@@ -169,7 +176,7 @@ def drift(
         drift_data.require_rows(schema, now, f"the log of {model} {version}")
     check = drift_files.Check(
         model, version or "", since, until, now.rows, now.labelled,
-        compare(Baseline.of(before.frame, policy), now.frame), concept(before.loss, now.loss, policy),
+        compare(Baseline.of(before.frame, policy), now.frame), concept(before.loss, now.loss, policy), policy.quality,
     )  # fmt: skip
     drift_files.write(check, out)
     with _store() as store, store.connection() as connection:
@@ -195,6 +202,15 @@ def alert(
 
     typer.echo(f"{name}: {subject}\n{readable(text)}")
     send(url, name, subject, text)
+
+
+def _drift_path(policies: Path, model: str) -> Path:
+    return policies / "drift" / f"{model}.yaml"
+
+
+def _drift_policy(policies: Path, model: str) -> Drift:
+    path = _drift_path(policies, model)
+    return read_policy(path, Drift, model) if path.exists() else Drift(model=model)
 
 
 @contextmanager

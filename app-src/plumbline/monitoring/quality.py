@@ -8,16 +8,22 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, LiteralString
 
+import numpy as np
 import psycopg
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from plumbline.core.metrics.names import higher_is_better
+from plumbline.monitoring import live
 from plumbline.monitoring.drift import checks
 from plumbline.monitoring.log.queries import ROWS, window
 from plumbline.monitoring.log.store import Store
+from plumbline.monitoring.policy import Quality as Asked
 
 WINDOW = timedelta(hours=24)
 _EVERY_SECONDS = 60
+_ACCURACY_WORSE = 0.05
+"""Without a policy: points of accuracy. What an error may be depends on its unit, so there is no such figure for it."""
 _VERDICTS = {"drift": 1, "none": 0}
 log = logging.getLogger(__name__)
 
@@ -30,11 +36,24 @@ _LINES: LiteralString = """
 
 
 @dataclass(frozen=True, slots=True)
+class Judged:
+    """The metric of a model's policy on one line of its answers."""
+
+    line: tuple[str, str, str, str]
+    """Model, version, role, arm."""
+    metric: str
+    value: float
+    worse: float | None
+    """How much worse than in its week it may be; None where nobody has said it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Reading:
     """What the database said last; nothing of it is shown any more once it does not answer."""
 
     up: bool = False
     lines: Sequence[tuple[Any, ...]] = ()
+    judged: Sequence[Judged] = ()
     checks: Sequence[dict[str, Any]] = ()
 
 
@@ -66,7 +85,8 @@ class Quality(Collector):
             with self._store.connection() as connection:
                 # A slow read-out may not keep a connection from the consumer for long.
                 connection.execute("SET LOCAL statement_timeout = '30s'")
-                self._reading = Reading(True, _lines(connection), checks.newest(connection))
+                lines, found = _lines(connection), checks.newest(connection)
+                self._reading = Reading(True, lines, _judged(connection, lines, found), found)
             self._read_at = time.time()
         except psycopg.OperationalError as error:
             self._reading = Reading(up=isinstance(error, psycopg.errors.QueryCanceled))
@@ -89,7 +109,8 @@ class Quality(Collector):
             "monitoring_quality_read_timestamp_seconds", "When the log was last read out.", value=self._read_at
         )
         yield CounterMetricFamily("monitoring_quality_failures", "Readings that failed.", value=self._failures)
-        yield from _quality(self._reading.lines)
+        yield from _usual(self._reading.lines)
+        yield from _by_policy(self._reading.judged)
         yield from _drift(self._reading.checks)
 
 
@@ -99,7 +120,44 @@ def _lines(connection: psycopg.Connection[Any]) -> list[tuple[Any, ...]]:
     return [line for model in models for line in connection.execute(ROWS + _LINES, window(model, since))]
 
 
-def _quality(lines: Sequence[tuple[Any, ...]]) -> Iterable[GaugeMetricFamily]:
+def _judged(
+    connection: psycopg.Connection[Any], lines: Sequence[tuple[Any, ...]], found: Sequence[dict[str, Any]]
+) -> list[Judged]:
+    """What the policy asks for, as the newest check has said it; else accuracy, or the absolute error of values."""
+    asked = {result["model"]: Asked(**result["quality"]) for result in found if result.get("quality")}
+    judged = []
+    for model, version, role, arm, _, accuracy, error, _ in lines:
+        if model not in asked and accuracy is not None:
+            judged.append(Judged((model, version, role, arm), "accuracy", accuracy, _ACCURACY_WORSE))
+        elif model not in asked and error is not None:
+            judged.append(Judged((model, version, role, arm), "mae", error, None))
+    since = datetime.now(UTC) - WINDOW
+    for model in sorted(asked.keys() & {line[0] for line in lines}):
+        policy = asked[model]
+        for key, answers in live.read(connection, window(model, since), policy).items():
+            if np.isfinite(value := answers.value):
+                judged.append(Judged((model, *key), policy.metric, value, policy.worse))
+    return judged
+
+
+def _by_policy(judged: Sequence[Judged]) -> Iterable[GaugeMetricFamily]:
+    quality = GaugeMetricFamily(
+        "monitoring_quality", "The metric of the model's policy, of the last day's labelled rows.",
+        labels=["model", "version", "role", "arm", "metric", "better"],
+    )  # fmt: skip
+    tolerance = GaugeMetricFamily(
+        "monitoring_quality_tolerance", "How much worse than in its week it may be.", labels=["model", "metric"]
+    )
+    for item in judged:
+        better = "higher" if higher_is_better(item.metric) else "lower"
+        quality.add_metric([*item.line, item.metric, better], item.value)
+    for model, metric, worse in {(item.line[0], item.metric, item.worse) for item in judged}:
+        if worse is not None:
+            tolerance.add_metric([model, metric], worse)
+    return quality, tolerance
+
+
+def _usual(lines: Sequence[tuple[Any, ...]]) -> Iterable[GaugeMetricFamily]:
     labels = ["model", "version", "role", "arm"]
     for column, name, what in (
         (4, "labelled_rows", "Rows of the last day whose label has come."),

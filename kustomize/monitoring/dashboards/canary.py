@@ -46,8 +46,9 @@ DASHBOARD = dashboard(
                 _LEGEND: f"""histogram_quantile(0.5, sum by ({_BY}, le) (
                     rate(serving_prediction_score_bucket{{{_SIDES}}}[5m])))""",
             }),
-            Panel("Accuracy of a day's labels", "percentunit", {
-                "{{model}} {{role}} {{version}} {{arm}}": f"max by ({_BY}, arm) (monitoring_accuracy{{{_SIDES}}})",
+            Panel("Quality of a day's labels", "none", {
+                "{{model}} {{role}} {{version}} {{arm}} {{metric}}": f"""
+                    max by ({_BY}, arm, metric) (monitoring_quality{{{_SIDES}}})""",
             }),
         ]),
     ],

@@ -11,7 +11,9 @@ DASHBOARD = dashboard(
     "Quality and drift",
     [
         Row("Labelled answers of the last day", [
-            Panel("Accuracy", "percentunit", {_LEGEND: f"max by ({_BY}) (monitoring_accuracy{{{_MODEL}}})"}),
+            Panel("Quality by the policy's metric", "none", {
+                f"{_LEGEND} {{{{metric}}}}": f"max by ({_BY}, metric) (monitoring_quality{{{_MODEL}}})",
+            }),
             Panel("Rows with a label", "none", {_LEGEND: f"max by ({_BY}) (monitoring_labelled_rows{{{_MODEL}}})"}),
             Panel("Business value of an answer", "none", {
                 _LEGEND: f"max by ({_BY}) (monitoring_business_value{{{_MODEL}}})",

@@ -1,19 +1,27 @@
 """What Prometheus is told of the answers: the last day's labelled ones, and nothing that is no longer known."""
 
+import json
 import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
+import numpy as np
+import pandas as pd
 import psycopg
 import pytest
 from prometheus_client import CollectorRegistry
 from psycopg import sql
+from typer.testing import CliRunner
 
+from plumbline.monitoring import live
+from plumbline.monitoring.cli import app
 from plumbline.monitoring.experiment import readout
 from plumbline.monitoring.log.queries import window
 from plumbline.monitoring.log.store import Store
+from plumbline.monitoring.policy import Quality as Asked
 from plumbline.monitoring.quality import Quality
 
 FLIGHTS = {"model": "flights", "version": "v1.0.0", "role": "stable", "arm": ""}
@@ -42,6 +50,109 @@ def test_accuracy_error_and_value_of_what_was_labelled(log: Any) -> None:
     assert shown("monitoring_absolute_error", **FLIGHTS | {"model": "diabetes"}) == 3
     assert shown("monitoring_database_up") == 1
     assert shown("monitoring_database_connections", state="open") >= 1
+
+
+def answered(log: Any, late: float, truth: str, **more: Any) -> None:
+    """One answer of a model whose threshold is 0.3, and its label."""
+    output = {
+        "label": "late" if late >= 0.3 else "on_time", "probability": max(late, 1 - late),
+        "probabilities": {"on_time": 1 - late, "late": late},
+    }  # fmt: skip
+    log.label(log.predict(outputs=[output], **more), truth)
+
+
+@pytest.fixture
+def asked(log: Any, tmp_path: Path) -> Callable[[str], Callable[..., float | None]]:
+    """Make a drift check with a policy that asks for some quality, as the scheduled one does; what is shown then."""
+    rng = np.random.default_rng(0)
+    late = rng.uniform(size=300)
+    reference = pd.DataFrame({"distance": rng.normal(size=300), "carrier": "UA", "truth": "late"})
+    reference = reference.assign(native_on_time=1 - late, native_late=late)
+    reference.to_parquet(tmp_path / "holdout.parquet")
+    (tmp_path / "policies/drift").mkdir(parents=True)
+    where = ("--reference", str(tmp_path / "holdout.parquet"), "--policies", str(tmp_path / "policies"))
+
+    def show(quality: str) -> Callable[..., float | None]:
+        path = tmp_path / "policies/drift/flights.yaml"
+        path.write_text(f"apiVersion: plumbline.dev/v1\nkind: Drift\nmodel: flights\nquality: {quality}\n")
+        done = CliRunner().invoke(
+            app, ["drift", "--model", "flights", "--version", "v1.0.0", "--out", str(tmp_path / "out"), *where],
+            env={"MONITORING_DATABASE_URL": log.dsn},
+        )  # fmt: skip
+        assert done.exit_code == 0, done.output
+        return cast(Callable[..., float | None], log.quality())
+
+    return show
+
+
+@pytest.mark.parametrize(
+    ("quality", "expected", "better"),
+    [
+        ("{metric: recall, worse: 0.1}", 2 / 3, "higher"),
+        ("{metric: precision, worse: 0.1}", 2 / 4, "higher"),
+        ("{metric: on_time_recall, worse: 0.1}", 5 / 7, "higher"),
+        ("{metric: brier, worse: 0.1}", (2 * 0.1**2 + 0.8**2 + 2 * 0.6**2 + 5 * 0.2**2) / 10, "lower"),
+        ("{metric: cost, worse: 1, costs: {late: {on_time: 20}, on_time: {late: 1}}}", (20 + 2) / 10, "lower"),
+        ("{metric: average_precision, worse: 0.1}", 1 / 3 + 1 / 3 + 1 / 3 * 3 / 10, "higher"),
+        ("{metric: recall_at_precision_0.9, worse: 0.1}", 2 / 3, "higher"),
+    ],
+)
+def test_live_quality_is_the_metric_that_the_policy_names(
+    log: Any, asked: Callable[[str], Callable[..., float | None]], quality: str, expected: float, better: str
+) -> None:
+    """Two late flights are found, one is missed; two of seven others are false alarms."""
+    for late, truth in [(0.9, "late")] * 2 + [(0.2, "late")] + [(0.6, "on_time")] * 2 + [(0.2, "on_time")] * 5:
+        answered(log, late, truth)
+    log.predict()
+    log.consume()
+    labels = FLIGHTS | {"metric": "accuracy", "better": "higher"}
+    shown = log.quality()
+    assert shown("monitoring_quality", **labels) == pytest.approx(0.7), "before a check has said the policy"
+    assert shown("monitoring_quality_tolerance", model="flights", metric="accuracy") == 0.05
+    shown, metric = asked(quality), quality.split()[1].strip(",")
+    assert shown("monitoring_quality", **labels | {"metric": metric, "better": better}) == pytest.approx(expected)
+    assert shown("monitoring_quality", **labels) is None
+    assert shown("monitoring_quality_tolerance", model="flights", metric=metric) in (0.1, 1)
+    assert shown("monitoring_accuracy", **FLIGHTS) == pytest.approx(0.7)
+
+
+def test_live_quality_of_several_labels_and_of_values(
+    log: Any, asked: Callable[[str], Callable[..., float | None]]
+) -> None:
+    for label, truth in (("a", "a"), ("a", "b"), ("c", "c"), ("b", "b"), ("c", "unheard of")):
+        probabilities = {name: 0.8 if name == label else 0.1 for name in "cab"}
+        output = {"label": label, "probability": 0.8, "probabilities": probabilities}
+        log.label(log.predict(version="v2.0.0", outputs=[output]), truth)
+    for predicted, value in ((10.0, 12.0), (20.0, 16.0)):
+        log.label(log.predict(version="v3.0.0", outputs=[{"value": predicted}]), value)
+    log.consume()
+    with psycopg.connect(log.dsn) as connection:
+        span = window("flights", None)
+        of = {metric: live.read(connection, span, Asked(metric=metric, worse=1)) for metric in ("macro_f1", "rmse")}
+        recall = live.read(connection, span, Asked(metric="b_recall", worse=1))
+    assert of["macro_f1"]["v2.0.0", "stable", ""].value == pytest.approx((2 / 3 + 2 / 3 + 1) / 3)
+    assert recall["v2.0.0", "stable", ""].value == 0.5
+    assert of["rmse"]["v3.0.0", "stable", ""].value == pytest.approx(np.sqrt((4 + 16) / 2))
+    assert of["macro_f1"].keys() == {("v2.0.0", "stable", "")}, "values have none"
+
+
+def test_a_readout_shows_the_policys_metric_with_an_interval_over_callers(log: Any, tmp_path: Path) -> None:
+    for number in range(60):
+        answered(log, 0.9 if number % 20 % 3 else 0.1, "late", subject=f"s{number % 20}")
+    log.consume()
+    (tmp_path / "drift").mkdir()
+    (tmp_path / "drift/flights.yaml").write_text(
+        "apiVersion: plumbline.dev/v1\nkind: Drift\nmodel: flights\nquality: {metric: recall, worse: 0.1}\n"
+    )
+    command = ["readout", "--model", "flights", "--policies", str(tmp_path)]
+    read = CliRunner().invoke(app, [*command, "--json"], env={"MONITORING_DATABASE_URL": log.dsn})
+    found = json.loads(read.output)["lines"][0]["metrics"]["recall"]
+    assert (found["mean"], found["rows"], found["callers"]) == (pytest.approx(0.65), 60, 20)
+    # As wide as of 20 callers who are each always right or always wrong, not of 60 rows.
+    assert 0.35 < found["low"] < 0.5
+    assert 0.8 < found["high"] < 0.95
+    shown = CliRunner().invoke(app, command, env={"MONITORING_DATABASE_URL": log.dsn}).output
+    assert "recall 0.65 (0." in shown
 
 
 def test_before_the_first_consumer_there_is_nothing_to_tell(log: Any) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from plumbline.core.templates import templates
 from plumbline.monitoring.drift.compare import Comparison, Concept, Verdict
 from plumbline.monitoring.experiment.readout import finite
-from plumbline.monitoring.policy import LABEL, SCORE
+from plumbline.monitoring.policy import LABEL, SCORE, Quality
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,8 @@ class Check:
     labelled: int
     comparison: Comparison
     concept: Concept
+    quality: Quality | None = None
+    """What the policy judges live answers by: the consumers learn it from the newest check."""
 
     @property
     def kinds(self) -> dict[str, Verdict]:
@@ -74,6 +76,7 @@ def as_json(check: Check) -> dict[str, Any]:
         "model": check.model, "version": check.version, "verdict": check.verdict, "kinds": check.kinds,
         "reason": check.comparison.reason, "since": check.since.isoformat(), "until": check.until.isoformat(),
         "rows": check.rows, "labelled": check.labelled, "concept": concept,
+        "quality": check.quality and check.quality.model_dump(exclude_none=True),
         "columns": [{**asdict(item), "drifted": item.drifted} for item in check.comparison.columns],
     }  # fmt: skip
 

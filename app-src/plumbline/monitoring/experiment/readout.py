@@ -7,11 +7,13 @@ from typing import Any, LiteralString
 import psycopg
 from tabulate import tabulate
 
+from plumbline.monitoring import live
+from plumbline.monitoring.live import Figure, Key
 from plumbline.monitoring.log.queries import ROWS
+from plumbline.monitoring.policy import Quality
 from plumbline.monitoring.stats import Mean, from_moments
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-Key = tuple[str, str, str]
 
 _COUNTS: LiteralString = """
     SELECT version, role, arm, count(*), count(truth), sum(value),
@@ -50,6 +52,8 @@ class Line:
     """Sum of the business values that came with feedback."""
     quantiles: tuple[float, ...] | None
     """Of the scores, at QUANTILES."""
+    quality: Figure | None = None
+    """The policy's metric."""
     metrics: dict[str, Mean] = field(default_factory=dict)
     labels: dict[str, float] = field(default_factory=dict)
     """Share of each answered label."""
@@ -68,7 +72,7 @@ class Readout:
     unmatched: int
 
 
-def read(connection: psycopg.Connection[Any], parameters: Mapping[str, Any]) -> Readout:
+def read(connection: psycopg.Connection[Any], parameters: Mapping[str, Any], quality: Quality | None = None) -> Readout:
     """Read a model's log within `queries.window(…)`."""
     values = {**parameters, "quantiles": list(QUANTILES)}
     lines: dict[Key, Line] = {}
@@ -78,6 +82,9 @@ def read(connection: psycopg.Connection[Any], parameters: Mapping[str, Any]) -> 
         lines[version, role, arm].labels[label] = share
     for version, role, arm, metric, *moments in connection.execute(ROWS + _MOMENTS, values):
         lines[version, role, arm].metrics[metric] = from_moments(*moments)
+    if quality is not None:
+        for key, answers in live.read(connection, parameters, quality).items():
+            lines[key].quality = answers.figure(quality.metric)
     unmatched = connection.execute(_UNMATCHED, values).fetchone()
     return Readout(tuple(lines.values()), unmatched[0] if unmatched else 0)
 
@@ -98,6 +105,11 @@ def _line(line: Line, confidence: float) -> dict[str, Any]:
             "rows": mean.rows,
             "callers": mean.clusters,
         }
+    if (quality := line.quality) is not None:
+        metrics[quality.metric] = {
+            "mean": finite(quality.value), "low": finite(quality.low), "high": finite(quality.high),
+            "rows": quality.rows, "callers": quality.callers,
+        }  # fmt: skip
     return {
         "version": line.version, "role": line.role, "arm": line.arm, "rows": line.rows, "labelled": line.labelled,
         "value_total": line.value_total, "metrics": metrics, "labels": line.labels,
@@ -115,12 +127,18 @@ def as_table(readout: Readout, confidence: float = 0.95) -> str:
     head = ("version", "role", "arm", "rows", "labelled", "quality", "value per row", "scores p5/p50/p95")
     lines = []
     for line in readout.lines:
-        quality = next((name for name in ("accuracy", "absolute_error") if name in line.metrics), "")
         scores = "/".join(f"{line.quantiles[i]:.3g}" for i in (0, 2, 4)) if line.quantiles else "-"
-        figures = _cell(line, quality, confidence, quality), _cell(line, "value", confidence), scores
+        figures = _quality(line, confidence), _cell(line, "value", confidence), scores
         lines.append((line.version, line.role, line.arm or "-", line.rows, line.labelled, *figures))
     table = tabulate(lines, head, tablefmt="plain", disable_numparse=[0, 1, 2])
     return f"{table}\nfeedback for unknown predictions: {readout.unmatched}"
+
+
+def _quality(line: Line, confidence: float) -> str:
+    if (figure := line.quality) is not None:
+        return f"{figure.metric} {figure.value:.4g} ({figure.low:.4g} … {figure.high:.4g})"
+    usual = next((name for name in ("accuracy", "absolute_error") if name in line.metrics), "")
+    return _cell(line, usual, confidence, usual)
 
 
 def _cell(line: Line, metric: str, confidence: float, name: str = "") -> str:
