@@ -25,7 +25,7 @@ class DocumentError(Misuse):
 
     def __init__(self, reason: str, *, source: str = "", line: int = 1) -> None:
         super().__init__(f"{source}: {reason}" if source else reason)
-        self.reason, self.line = reason, line
+        self.reason, self.line, self.source = reason, line, source
 
 
 class UniqueKeys(yaml.SafeLoader):

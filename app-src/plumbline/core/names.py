@@ -19,8 +19,8 @@ Digest = Annotated[str, Field(pattern=r"\Asha256:[0-9a-f]{64}\z")]
 Name = Annotated[str, Field(pattern=rf"\A{_NAME}\z")]
 """Of a model or an environment: what Kubernetes and git take as part of a name, and a path as a folder."""
 Version = Annotated[str, Field(pattern=rf"\A{_VERSION}\z")]
-Line = Annotated[str, Field(min_length=3, max_length=500, pattern=r"\A[^\r\n]+\z")]
-"""One line of text, so that it can stand in a commit message."""
+Line = Annotated[str, Field(max_length=500, pattern=r"\A[^\r\n]*[^\s][^\r\n]*\z")]
+"""One line of text that is not blank, so that it can stand in a commit message; Bo and f1 are names too."""
 
 
 @total_ordering

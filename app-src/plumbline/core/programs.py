@@ -93,10 +93,14 @@ def run(
 
 
 def git(
-    *arguments: str, cwd: Path | None = None, seconds: float = 120, environment: Mapping[str, str] | None = None
+    *arguments: str,
+    cwd: Path | None = None,
+    seconds: float = 120,
+    environment: Mapping[str, str] | None = None,
+    stdin: str | None = None,
 ) -> Done:
     """Run git without the settings and the surroundings of a person; raises as `run` does."""
     kept = {name: value for name, value in os.environ.items() if name not in _GIT_PLACES}
     fixed = {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
     surroundings = kept | fixed | dict(environment or {})
-    return run("git", *_GIT_OPTIONS, *arguments, cwd=cwd, seconds=seconds, environment=surroundings)
+    return run("git", *_GIT_OPTIONS, *arguments, cwd=cwd, seconds=seconds, environment=surroundings, stdin=stdin)

@@ -192,6 +192,8 @@ def reject(
     for environment, moved in done.reverted.items():
         typer.echo(f"{environment}: {moved}")
     typer.echo(f"commit {done.commit}" if done.commit else f"{model} {version} is barred already")
+    for line in done.skipped:
+        typer.echo(line)
     _follow(registry, settings, model)
     for environment in done.stranded:
         typer.secho(f"barred, and {stranded(environment, model, version)}", err=True, fg="red")
@@ -201,13 +203,15 @@ def reject(
 
 @app.command()
 def sync(model: Model) -> None:
-    """Make the registry's life cycle, aliases and marks say what git says."""
+    """Make the registry say what git says: marks, and where no cluster is followed life cycle and aliases too."""
     from plumbline.promotion.delivery import follow
     from plumbline.promotion.delivery.git import checkout
     from plumbline.promotion.registry.client import Registry
 
-    with checkout(load(Settings)) as tree:
-        for line in follow.sync(Registry(), tree, _name(model)):
+    settings = load(Settings)
+    facts: follow.Facts | None = {} if settings.follows == "cluster" else None
+    with checkout(settings) as tree:
+        for line in follow.sync(Registry(), tree, _name(model), facts):
             typer.echo(line)
 
 
@@ -215,13 +219,30 @@ Models = Annotated[list[str] | None, typer.Option("--model", help="Again for eac
 
 
 @app.command()
-def reconcile(env: Env, model: Models = None, as_json: AsJson = False) -> None:
+def reconcile(
+    env: Env,
+    model: Models = None,
+    alertmanager: Annotated[
+        str, typer.Option(envvar="MONITORING_ALERTMANAGER_URL", help="Told of a configuration whose canary failed.")
+    ] = "",
+    as_json: AsJson = False,
+) -> None:
     """Do the next step towards git, cluster and registry agreeing; safe at any time, and again. JSON: a line a step."""
     from plumbline.promotion.delivery import reconcile as reconciliation
     from plumbline.promotion.delivery.cluster import Cluster
     from plumbline.promotion.registry.client import Registry
 
-    steps = reconciliation.reconcile(Registry(), load(Settings), Cluster(), env, list(map(_name, model or [])))
+    def warn(model: str, text: str) -> None:
+        from plumbline.monitoring.alert import AlertError, send
+
+        if not alertmanager:
+            return
+        try:
+            send(alertmanager, "ConfigurationAborted", f"{model}({env})", text)
+        except AlertError as error:  # git, cluster and registry agree all the same
+            typer.secho(str(error), err=True)
+
+    steps = reconciliation.reconcile(Registry(), load(Settings), Cluster(), env, list(map(_name, model or [])), warn)
     for step in steps:  # each is said when it is done: a later one may fail
         typer.echo(json.dumps(step._asdict()) if as_json else f"{step.model}({step.environment}): {step.did}")
 
@@ -241,7 +262,9 @@ def status(env: Env, model: Models = None, as_json: AsJson = False) -> None:
     if as_json:
         print_json([row._asdict() for row in rows])
     else:
-        typer.echo(tabulate(rows, ("model", "git", "cluster", "registry", ""), tablefmt="plain", disable_numparse=True))
+        typer.echo(
+            tabulate(rows, ("model", "git", "cluster", "registry", "", ""), tablefmt="plain", disable_numparse=True)
+        )
     if any(row.verdict != "agree" for row in rows):
         raise typer.Exit(Refused.exit_code)
 

@@ -192,7 +192,7 @@ def test_another_environments_alias_stays_where_its_cluster_put_it(
     step(canary(served(), served(), "Healthy"))
     registry.alias(registry.find(model, "v1.0.0"), "production")
     with checkout(settings) as tree:
-        sync(registry, tree, model, only="staging")
+        sync(registry, tree, model, {"staging": served()})
     assert registry.find(model, "v1.0.0").aliases == ("production",)
 
 
@@ -226,7 +226,7 @@ def test_a_model_that_git_names_no_more_is_taken_out_of_the_registry_too(
     found = registry.find(model, "v1.0.1")
     assert (found.aliases, found.lifecycle) == ((), Lifecycle.ARCHIVED)
     assert step(None) == []
-    assert status(registry, settings, Said(None), "staging", [model]) == [(model, "-", "-", "-", "agree")]
+    assert status(registry, settings, Said(None), "staging", [model]) == [(model, "-", "-", "-", "agree", "")]
 
 
 def test_what_runs_though_git_never_named_it_is_told(

@@ -13,6 +13,7 @@ from plumbline.tree.validate.barred import frozen_ladders
 FOLDER = "clusters/production/models/flights"
 RELEASE = example_release("flights")
 DIGEST = parse_release(RELEASE).spec.artifact.digest
+IMAGE = "sha256:" + "2" * 64
 RECORD = barred_path("flights", DIGEST)
 BARRED = Barred(
     model="flights",
@@ -63,7 +64,9 @@ def test_a_ladder_changed_while_barred_is_refused(repository: Path, committed: b
 
 def test_with_the_release_reverted_the_ladder_may_change(repository: Path) -> None:
     (repository / FOLDER / "canary.yaml").write_text("weight: 20\n")
-    other = RELEASE.replace(f"    digest: {DIGEST}", "    digest: sha256:" + "1" * 64)
+    other = RELEASE.replace(f"    digest: {DIGEST}", "    digest: sha256:" + "1" * 64).replace(
+        "@" + DIGEST, "@" + IMAGE
+    )
     (repository / FOLDER / "release.yaml").write_text(other)
     assert frozen_ladders(repository, "") == []
 
@@ -85,3 +88,19 @@ def test_a_broken_record_is_a_problem_and_no_pass(repository: Path) -> None:
 def test_without_a_base_nothing_is_called_right(repository: Path) -> None:
     [problem] = frozen_ladders(repository, "origin/main")
     assert "--base" in problem.reason
+
+
+def test_a_barred_image_freezes_the_ladder_too(repository: Path) -> None:
+    (repository / FOLDER / "canary.yaml").write_text("weight: 20\n")
+    (repository / FOLDER / "release.yaml").write_text(RELEASE.replace("@" + DIGEST, "@" + IMAGE))
+    (repository / RECORD).unlink()
+    record = BARRED.model_copy(update={"digest": IMAGE})
+    (repository / barred_path("flights", IMAGE)).write_text(dump(record))
+    [problem] = frozen_ladders(repository, "")
+    assert "v0.0.0 is barred for error-share" in problem.reason
+
+
+def test_what_another_environments_verdict_barred_freezes_no_ladder_of_one_that_keeps_it(repository: Path) -> None:
+    (repository / FOLDER / "canary.yaml").write_text("weight: 20\n")
+    (repository / RECORD).write_text(dump(BARRED.model_copy(update={"stays": ("production",)})))
+    assert frozen_ladders(repository, "") == []

@@ -1,7 +1,7 @@
 """What a cluster says about a model: the releases that its Rollout runs, and what its analyses found. Reads only."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +13,18 @@ from plumbline.core.release import Release
 _NAMESPACE = "models"
 _SUFFIX = "-server"
 """Of a model's Rollout."""
+RELEASE_TEXT = "release.yaml"
+"""Said of pods that mount another text of it."""
+_RELEASE_VOLUME = "/spec/volumes/release/configMap/name"
+_OF_RELEASE = {
+    "/spec/containers/server/image",
+    "/metadata/labels/app.kubernetes.io/version",
+    *(f"/metadata/annotations/plumbline.dev/{name}" for name in ("digest", "gate", "approved-by")),
+    # Argo Rollouts' own.
+    "/metadata/labels/rollouts-pod-template-hash",
+    "/metadata/labels/plumbline.dev/role",
+    "/metadata/creationTimestamp",
+}
 _ROLLOUTS = {"group": "argoproj.io", "version": "v1alpha1", "namespace": _NAMESPACE}
 
 
@@ -66,6 +78,9 @@ class Running:
     message: str
     failure: Failure | None
     """Set where the canary of `wanted` was aborted."""
+    pods: tuple[str, ...] | None = None
+    """Where a canary's pods differ from stable's beyond what `Served` holds, empty without a canary: paths of the pod
+    template, and RELEASE_TEXT. None where the two were not compared."""
 
 
 class Cluster:
@@ -104,6 +119,7 @@ class Cluster:
             weight=int(weights.get("canary", {}).get("weight", 0)),
             message=status.get("message", ""),
             failure=self._failure(canary, status) if seen and status.get("abort") else None,
+            pods=self._pods(model, canary, stable_hash),
         )
 
     def models(self) -> list[str]:
@@ -111,13 +127,24 @@ class Cluster:
         return [item["metadata"]["name"].removesuffix(_SUFFIX) for item in self._list("rollouts")]
 
     def _stable(self, model: str, pod_hash: str) -> Served | None:
+        template = self._template(model, pod_hash)
+        return None if template is None else Served.in_template(template)
+
+    def _pods(self, model: str, canary: str, stable: str) -> tuple[str, ...] | None:
+        if canary == stable:
+            return ()
+        templates = self._template(model, stable), self._template(model, canary)
+        return None if templates[0] is None or templates[1] is None else differing(templates[0], templates[1])
+
+    def _template(self, model: str, pod_hash: str) -> Any:
+        """The pod template of a ReplicaSet as the API server keeps it, None where there is none."""
         if not pod_hash:
             return None
-        name = f"{model}-server-{pod_hash}"
+        name = f"{model}{_SUFFIX}-{pod_hash}"
         replica_set = self._ask(name, lambda: self._api.AppsV1Api().read_namespaced_replica_set(name, _NAMESPACE))
         if replica_set is None:
             return None
-        return Served.in_template(self._api.ApiClient().sanitize_for_serialization(replica_set)["spec"]["template"])
+        return self._api.ApiClient().sanitize_for_serialization(replica_set)["spec"]["template"]
 
     def _failure(self, pod_hash: str, status: Mapping[str, Any]) -> Failure:
         runs = self._list("analysisruns", label_selector=f"rollouts-pod-template-hash={pod_hash}")
@@ -151,6 +178,25 @@ class Cluster:
             raise Accident(f"the cluster, {what}: {error.status} {error.reason}") from error
         except HTTPError as error:
             raise Accident(f"the cluster, {what}: {error}; try again when it answers") from error
+
+
+def differing(stable: Any, canary: Any) -> tuple[str, ...]:
+    """Where two pod templates differ in more than the release's own values; RELEASE_TEXT where its file differs."""
+    ours, theirs = dict(_leaves(stable)), dict(_leaves(canary))
+    paths = sorted(path for path in ours.keys() | theirs.keys() if ours.get(path) != theirs.get(path))
+    return tuple(RELEASE_TEXT if path == _RELEASE_VOLUME else path for path in paths if path not in _OF_RELEASE)
+
+
+def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """(path, value) of each plain value; parts of a list that have a name go by it."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _leaves(item, f"{path}/{key}")
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _leaves(item, f"{path}/{item.get('name', index) if isinstance(item, dict) else index}")
+    else:
+        yield path, value
 
 
 def _explained(metric: Mapping[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """Documents of ours in git: strict YAML that names file and field where it is wrong."""
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Literal
 
@@ -35,7 +36,10 @@ class Override(Strict):
 
 
 class Barred(Strict):
-    """`policies/barred/<model>/<first 12 hex of digest>.yaml`: these bytes failed and are not served again."""
+    """`policies/barred/<model>/<first 12 hex of digest>.yaml`: these bytes failed and are not served again.
+
+    Of an artifact, or of a server's image.
+    """
 
     apiVersion: Literal["plumbline.dev/v1"] = "plumbline.dev/v1"
     kind: Literal["Barred"] = "Barred"
@@ -45,7 +49,17 @@ class Barred(Strict):
     metric: Line
     reason: Line
     at: datetime
+    stays: tuple[Name, ...] | None = None
+    """Environments that served it when another one's canary failed: what they have proved, they keep."""
     override: Override | None = None
+
+    def applies(self, environment: str, proved: Collection[str] | None = None) -> bool:
+        """Whether the environment may not serve it.
+
+        `proved` are the digests that its cluster has stable, where it was asked: a canary has proved nothing.
+        """
+        keeps = environment in (self.stays or ()) and (proved is None or self.digest in proved)
+        return self.override is None and not keeps
 
 
 def dump(document: BaseModel) -> str:
@@ -62,6 +76,11 @@ def approval_path(model: str, version: str) -> str:
 def barred_path(model: str, digest: str) -> str:
     """Where git holds the record of a barred digest."""
     return f"policies/barred/{model}/{digest.removeprefix('sha256:')[:12]}.yaml"
+
+
+def gate_name(environment: str, version: str, digest: str) -> str:
+    """A report's file in the run: named by digest too, so that a later judgement never replaces what git refers to."""
+    return f"{environment}-{version}-{digest.removeprefix('sha256:')[:12]}.json"
 
 
 def policy_path(model: str) -> str:

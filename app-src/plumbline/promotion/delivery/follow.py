@@ -1,55 +1,62 @@
-"""The registry follows git: what environments serve becomes life cycle and aliases, what is barred becomes a mark.
+"""The registry follows: what environments serve becomes life cycle and aliases, what git bars becomes a mark.
 
 Level-triggered: it compares and does what is missing, so running it twice, late or after a crash does no harm.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 
 from plumbline.core.errors import Refused
-from plumbline.promotion.delivery.documents import policy_path
+from plumbline.core.release import Release
+from plumbline.promotion.delivery.cluster import Served
+from plumbline.promotion.delivery.documents import gate_name, policy_path
 from plumbline.promotion.delivery.git import Checkout
-from plumbline.promotion.delivery.governance import served_by
 from plumbline.promotion.delivery.records import read_barred, read_policy, read_served
+from plumbline.promotion.delivery.state import served_by
 from plumbline.promotion.registry.client import Registry, Version
 from plumbline.promotion.registry.lifecycle import Lifecycle, path_to
 
 _ORDER = list(Lifecycle)
 
 
-def sync(registry: Registry, tree: Checkout, model: str, only: str = "") -> list[str]:
-    """Make the registry say what git says about a model; returns what was done and what could not be, a line each.
+Facts = Mapping[str, Served | None]
+"""What each environment has stable, None for nothing; of others nothing is known, and their aliases stay."""
 
-    With `only`, the alias of that environment alone is moved: others are where their own clusters put them.
+
+def sync(registry: Registry, tree: Checkout, model: str, facts: Facts | None = None) -> list[str]:
+    """Make the registry say what is served of a model; returns what was done and what could not be, a line each.
+
+    `facts` are what clusters have stable; where there are none (no cluster is followed), git's word is taken for all.
     """
-    return list(_sync(registry, tree, model, only))
+    return list(_sync(registry, tree, model, facts))
 
 
-def _sync(registry: Registry, tree: Checkout, model: str, only: str) -> Iterator[str]:
+def _sync(registry: Registry, tree: Checkout, model: str, facts: Facts | None) -> Iterator[str]:
     environments = {}
     if tree.read(policy_path(model)) is not None or any(served_by(tree, model)):
         environments = read_policy(tree, model).spec.environments  # else the model was deleted, with its gate
+    if facts is None:
+        named = {name: read_served(tree, name, model) for name in _environments(tree)}
+        facts = {name: None if release is None else Served.of(release) for name, release in named.items()}
     versions = [version for version in registry.versions(model) if version.semver is not None]
     wanted: dict[str, Lifecycle] = {}
     for name, environment in environments.items():
-        if only not in ("", name):
-            aliased = [item.number for item in versions if name in item.aliases]
-            wanted |= {n: max(wanted.get(n, Lifecycle.NONE), environment.lifecycle, key=_ORDER.index) for n in aliased}
-            continue
-        served = read_served(tree, name, model)
-        if served is None:
-            continue
-        registered = [item for item in versions if item.number == served.spec.lineage.registryVersion]
-        if not registered or registered[0].digest != served.spec.artifact.digest:
-            yield f"{name} serves {served.spec.version}, which the registry does not know by this digest"
-            continue
-        number = registered[0].number
-        wanted[number] = max(wanted.get(number, Lifecycle.NONE), environment.lifecycle, key=_ORDER.index)
-        if name not in registered[0].aliases:
-            registry.alias(registered[0], name)
-            yield f"alias {name} → {served.spec.version}"
+        if (served := facts.get(name)) is None:
+            # Where nothing is served, the alias is taken away below.
+            numbers = [] if name in facts else [item.number for item in versions if name in item.aliases]
+        else:
+            numbers = []
+            for version in _registered(versions, served):
+                numbers = [version.number]
+                yield from _serves(registry, version, name, served)
+            if not numbers:
+                yield f"{name} serves {served.version}, which the registry does not know by this digest"
+        wanted |= {n: max(wanted.get(n, Lifecycle.NONE), environment.lifecycle, key=_ORDER.index) for n in numbers}
     for version in versions:
-        yield from _withdraw(registry, tree, version, only)
+        for name in version.aliases:
+            if name in facts and facts[name] is None:
+                registry.remove_alias(version, name)
+                yield f"alias {name} taken from {version.semver}: {name} serves none"
     for version in versions:
         yield from _mark(registry, tree, version)
     for version in versions:
@@ -59,13 +66,36 @@ def _sync(registry: Registry, tree: Checkout, model: str, only: str) -> Iterator
             registry.describe(version)
 
 
-def _withdraw(registry: Registry, tree: Checkout, version: Version, only: str) -> Iterator[str]:
-    """An environment that serves no version of the model any more has its alias on none."""
-    for name in version.aliases:
-        concerned = name == only if only else tree.is_folder(f"clusters/{name}")
-        if concerned and read_served(tree, name, version.model) is None:
-            registry.remove_alias(version, name)
-            yield f"alias {name} taken from {version.semver}: {name} serves none"
+def _environments(tree: Checkout) -> list[str]:
+    return [path.split("/")[1] for path in tree.names("clusters", "*") if tree.is_folder(path)]
+
+
+def _registered(versions: list[Version], served: Served) -> list[Version]:
+    return [item for item in versions if item.digest == served.digest and str(item.semver) == served.version][:1]
+
+
+def _serves(registry: Registry, version: Version, environment: str, served: Served) -> Iterator[str]:
+    if not version.proved(environment):
+        registry.tag(version, {f"proved.{environment}": served.image})
+        version.tags[f"proved.{environment}"] = served.image
+    if environment not in version.aliases:
+        registry.alias(version, environment)
+        yield f"alias {environment} → {version.semver}"
+
+
+def unjudged(registry: Registry, environment: str, release: Release) -> Iterator[str]:
+    """Why a release that git names did not come through the gate, as far as its run shows; nothing where it did.
+
+    `plumbline promote audit` reads the report as well. Of a model that the registry does not know nothing is said.
+    """
+    versions = [version for version in registry.versions(release.model) if version.semver is not None]
+    spec = release.spec
+    if not versions:
+        return
+    if not _registered(versions, Served.of(release)):
+        yield f"{spec.version} is not registered by the digest that git names"
+    elif gate_name(environment, spec.version, spec.evidence.gate) not in registry.names(spec.lineage.run, "gate"):
+        yield f"the gate of {environment} never judged {spec.version}: its run has no report {spec.evidence.gate[:19]}"
 
 
 def _mark(registry: Registry, tree: Checkout, version: Version) -> Iterator[str]:

@@ -47,9 +47,9 @@ class Checkout:
         """The branch that environments follow."""
         return self._settings.branch
 
-    def git(self, *arguments: str, check: bool = True) -> programs.Done:
+    def git(self, *arguments: str, check: bool = True, stdin: str | None = None) -> programs.Done:
         """Run git in the clone; raises Accident with its message where it fails."""
-        return _git(self._settings, "-C", str(self.path), *arguments, check=check)
+        return _git(self._settings, "-C", str(self.path), *arguments, check=check, stdin=stdin)
 
     def head(self) -> str:
         """The commit that the clone stands on."""
@@ -75,14 +75,34 @@ class Checkout:
         return sorted(path.relative_to(self.path).as_posix() for path in base.glob(pattern))
 
     def history(self, name: str, *, deletions: bool = False) -> Iterator[tuple[str, str]]:
-        """(commit, text) of a file, newest first, at each commit of the branch that changed it.
+        """(commit, text) of a file, newest first, at each commit that changed it, on whatever side of a merge.
 
-        Commits that deleted it are left out; with `deletions` they come with an empty text.
+        Bytes that are not UTF-8 come as lone surrogates, which no parser takes and which are written as they were.
+        Commits that deleted it are left out; with `deletions` they come with an empty text. A handful of processes,
+        however long the history is.
         """
-        for commit in self.git("log", "--first-parent", "--format=%H", "--", name).text.split():
-            shown = self.git("show", f"{commit}:{name}", check=False)
-            if shown.code == 0 or deletions:
-                yield commit, shown.text
+        self.complete()
+        commits = self.git("log", "--full-history", "--topo-order", "--format=%H", "--", name).text.split()
+        self._fetch_missing(name)
+        shown = self.git("cat-file", "--batch", stdin="".join(f"{commit}:{name}\n" for commit in commits)).stdout
+        for commit in commits:
+            head, _, shown = shown.partition(b"\n")
+            kind, _, size = head.decode(errors="replace").partition(" ")[2].partition(" ")
+            text, shown = (shown[: int(size)], shown[int(size) + 1 :]) if size else (b"", shown)
+            if kind == "blob" or deletions:
+                yield commit, text.decode(errors="surrogateescape") if kind == "blob" else ""
+
+    def complete(self) -> None:
+        """Fetch the commits of the branch that a shallow clone lacks; contents come when they are asked for."""
+        if self.git("rev-parse", "--is-shallow-repository").text.strip() == "true":
+            self.git("fetch", "--quiet", "--unshallow", "--filter=blob:none", "--no-tags", "origin", self.branch)
+
+    def _fetch_missing(self, name: str) -> None:
+        """Fetch a file's contents at all commits at once: a partial clone would ask for each of them alone."""
+        listed = self.git("rev-list", "--objects", "--full-history", "--missing=print", "HEAD", "--", name).text
+        if missing := [line[1:] for line in listed.split("\n") if line.startswith("?")]:
+            quiet = ("-c", "fetch.negotiationAlgorithm=noop", "fetch", "--quiet", "--no-tags", "--no-write-fetch-head")
+            self.git(*quiet, "--filter=blob:none", "--stdin", "origin", stdin="\n".join(missing))
 
     def diff(self, change: Change) -> str:
         """The change as a unified diff; the clone is left as it was."""
@@ -102,23 +122,39 @@ class Checkout:
         return self.head()
 
     def push(self, target: str) -> None:
-        """Push HEAD to a branch without force; raises LostRace, Refused where the server says no, or Accident."""
-        pushed = self.git("push", "--quiet", "origin", f"HEAD:refs/heads/{target}", check=False)
-        if pushed.code == 0:
-            return
-        commit = self.head()
-        self.git("fetch", "--quiet", "origin")
-        if self.git("merge-base", "--is-ancestor", commit, f"origin/{target}", check=False).code == 0:
+        """Push HEAD to a branch without force; raises LostRace, Refused where the server says no, or Accident.
+
+        Where git did not say clearly that it went well, the remote is asked whether it has the commit.
+        """
+        try:
+            pushed = self.git("push", "--quiet", "origin", f"HEAD:refs/heads/{target}", check=False)
+        except Accident as error:  # no end within the time limit
+            said = str(error)
+        else:
+            if pushed.code == 0:
+                return
+            said = pushed.error
+        commit, there = self.head(), f"refs/remotes/origin/{target}"
+        try:
+            asked = self.git("fetch", "--quiet", "--no-tags", "origin", f"+refs/heads/{target}:{there}", check=False)
+        except Accident as error:
+            asked = programs.Done(1, b"", str(error))
+        if asked.code == 0 and self.git("merge-base", "--is-ancestor", commit, there, check=False).code == 0:
             return  # the connection broke after the server had taken it
-        if _LOST_RACE.search(pushed.error):
-            raise LostRace(pushed.error)
-        if "[remote rejected]" in pushed.error:
-            raise Refused(f"git refused the push to {target}: {pushed.error}")
-        raise Accident(f"git: the push to {target} failed: {pushed.error}; nothing was changed, try again")
+        if "[remote rejected]" in said and not _LOST_RACE.search(said):
+            raise Refused(f"git refused the push to {target}: {said}")
+        if asked.code != 0 and "couldn't find remote ref" not in asked.error:
+            raise Accident(
+                f"git: the push of {commit[:12]} to {target} ended unclear and the remote does not say whether it has "
+                f"the commit ({said}; {asked.error}); look at {target}, then try again"
+            )
+        if _LOST_RACE.search(said):
+            raise LostRace(said)
+        raise Accident(f"git: the push to {target} failed: {said}; nothing was changed, try again")
 
     def refresh(self) -> None:
         """Stand on the newest commit of the branch; what was committed here and not pushed is dropped."""
-        self.git("fetch", "--quiet", "origin", self.branch)
+        self.git("fetch", "--quiet", "--no-tags", "origin", self.branch)
         self.git("reset", "--hard", "--quiet", f"origin/{self.branch}")
 
     def _resolve(self, name: str) -> Path:
@@ -133,18 +169,22 @@ class Checkout:
         for name, text in change.files.items():
             path = self._resolve(name)
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8", newline="")
+            path.write_bytes(text.encode(errors="surrogateescape"))
             self.git("add", "--", name)
 
 
 @contextmanager
 def checkout(settings: Settings) -> Iterator[Checkout]:
-    """Clone the branch of PROMOTION_REPO into a temporary folder that is removed at the end."""
+    """Clone the branch of PROMOTION_REPO into a temporary folder that is removed at the end.
+
+    The newest commit alone: most calls ask for no history, and `Checkout.history` fetches what it needs.
+    """
     if not settings.repo:
         raise Misuse("PROMOTION_REPO is not set: name the URL or path of the git repository of the environments")
     folder = Path(tempfile.mkdtemp(prefix="promotion-"))
     try:
-        _git(settings, "clone", "--quiet", "--branch", settings.branch, "--", settings.repo, str(folder / "clone"))
+        little = ("--depth", "1", "--no-tags", "--branch", settings.branch)
+        _git(settings, "clone", "--quiet", *little, "--", settings.repo, str(folder / "clone"))
         yield Checkout(folder / "clone", settings)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -174,13 +214,13 @@ def commit_and_push(tree: Checkout, attempts: int, make: Callable[[], Change | N
     )
 
 
-def _git(settings: Settings, *arguments: str, check: bool = True) -> programs.Done:
+def _git(settings: Settings, *arguments: str, check: bool = True, stdin: str | None = None) -> programs.Done:
     identity = {
         f"GIT_{role}_{field}": value
         for role in ("AUTHOR", "COMMITTER")
         for field, value in (("NAME", settings.author_name), ("EMAIL", settings.author_email))
     }
-    done = programs.git(*arguments, environment=identity)
+    done = programs.git(*arguments, environment=identity, stdin=stdin)
     if check and done.code != 0:
         raise Accident(f"git: {done.error}; nothing was changed")
     return done

@@ -1,19 +1,24 @@
 """What people decide about a version: approve it, or reject it so that it is not served again."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TypeVar
 
-from plumbline.core.documents import DocumentError, worded
+from plumbline.core.documents import worded
 from plumbline.core.errors import Misuse, Refused
 from plumbline.core.names import SemVer, plain_name
-from plumbline.core.release import Release, parse_release
+from plumbline.core.release import Release
 from plumbline.promotion.delivery.documents import Approval, Barred, approval_path, barred_path, dump, release_path
 from plumbline.promotion.delivery.git import Change, Checkout, checkout, commit_and_push
-from plumbline.promotion.delivery.records import read_barred, read_policy, read_served
+from plumbline.promotion.delivery.past import back_to
+from plumbline.promotion.delivery.records import read_barred, read_policy
 from plumbline.promotion.delivery.release_text import edit, move
+from plumbline.promotion.delivery.state import digests_of, served_by
 from plumbline.promotion.registry.client import Registry
 from plumbline.promotion.settings import Settings
+
+Document = TypeVar("Document", Approval, Barred)
 
 
 def approve(registry: Registry, settings: Settings, model: str, version: str, by: str, reason: str) -> str | None:
@@ -25,7 +30,7 @@ def approve(registry: Registry, settings: Settings, model: str, version: str, by
     registered = registry.find(model, version)
     if registered.rejected:
         raise Refused(f"{model} {version} was rejected for {registered.rejected}: approve a new version")
-    approval = _checked(Approval, model=model, version=version, digest=registered.digest, by=by, reason=reason)
+    approval = checked(Approval, model=model, version=version, digest=registered.digest, by=by, reason=reason)
     path = approval_path(model, version)
 
     def change() -> Change | None:
@@ -54,6 +59,8 @@ class Rejection:
     """{environment: its move back, `v1.0.1 → v1.0.0`}."""
     stranded: tuple[str, ...]
     """Environments that serve the version and have no earlier release to go back to."""
+    skipped: tuple[str, ...] = ()
+    """What of the files' history could not be read, a line each."""
 
 
 def reject(registry: Registry, settings: Settings, model: str, version: str, metric: str, reason: str) -> Rejection:
@@ -82,30 +89,33 @@ def bar(
     """
     reverted: dict[str, str] = {}
     left: list[str] = []
+    skipped: list[str] = []
     digest = "sha256:" + "0" * 64
-    _checked(Barred, model=model, version=version, digest=digest, metric=metric, reason=reason)
+    checked(Barred, model=model, version=version, digest=digest, metric=metric, reason=reason)
 
     def change() -> Change | None:
         nonlocal digest
         reverted.clear()
         left.clear()
+        skipped.clear()
         digest = culprit(tree)
         if not digest:
             return None
         files = {}
-        if read_barred(tree, model, digest) is None:
-            record = _checked(Barred, model=model, version=version, digest=digest, metric=metric, reason=reason)
+        known = read_barred(tree, model, digest)
+        if known is None or known.override is not None or known.stays is not None:  # this decision is the newer one
+            record = checked(Barred, model=model, version=version, digest=digest, metric=metric, reason=reason)
             files[barred_path(model, digest)] = dump(record)
         for environment, release in served_by(tree, model):
             if digest in digests_of(release):
-                _revert(tree, environment, release, digest, files, reverted, left)
+                _revert(tree, environment, release, digest, files, reverted, left, skipped)
         if not files:
             return None
         return Change(files, _rejection_message(model, version, metric, reason, digest, reverted, left))
 
     with checkout(settings) as tree:
         commit = commit_and_push(tree, settings.attempts, change)
-    return Rejection(digest, commit, dict(reverted), tuple(left))
+    return Rejection(digest, commit, dict(reverted), tuple(left), tuple(dict.fromkeys(skipped)))
 
 
 def stranded(environment: str, model: str, version: str) -> str:
@@ -116,40 +126,6 @@ def stranded(environment: str, model: str, version: str) -> str:
     )
 
 
-def take_back(settings: Settings, environment: str, model: str, failed: Release, reason: str) -> str | None:
-    """Commit that an environment serves its release before `failed` again, which nothing proved to be bad.
-
-    Returns the commit, or None where main names another release by now or there is none to go back to.
-    """
-    path = release_path(environment, model)
-
-    def change() -> Change | None:
-        served = read_served(tree, environment, model)
-        good = _newest(tree, path, model, lambda release: release.spec != failed.spec)
-        if served is None or served.spec != failed.spec or good is None:
-            return None
-        earlier, earlier_text = good
-        body = f"Reason: {reason}\nNot barred: no analysis judged it.\n"
-        text = edit(tree.read(path) or "", earlier, source=path, earlier_text=earlier_text)
-        return Change({path: text}, f"{model}({environment}): {move(failed, earlier)}, given up\n\n{body}")
-
-    with checkout(settings) as tree:
-        return commit_and_push(tree, settings.attempts, change)
-
-
-def digests_of(release: Release) -> tuple[str, str]:
-    """What of a release can be barred: the digests of its artifact and of its image."""
-    return release.spec.artifact.digest, release.spec.image.rpartition("@")[2]
-
-
-def served_by(tree: Checkout, model: str) -> Iterator[tuple[str, Release]]:
-    """(environment, what it serves) of every environment that serves the model."""
-    for path in tree.names("clusters", f"*/models/{model}/release.yaml"):
-        environment = path.split("/")[1]
-        if (release := read_served(tree, environment, model)) is not None:
-            yield environment, release
-
-
 def _revert(
     tree: Checkout,
     environment: str,
@@ -158,28 +134,18 @@ def _revert(
     files: dict[str, str],
     reverted: dict[str, str],
     left: list[str],
+    skipped: list[str],
 ) -> None:
     path = release_path(environment, release.model)
-    good = _newest(tree, path, release.model, lambda other: digest not in digests_of(other))
+    good = back_to(tree, environment, release, None, skipped.append, lambda other: digest not in digests_of(other))
     if good is None:
         left.append(environment)
         return
-    earlier, earlier_text = good
-    files[path] = edit(tree.read(path) or "", earlier, source=path, earlier_text=earlier_text)
-    reverted[environment] = move(release, earlier)
-
-
-def _newest(tree: Checkout, path: str, model: str, wanted: Callable[[Release], bool]) -> tuple[Release, str] | None:
-    """The newest wanted release in the file's history of which nothing is barred, and the file as it held it."""
-    for _, text in tree.history(path):
-        try:
-            release = parse_release(text, source=path)
-        except DocumentError:
-            continue  # somebody's mistake of the past is nothing to go back to
-        records = [read_barred(tree, model, digest) for digest in digests_of(release)]
-        if release.model == model and wanted(release) and all(barred is None or barred.override for barred in records):
-            return release, text
-    return None
+    try:
+        files[path] = edit(tree.read(path) or "", good.release, source=path, earlier_text=good.text)
+    except Refused:  # a legal file that no token can be replaced in: as it stood then
+        files[path] = good.text
+    reverted[environment] = move(release, good.release)
 
 
 def _rejection_message(
@@ -193,10 +159,11 @@ def _rejection_message(
     return f"{model}{where}: {back}, rejected by {metric}\n\n" + "\n".join(body) + "\n"
 
 
-def _checked(shape: type, **values: str) -> "Approval | Barred":
+def checked(shape: type[Document], **values: object) -> Document:
+    """A document of now; raises Misuse that names the wrong value."""
     from pydantic import ValidationError
 
     try:
-        return shape(at=datetime.now(UTC).replace(microsecond=0), **values)  # type: ignore[no-any-return]
+        return shape(at=datetime.now(UTC).replace(microsecond=0), **values)
     except ValidationError as error:
         raise Misuse(worded(error)) from error

@@ -10,11 +10,11 @@ from pydantic import ValidationError
 from plumbline.core.documents import worded
 from plumbline.core.errors import PlumblineError, Refused
 from plumbline.core.release import Artifact, Evidence, Lineage, Metadata, Release, Spec
-from plumbline.promotion.delivery.documents import BY_MERGE, release_path
+from plumbline.promotion.delivery.documents import BY_MERGE, gate_name, release_path
 from plumbline.promotion.delivery.git import Change, Checkout, LostRace, checkout, commit_and_push
 from plumbline.promotion.delivery.records import read_approval, read_served
 from plumbline.promotion.delivery.release_text import edit, move, new_text
-from plumbline.promotion.gate.gate import Candidate, Judgement, Request, candidate, examine, gate_name
+from plumbline.promotion.gate.gate import Candidate, Judgement, Request, candidate, examine
 from plumbline.promotion.registry.client import Registry
 from plumbline.promotion.settings import Settings
 

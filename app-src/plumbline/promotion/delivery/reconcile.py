@@ -2,27 +2,31 @@
 
 | the Rollout of what git names | the step |
 | --- | --- |
+| (git names what is barred) | back to what is stable, whoever committed it |
 | is not there yet, has not seen it, or is on its way | wait |
 | paused by an inconclusive analysis | wait for a person; nothing is promoted |
-| aborted, an analysis failed | bar the digest and revert the bump, in one commit that names the metric |
-| aborted without a verdict (never ready, no metrics) | revert the bump; nothing is barred |
-| Healthy | the registry follows: alias and life cycle |
+| aborted, an analysis failed | back to stable in one commit; barred is what alone differs from stable (cause.py) |
+| aborted without a verdict (never ready, no metrics) | back to stable; nothing is barred |
+| aborted, and the release is stable | nothing but an alert: the pods were changed around it |
+| Healthy | the registry follows what is stable: alias and life cycle |
 
 Where git names none any more: wait until Argo CD has taken the Rollout away, then the registry follows.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 from plumbline.core.errors import PlumblineError
-from plumbline.core.release import Release, parse_release
-from plumbline.promotion.delivery.cluster import Cluster, Failure, Running, Served
-from plumbline.promotion.delivery.documents import release_path
-from plumbline.promotion.delivery.follow import sync
+from plumbline.core.release import Release
+from plumbline.promotion.delivery.cause import cause_of, is_configuration
+from plumbline.promotion.delivery.cluster import Cluster, Running, Served
+from plumbline.promotion.delivery.follow import sync, unjudged
 from plumbline.promotion.delivery.git import Checkout, checkout
-from plumbline.promotion.delivery.governance import bar, digests_of, stranded, take_back
-from plumbline.promotion.delivery.records import read_barred, read_served, require_environment
+from plumbline.promotion.delivery.records import read_served, require_environment
+from plumbline.promotion.delivery.rollback import Warn, proved_by, take_back, take_out
+from plumbline.promotion.delivery.state import bar_of, forbidden, unapproved
 from plumbline.promotion.registry.client import Registry
 from plumbline.promotion.settings import Settings
 
@@ -67,18 +71,24 @@ def views(tree: Checkout, cluster: Cluster | None, registry: Registry, environme
 
 
 def reconcile(
-    registry: Registry, settings: Settings, cluster: Cluster, environment: str, models: list[str]
+    registry: Registry,
+    settings: Settings,
+    cluster: Cluster,
+    environment: str,
+    models: list[str],
+    warn: Callable[[str, str], None] = lambda *_: None,
 ) -> Iterator[Step]:
     """Do the one next step for each model, every one that git or the registry names if none is given.
 
-    Yields each thing done. Raises the last error at the end, so that one model does not wait for another.
+    Yields each thing done. Raises the last error at the end, so that one model does not wait for another. `warn` is
+    told (model, text) of what a person must mend: a canary that failed although its release is innocent.
     """
     failed: PlumblineError | None = None
     with checkout(settings) as tree:
         require_environment(tree, environment)
         for model in models or _reconciled(registry, tree, environment):
             try:
-                for line in _step(registry, settings, cluster, tree, environment, model):
+                for line in _step(registry, settings, cluster, tree, environment, model, partial(warn, model)):
                     yield Step(model, environment, line)
             except PlumblineError as error:
                 yield Step(model, environment, str(error))
@@ -95,7 +105,7 @@ def _reconciled(registry: Registry, tree: Checkout, environment: str) -> Iterato
 
 
 def _step(
-    registry: Registry, settings: Settings, cluster: Cluster, tree: Checkout, environment: str, model: str
+    registry: Registry, settings: Settings, cluster: Cluster, tree: Checkout, environment: str, model: str, warn: Warn
 ) -> Iterator[str]:
     # Git and cluster come first: a rollback is committed even while the registry is down.
     release, running = read_served(tree, environment, model), cluster.running(model)
@@ -103,50 +113,35 @@ def _step(
         if running is not None:
             yield "git names none: waiting for Argo CD to take it out of the cluster"
         else:
-            yield from sync(registry, tree, model, environment)
+            yield from sync(registry, tree, model, {environment: None})
         return
-    version = release.spec.version
-    if running is None or running.wanted != Served.of(release) or running.phase == "Unseen":
+    version, stable = release.spec.version, running.stable if running is not None else None
+    seen = running is not None and running.wanted == Served.of(release) and running.phase != "Unseen"
+    if bar_of(tree, environment, release, proved_by(stable) if running is not None else None) is not None:
+        # Whoever committed it, and whether or not the cluster has it yet.
+        yield from take_out(settings, environment, release, stable)
+        tree.refresh()
+    elif running is None or not seen:
         yield f"{version}: waiting for Argo CD to hand it to the cluster"
     elif running.failure is not None:
-        yield from _roll_back(settings, environment, release, running.failure)
+        yield from take_back(settings, environment, release, running, running.failure, warn)
         tree.refresh()
-        yield from sync(registry, tree, model, environment)
-    elif running.phase == "Healthy":
-        yield from sync(registry, tree, model, environment)
-    else:
-        yield f"{version}: {running.phase} at {running.weight} % {running.message}".rstrip()
+    elif running.phase != "Healthy":
+        what = ", canary of a configuration change" if is_configuration(running) else ""
+        yield f"{version}: {running.phase} at {running.weight} %{what} {running.message}".rstrip()
+    yield from _objections(registry, tree, environment, model)
+    # What is stable is a fact; what git and a canary intend is none.
+    now = read_served(tree, environment, model)
+    settled = (running is not None and running.phase == "Healthy") or (now is not None and Served.of(now) == stable)
+    yield from sync(registry, tree, model, {environment: stable} if settled and stable is not None else {})
 
 
-def _roll_back(settings: Settings, environment: str, release: Release, failure: Failure) -> Iterator[str]:
-    model, version = release.model, release.spec.version
-    if not failure.metric:
-        commit = take_back(settings, environment, model, release, failure.reason)
-        yield f"{version}: given up ({failure.reason}); commit {commit or 'none: nothing to go back to'}"
-        return
-
-    def culprit(newest: Checkout) -> str:
-        return _culprit(newest, environment, release)
-
-    done = bar(settings, model, version, culprit, failure.metric, failure.reason)
-    yield f"{version}: rejected by {failure.metric} ({failure.reason}); commit {done.commit or 'none'}"
-    for left in done.stranded:
-        yield stranded(left, model, version)
-
-
-def _culprit(tree: Checkout, environment: str, failed: Release) -> str:
-    """The digest that the failed release brought: the artifact's, or the image's where the artifact was served before.
-
-    Empty where the newest main names another release: a person or another run was faster.
-    """
-    served = read_served(tree, environment, failed.model)
-    if served is None or served.spec != failed.spec:
-        return ""
-    path = release_path(environment, failed.model)
-    earlier = (parse_release(text, source=path) for _, text in tree.history(path))
-    before = next((release for release in earlier if release.spec != failed.spec), None)
-    artifact, image = digests_of(failed)
-    return image if before is not None and digests_of(before)[0] == artifact else artifact
+def _objections(registry: Registry, tree: Checkout, environment: str, model: str) -> Iterator[str]:
+    """What is against the release that git names by now and is not taken back by itself."""
+    release = read_served(tree, environment, model)
+    if release is not None:
+        for reason in (*unapproved(tree, environment, release), *unjudged(registry, environment, release)):
+            yield f"{release.spec.version}: differ, {reason}"
 
 
 class Status(NamedTuple):
@@ -158,6 +153,8 @@ class Status(NamedTuple):
     registry: str
     verdict: str
     """`agree`, `differ`, or `barred` where git names what may not be served."""
+    reason: str
+    """Why they do not agree, as far as one of them says it."""
 
 
 def status(
@@ -176,17 +173,31 @@ def status(
             view = views(tree, cluster, registry, environment, model)
             in_git = _short(Served.of(view.git)) if view.git is not None else "-"
             in_cluster = _described(view.cluster) if cluster else "not asked"
-            rows.append(Status(model, in_git, in_cluster, view.registry or "-", _verdict(tree, view, cluster)))
+            reasons = list(_reasons(tree, view, registry, environment))
+            verdict = _verdict(tree, view, environment, bool(cluster), reasons)
+            rows.append(Status(model, in_git, in_cluster, view.registry or "-", verdict, "; ".join(reasons)))
     return rows
 
 
-def _verdict(tree: Checkout, view: Views, cluster: Cluster | None) -> str:
-    if view.git is not None:
-        records = [read_barred(tree, view.git.model, digest) for digest in digests_of(view.git)]
-        if any(record is not None and record.override is None for record in records):
-            return "barred"
-    agree = view.agree if cluster else view.registry == (view.git.spec.version if view.git else "")
-    return "agree" if agree else "differ"
+def _reasons(tree: Checkout, view: Views, registry: Registry, environment: str) -> Iterator[str]:
+    """What is against the release that git names, and what a canary is that is none of a release."""
+    release, running = view.git, view.cluster
+    if release is None:
+        return
+    yield from forbidden(tree, environment, release)
+    yield from unjudged(registry, environment, release)
+    if running is not None and is_configuration(running):
+        aborted = f", {running.failure.metric or 'never ready'}: {running.failure.reason}" if running.failure else ""
+        cause = cause_of(tree, environment, release, running, lambda _: None)
+        commit = f"; the pods were changed by {cause.commits[0]}" if cause.commits else ""
+        yield f"canary of a configuration change{aborted}{commit}"
+
+
+def _verdict(tree: Checkout, view: Views, environment: str, asked: bool, reasons: list[str]) -> str:
+    if view.git is not None and bar_of(tree, environment, view.git) is not None:
+        return "barred"
+    agree = view.agree if asked else view.registry == (view.git.spec.version if view.git else "")
+    return "agree" if agree and not reasons else "differ"
 
 
 def _short(served: Served) -> str:

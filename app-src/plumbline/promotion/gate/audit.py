@@ -15,11 +15,11 @@ from plumbline.core.digests import sha256
 from plumbline.core.documents import parse
 from plumbline.core.errors import Misuse, Refused
 from plumbline.core.release import Release
-from plumbline.promotion.delivery.documents import BY_MERGE, Approval, Barred, approval_path, barred_path
+from plumbline.promotion.delivery.documents import BY_MERGE, Approval, Barred, approval_path, barred_path, gate_name
 from plumbline.promotion.delivery.git import Checkout
-from plumbline.promotion.delivery.records import read_approval, read_barred, read_policy, read_served
+from plumbline.promotion.delivery.records import read_approval, read_policy, read_served
+from plumbline.promotion.delivery.state import forbidden
 from plumbline.promotion.gate.evaluation import read_evaluation
-from plumbline.promotion.gate.gate import gate_name
 from plumbline.promotion.gate.rules import repository_of
 from plumbline.promotion.registry.client import Registry, Version
 from plumbline.promotion.settings import Settings
@@ -83,9 +83,8 @@ def _release(registry: Registry, settings: Settings, tree: Checkout, name: str) 
     images = policy.spec.rules_of(environment).images
     if (repository := repository_of(release.spec.image)) not in images:
         raise Refused(f"spec.image: {repository} is not among {', '.join(images)}")
-    barred = read_barred(tree, model, version.digest)
-    if barred is not None and barred.override is None:
-        raise Refused(f"{release.spec.version} is barred for {barred.metric}: {barred.reason}")
+    if reasons := "; ".join(forbidden(tree, environment, release)):
+        raise Refused(reasons)
     approval = read_approval(tree, model, release.spec.version)
     if release.spec.evidence.approvedBy not in {"", BY_MERGE, approval.by if approval is not None else ""}:
         raise Refused("spec.evidence.approvedBy: not what the recorded approval says")

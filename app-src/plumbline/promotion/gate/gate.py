@@ -184,11 +184,6 @@ class Candidate:
         )
 
 
-def gate_name(environment: str, version: str, digest: str) -> str:
-    """A report's file in the run: named by digest too, so that a later judgement never replaces what git refers to."""
-    return f"{environment}-{version}-{digest.removeprefix('sha256:')[:12]}.json"
-
-
 @contextmanager
 def candidate(registry: Registry, settings: Settings, model: str, version: str) -> Iterator[Candidate]:
     """A version of the registry and a temporary folder for its artifacts."""
@@ -213,12 +208,14 @@ def examine(tree: Checkout, request: Request, subject: Candidate) -> Judgement:
     rules = policy.spec.rules_of(request.environment)
     served = read_served(tree, request.environment, request.model)
     image_digest = (request.image or "").rpartition("@")[2]
-    barred = read_barred(tree, request.model, version.digest) or read_barred(tree, request.model, image_digest)
+    records = [read_barred(tree, request.model, digest) for digest in (version.digest, image_digest)]
+    barred = [record for record in records if record is not None and request.environment not in (record.stays or ())]
     standing = Standing(
         version=SemVer.parse(request.version),
         lifecycle=version.lifecycle,
         rejected=version.rejected,
-        barred=barred,
+        # One that stands before one that was lifted: an override of the model lifts nothing from the image.
+        barred=min(barred, key=lambda record: record.override is not None, default=None),
         approval=read_approval(tree, request.model, request.version),
         digest=version.digest,
         image=request.image,
@@ -226,7 +223,8 @@ def examine(tree: Checkout, request: Request, subject: Candidate) -> Judgement:
         served=None if served is None else SemVer.parse(served.spec.version),
         served_before=_moved_away(tree, request.environment, request.model, version.digest, served),
         again=request.again,
-        after_done=environment.after is None or _ever(tree, environment.after, request.model, version.digest),
+        after_done=environment.after is None
+        or (version.proved(environment.after) and _ever(tree, environment.after, request.model, version.digest)),
         champion=None if served is None else subject.against(served, rules.champion),
     )
     policy_text = tree.read(policy_path(request.model)) or ""

@@ -76,6 +76,10 @@ class Version:
         """Which metric it was rejected for, or empty."""
         return self.tags.get("rejected", "")
 
+    def proved(self, environment: str) -> bool:
+        """Whether the environment had it stable; its tag is set by `plumbline promote reconcile` or `sync`."""
+        return bool(self.tags.get(f"proved.{environment}"))
+
     @property
     def headline(self) -> str:
         """The first line of its description, which MLflow's list of versions shows: name, life cycle, where served."""

@@ -2,8 +2,11 @@
 
 from pathlib import Path
 
-from plumbline.core.documents import DocumentError, parse
-from plumbline.promotion.delivery.documents import Barred, barred_path
+from plumbline.core.documents import DocumentError
+from plumbline.promotion.delivery.documents import barred_path
+from plumbline.promotion.delivery.git import Checkout
+from plumbline.promotion.delivery.state import bar_of
+from plumbline.promotion.settings import Settings
 from plumbline.tree.documents import read_release
 from plumbline.tree.git import GitError, git, left
 from plumbline.tree.validate.problem import Problem
@@ -27,14 +30,13 @@ def _frozen(root: Path, name: str) -> Problem | None:
         release = read_release(release_file.read_text(encoding="utf-8"))
     except DocumentError:
         return None  # said by the check of the models
-    record = barred_path(release.model, release.spec.artifact.digest)
-    if not (root / record).exists():
-        return None
+    tree, environment = Checkout(root.resolve(), Settings()), name.split("/")[1]
     try:
-        barred = parse((root / record).read_text(encoding="utf-8"), Barred, record)
+        barred = bar_of(tree, environment, release)
     except DocumentError as error:
-        return Problem(record, error.reason)
-    if barred.override is not None:
+        return Problem(error.source, error.reason)
+    if barred is None:
         return None
+    record = barred_path(release.model, barred.digest)
     reason = f"{release.spec.version} is barred for {barred.metric} ({record}): revert release.yaml before the ladder"
     return Problem(name, reason)

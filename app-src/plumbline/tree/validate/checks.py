@@ -1,6 +1,6 @@
 """What can be said of the tree without a cluster: its models' documents, its links, its YAML."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from kubernetes.utils.quantity import parse_quantity
@@ -9,7 +9,11 @@ from yamllint.config import YamlLintConfig
 
 from plumbline.core import programs
 from plumbline.core.documents import DocumentError, read
+from plumbline.core.errors import Misuse, Refused
+from plumbline.promotion.delivery.git import Checkout
+from plumbline.promotion.delivery.state import forbidden
 from plumbline.promotion.policy import Policy
+from plumbline.promotion.settings import Settings
 from plumbline.tree import tools
 from plumbline.tree.documents import name_of as name_in
 from plumbline.tree.documents import read_ladder, read_release
@@ -56,11 +60,25 @@ def models(root: Path) -> list[Problem]:
                 problems.append(Problem(where, f"unknown model {model!r}: expected {expected}"))
         problems += _document(root, folder / "canary.yaml", read_ladder)
         if (folder / "release.yaml").exists():
-            problems += _document(root, folder / "release.yaml", read_release)
+            problems += _document(root, folder / "release.yaml", read_release) or _forbidden(root, folder)
     return problems
 
 
-def _document(root: Path, path: Path, read: Callable[[str], object]) -> Iterator[Problem]:
+def _forbidden(root: Path, folder: Path) -> list[Problem]:
+    """What git's own records have against a release, whoever committed it and however it was merged."""
+    tree, where = Checkout(root.resolve(), Settings()), str(folder.relative_to(root) / "release.yaml")
+    try:
+        release = read_release((folder / "release.yaml").read_text(encoding="utf-8"))
+        reasons = forbidden(tree, folder.parents[1].name, release)
+        return [
+            Problem(where, f"{reason} (policies/barred, policies/approvals); name another release")
+            for reason in reasons
+        ]
+    except (Misuse, Refused) as error:
+        return [Problem(where, f"cannot be judged: {error}")]
+
+
+def _document(root: Path, path: Path, read: Callable[[str], object]) -> list[Problem]:
     where = str(path.relative_to(root))
     try:
         text = path.read_text(encoding="utf-8")
@@ -68,9 +86,10 @@ def _document(root: Path, path: Path, read: Callable[[str], object]) -> Iterator
         if (name := name_in(text)) != path.parent.name:
             raise DocumentError(f"metadata.name: expected {path.parent.name!r}, the folder's name, not {name!r}")
     except DocumentError as error:
-        yield Problem(f"{where}:{error.line}", str(error))
+        return [Problem(f"{where}:{error.line}", str(error))]
     except (OSError, UnicodeDecodeError) as error:
-        yield Problem(where, f"cannot be read: {error}")
+        return [Problem(where, f"cannot be read: {error}")]
+    return []
 
 
 def links(tree: Environment) -> list[Problem]:

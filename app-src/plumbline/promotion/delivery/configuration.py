@@ -1,0 +1,83 @@
+"""Which commits changed a model's pods other than by release.yaml: their configuration, its base, a third party."""
+
+import posixpath
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import yaml
+
+from plumbline.core.documents import DocumentError, load
+from plumbline.core.errors import Refused
+from plumbline.promotion.delivery.documents import release_path
+from plumbline.promotion.delivery.git import Checkout
+
+# These change no pod: what is served, how it climbs, what people read.
+_NOT_PODS = ("release.yaml", "canary.yaml", "*.md", "README")
+
+
+class Changed(NamedTuple):
+    """A commit that may have changed the pods."""
+
+    commit: str
+    author: str
+    title: str
+
+    def __str__(self) -> str:
+        return f"{self.commit[:12]} '{self.title}' by {self.author}"
+
+
+def changes(
+    tree: Checkout, environment: str, model: str, since: str = "", *, release_too: bool = False
+) -> list[Changed]:
+    """Commits that changed what the model's pods are made of, newest first; those after `since` where it is given.
+
+    With `release_too` those that changed release.yaml as well: one comment more is another ReplicaSet.
+    """
+    tree.complete()
+    outside = [name for name in _NOT_PODS if not (release_too and name == "release.yaml")]
+    places = [*_places(tree, environment, model), *(f":(exclude,glob)**/{name}" for name in outside)]
+    range_ = f"{since}..HEAD" if since else "HEAD"
+    log = tree.git("log", "--full-history", "--no-merges", "--format=%H%x00%an%x00%s", range_, "--", *places).text
+    return [Changed(*line.split("\0")) for line in log.split("\n") if line]
+
+
+def _places(tree: Checkout, environment: str, model: str) -> list[str]:
+    """What Kustomize reads for the model's folder, or all of the environment where that is unclear."""
+    own = posixpath.dirname(release_path(environment, model))
+    read = sorted(_closure(tree, own))
+    if any(not place.startswith(own) for place in read):
+        return read
+    others = [name for name in tree.names(f"clusters/{environment}", "models/*") if not name.startswith(own)]
+    return [f"clusters/{environment}", "kustomize", "apps", *(f":(exclude){name}" for name in others)]
+
+
+def _closure(tree: Checkout, folder: str) -> set[str]:
+    found: set[str] = set()
+    waiting = [folder]
+    while waiting:
+        place = waiting.pop()
+        if place in found:
+            continue
+        found.add(place)
+        try:
+            text = tree.read(f"{place}/kustomization.yaml") if tree.is_folder(place) else None
+            names = list(_texts(load(text or "")))
+        except (Refused, DocumentError, yaml.YAMLError):
+            continue  # what does not build is said by `plumbline tree validate`
+        for name in names:
+            # A ConfigMap's file may be given as key=file.
+            path = posixpath.normpath(posixpath.join(place, name.rpartition("=")[2]))
+            if not path.startswith("..") and "\n" not in name and (tree.path / path).exists() and path != ".":
+                waiting.append(path)
+    return found
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _texts(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _texts(item)

@@ -1,0 +1,166 @@
+"""Back to what is stable: the commit that takes a failed release, or one that may not be served, out of an environment.
+
+It concerns one environment. Another one that serves the same keeps what it has proved; a barred digest is promoted
+nowhere further.
+"""
+
+from collections.abc import Callable, Iterator
+
+from plumbline.core.release import Release
+from plumbline.promotion.delivery.cause import CONFIGURATION, Cause, cause_of
+from plumbline.promotion.delivery.cluster import Failure, Running, Served
+from plumbline.promotion.delivery.documents import Barred, barred_path, dump, release_path
+from plumbline.promotion.delivery.git import Change, Checkout, checkout, commit_and_push
+from plumbline.promotion.delivery.governance import checked, stranded
+from plumbline.promotion.delivery.past import back_to, gave_up
+from plumbline.promotion.delivery.records import read_barred, read_served
+from plumbline.promotion.delivery.release_text import move
+from plumbline.promotion.delivery.state import bar_of, digests_of, served_by
+from plumbline.promotion.settings import Settings
+
+Warn = Callable[[str], None]
+
+
+def take_back(
+    settings: Settings, environment: str, failed: Release, running: Running, failure: Failure, warn: Warn
+) -> Iterator[str]:
+    """Undo what an aborted canary of `failed` brought, by what differs from stable; yields what was done, a line each.
+
+    Nothing is done where main names another release by now: a person or another run was faster. `warn` is told of a
+    canary that failed though its release is stable.
+    """
+    work = _TakeBack(environment, failed, running, failure)
+    with checkout(settings) as tree:
+        commit = commit_and_push(tree, settings.attempts, lambda: work.change(tree))
+    yield from dict.fromkeys(work.skipped)
+    version, said = failed.spec.version, _line(failure.reason)
+    verdict = f"failed {failure.metric} ({said})" if failure.metric else f"gave no verdict ({said})"
+    cause = work.cause
+    if cause is None:
+        yield f"{version}: {verdict}; main names another release by now"
+    elif not cause.of_release:
+        changed = cause.commits[0] if cause.commits else "no commit of this repository: look at what was done by hand"
+        text = (
+            f"{version}: canary of a {CONFIGURATION} change {verdict}; the release is stable, so nothing is barred or "
+            f"taken back. The pods were changed by {changed}: revert or mend that"
+        )
+        warn(text)
+        yield text
+    elif commit is None:
+        yield f"{version}: {verdict}; commit none: nothing to go back to"
+        yield stranded(environment, failed.model, version)
+    elif work.barred:
+        yield f"{version}: rejected by {failure.metric} ({said}); commit {commit}"
+        if not work.found:
+            yield stranded(environment, failed.model, version)
+        for other in work.keeping:
+            yield f"{other} keeps {version}, which it served before; it is promoted nowhere further"
+    elif failure.metric:
+        yield f"{version}: given up, {verdict}; none is barred, for {cause} changed; commit {commit}"
+    else:
+        yield f"{version}: given up ({said}); commit {commit}"
+
+
+def take_out(settings: Settings, environment: str, served: Release, stable: Served | None) -> Iterator[str]:
+    """Take a barred release out of an environment, however it came to be there; yields what was done."""
+    proved = proved_by(stable)
+    skipped: list[str] = []
+    barred: Barred | None = None
+
+    def change() -> Change | None:
+        nonlocal barred
+        now = read_served(tree, environment, served.model)
+        barred = bar_of(tree, environment, now, proved) if now is not None and now.spec == served.spec else None
+        good = back_to(tree, environment, served, stable, skipped.append) if barred is not None else None
+        if barred is None or good is None:
+            return None
+        body = f"Barred: {barred.digest}\nFailed: {barred.metric}\nReason: {barred.reason}\n"
+        title = f"{served.model}({environment}): {move(served, good.release)}, which is barred"
+        return Change({release_path(environment, served.model): good.text}, f"{title}\n\n{body}")
+
+    with checkout(settings) as tree:
+        commit = commit_and_push(tree, settings.attempts, change)
+    yield from dict.fromkeys(skipped)
+    version = served.spec.version
+    if commit is not None and barred is not None:
+        yield f"{version}: taken out, for it is barred for {barred.metric}; commit {commit}"
+    elif barred is not None:
+        yield f"barred, and {stranded(environment, served.model, version)}"
+
+
+def proved_by(stable: Served | None) -> frozenset[str]:
+    """The digests that a cluster has stable."""
+    return frozenset() if stable is None else frozenset({stable.digest, stable.image.rpartition("@")[2]})
+
+
+class _TakeBack:
+    """One failed canary, judged anew on each newest main."""
+
+    def __init__(self, environment: str, failed: Release, running: Running, failure: Failure) -> None:
+        self._environment, self._failed, self._running, self._failure = environment, failed, running, failure
+        self.cause: Cause | None = None
+        self.skipped: list[str] = []
+        self.keeping: tuple[str, ...] = ()
+        self.barred = ""
+        self.found = False
+        """Whether there is a release to go back to."""
+
+    def change(self, tree: Checkout) -> Change | None:
+        """The commit to make on the clone as it stands, if any."""
+        environment, failed = self._environment, self._failed
+        self.cause, self.keeping, self.barred = None, (), ""
+        served = read_served(tree, environment, failed.model)
+        if served is None or served.spec != failed.spec:
+            return None
+        self.cause = cause_of(tree, environment, failed, self._running, self.skipped.append)
+        if not self.cause.of_release:
+            return None
+        good = back_to(tree, environment, failed, self._running.stable, self.skipped.append)
+        files = self._bar(tree) if self._failure.metric else {}
+        self.found = good is not None
+        if good is not None:
+            files[release_path(environment, failed.model)] = good.text
+        return Change(files, self._message(good.release if good else None)) if files else None
+
+    def _bar(self, tree: Checkout) -> dict[str, str]:
+        failed, digest = self._failed, self.cause.culprit if self.cause is not None else ""
+        if not digest:
+            return {}
+        self.barred = digest
+        known = read_barred(tree, failed.model, digest)
+        if known is not None and known.applies(self._environment):
+            return {}
+        others = [name for name, other in served_by(tree, failed.model) if digest in digests_of(other)]
+        self.keeping = tuple(name for name in others if name != self._environment)
+        record = checked(
+            Barred,
+            model=failed.model,
+            version=failed.spec.version,
+            digest=digest,
+            metric=_line(self._failure.metric),
+            reason=_line(self._failure.reason),
+            stays=self.keeping or None,
+        )
+        return {barred_path(failed.model, digest): dump(record)}
+
+    def _message(self, good: Release | None) -> str:
+        failed, cause, failure = self._failed, self.cause, self._failure
+        moved = move(failed, good) if good is not None else f"{failed.spec.version} stays, no earlier release"
+        how = f"rejected by {_line(failure.metric)}" if self.barred else "given up"
+        lines = [f"Failed: {_line(failure.metric)}"] if failure.metric else []
+        lines.append(f"Reason: {_line(failure.reason)}")
+        if self.barred:
+            lines.append(f"Barred: {self.barred}")
+            lines += [f"{name}: keeps {failed.spec.version}, which it served before" for name in self.keeping]
+        elif failure.metric:
+            lines += ["Not barred: several things changed, or none that has a digest; the next canary tells."]
+        else:
+            lines.append("Not barred: no analysis judged it.")
+        lines += [f"Candidate: {candidate}" for candidate in (cause.differs if cause is not None else ())]
+        title = f"{failed.model}({self._environment}): {moved}, {how}"
+        return f"{title}\n\n" + "\n".join(lines) + "\n" + gave_up(Served.of(failed))
+
+
+def _line(text: str) -> str:
+    """A cluster's words as one line of a commit message."""
+    return " ".join(text.split())[:500] or "no reason given"
