@@ -48,9 +48,13 @@ def register(
     if version_file is not None:
         version_file.write_text(str(done.version.semver), encoding="utf-8")
     if as_json:
-        print_json(asdict(done.version) | {"parity": done.parity and asdict(done.parity)})
+        parity = done.parity and asdict(done.parity)
+        print_json(asdict(done.version) | {"parity": parity, "same_bytes": done.same_bytes})
         return
-    if done.parity is None:
+    if done.same_bytes:
+        rejected = f", which was rejected for {done.version.rejected}" if done.version.rejected else ""
+        typer.echo(f"no new version: run {run} made the bytes of {done.version.semver}{rejected}; added to its lineage")
+    elif done.parity is None:
         typer.echo(f"run {run} was registered before; nothing was changed")
     else:
         typer.echo(f"parity: {done.parity.largest:.3g} at most on {done.parity.rows:,} rows")
@@ -262,9 +266,13 @@ def status(env: Env, model: Models = None, as_json: AsJson = False) -> None:
     if as_json:
         print_json([row._asdict() for row in rows])
     else:
+        sides = [row[:-1] for row in rows]
         typer.echo(
-            tabulate(rows, ("model", "git", "cluster", "registry", "", ""), tablefmt="plain", disable_numparse=True)
+            tabulate(sides, ("model", "git", "cluster", "registry", ""), tablefmt="plain", disable_numparse=True)
         )
+        for row in rows:
+            if row.reason:
+                typer.echo(f"{row.model}: {row.reason}")
     if any(row.verdict != "agree" for row in rows):
         raise typer.Exit(Refused.exit_code)
 

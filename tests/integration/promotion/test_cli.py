@@ -170,7 +170,9 @@ def test_a_rejection_that_nothing_precedes_is_said(
     # All that could be asked agree on it, and it may not be served.
     code, said = type_in("status", "--env", "staging", "--model", model)
     assert code == 10
-    assert said.split()[-1] == "barred"
+    _, table, reason = said.splitlines()
+    assert table.split()[-1] == "barred"
+    assert reason == f"{model}: v1.0.0 is barred for latency: p95 of 900 ms"
 
 
 def test_releases_are_told_since_when_and_by_whom(

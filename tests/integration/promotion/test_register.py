@@ -69,7 +69,7 @@ def test_numbers_follow_the_rule(registered: Make) -> None:
         registered(tags={"data.digest": "sha256:" + "e" * 64}, seed=1),
         registered(params={"depth": "5"}, seed=2),
         registered(params={"depth": "5"}, schema=described),
-        registered(params={"depth": "5"}, schema=described, tags={"code.commit": "b" * 40}),
+        registered(params={"depth": "5"}, schema=described, tags={"code.commit": "b" * 40}, seed=3),
     ]
     assert [str(version.semver) for version in versions] == ["v1.0.0", "v1.0.1", "v1.1.0", "v1.2.0", "v1.3.0"]
     assert versions[0].digest != versions[2].digest
@@ -111,6 +111,20 @@ class Dying(Registry):
     def tag(self, *arguments: Any) -> None:
         self._write()
         super().tag(*arguments)
+
+
+def test_a_retraining_with_the_same_bytes_is_no_new_version(
+    log_run: Callable[[Recipe], str], registry: Registry, settings: Settings, model: str, client: MlflowClient
+) -> None:
+    first = register(registry, settings, log_run(Recipe(model))).version
+    runs = [log_run(Recipe(model, tags={"data.digest": "sha256:" + letter * 64})) for letter in "ef"]
+    for run in (*runs, runs[0]):
+        done = register(registry, settings, run)
+        assert (done.same_bytes, done.version.number) == (True, first.number)
+        assert client.get_run(run).data.tags["semver"] == "v1.0.0"
+    (only,) = registry.versions(model)
+    assert only.runs == (first.run, *runs)
+    assert str(register(registry, settings, log_run(Recipe(model, seed=1))).version.semver) == "v1.0.1"
 
 
 def test_a_registration_that_died_is_no_version_and_is_resumed(

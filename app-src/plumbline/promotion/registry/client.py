@@ -76,6 +76,11 @@ class Version:
         """Which metric it was rejected for, or empty."""
         return self.tags.get("rejected", "")
 
+    @property
+    def runs(self) -> tuple[str, ...]:
+        """Every run that made these bytes, the one that was registered first."""
+        return (self.run, *filter(None, self.tags.get("runs", "").split(",")))
+
     def proved(self, environment: str) -> bool:
         """Whether the environment had it stable; its tag is set by `plumbline promote reconcile` or `sync`."""
         return bool(self.tags.get(f"proved.{environment}"))
@@ -224,6 +229,12 @@ class Registry:
                         raise
                     self.client.set_model_version_tag(version.model, version.number, key, value)
 
+    def tag_run(self, run_id: str, tags: dict[str, str]) -> None:
+        """Set tags of a run."""
+        with _asking(f"tag run {run_id}"):
+            for key, value in tags.items():
+                self.client.set_tag(run_id, key, value)
+
     def move(self, version: Version, target: Lifecycle) -> None:
         """Move a version in its life cycle; raises Refused where that is no legal move."""
         check_move(version.lifecycle, target, rejected=bool(version.rejected))
@@ -244,7 +255,7 @@ class Registry:
     def name(self, version: Version, semver: str) -> None:
         """Give a version its name, and MLflow's pages what they show first; the tag that makes it findable is last."""
         with _asking(f"name {version.model}/{version.number}"):
-            self.client.set_tag(version.run, "semver", semver)
+            self.tag_run(version.run, {"semver": semver})
             self.client.set_registered_model_alias(version.model, _as_alias(semver), version.number)
         version.tags["semver"] = semver
         self.describe(version)

@@ -33,10 +33,14 @@ class Registered:
     version: Version
     parity: Parity | None
     """None where the run was registered before and nothing was done."""
+    same_bytes: bool = False
+    """Whether the run brought the bytes of a version that there was: then it is in that version's lineage now."""
 
 
 def register(registry: Registry, settings: Settings, run_id: str) -> Registered:
     """Register a finished run as the next version of its model; the same run twice is the same version.
+
+    A run that made the bytes of an earlier version makes no new one: it is added to that version's lineage.
 
     Raises Refused for a run that has not finished or lacks lineage, a bundle that is not exactly the served files,
     files that break their types, ONNX that differs from the native model beyond the policy, or a signature that does
@@ -49,7 +53,8 @@ def register(registry: Registry, settings: Settings, run_id: str) -> Registered:
     if missing := [tag for tag in LINEAGE if not run.data.tags.get(tag)]:
         raise Refused(f"run {run_id}: the tags {missing} are missing; `plumbline train run` sets them")
     model = plain_name(run.data.tags["model"], "the run's tag model", like="flights")
-    mine = [version for version in registry.versions(model) if version.run == run_id]
+    versions = registry.versions(model)
+    mine = [version for version in versions if version.run == run_id]
     if finished := [version for version in mine if version.semver is not None]:
         return Registered(finished[0], None)
     with checkout(settings) as tree:
@@ -62,9 +67,22 @@ def register(registry: Registry, settings: Settings, run_id: str) -> Registered:
                 f"parity: ONNX differs from the native model by up to {parity.largest:.3g} on {parity.rows:,} rows; "
                 f"policies/promotion/{model}.yaml allows {limit.max_abs_difference:g}"
             )
+        same = [item for item in versions if item.digest == evaluation.digest and item.semver is not None]
+        if same:
+            return Registered(_also_made_by(registry, run_id, same[0], mine), parity, same_bytes=True)
         _signed(registry, settings, run_id, evaluation)
         version = _claim(registry, run, mine, _tags(registry, run, evaluation, parity))
         return Registered(_finish(registry, run, version, evaluation, Path(folder)), parity)
+
+
+def _also_made_by(registry: Registry, run_id: str, version: Version, unfinished: list[Version]) -> Version:
+    """Add a run to the lineage of the version whose bytes it made; drop what it had begun for itself."""
+    for begun in unfinished:
+        registry.drop_unfinished(begun)
+    if run_id not in version.runs:
+        registry.tag(version, {"runs": ",".join([*version.runs[1:], run_id])})
+    registry.tag_run(run_id, {"semver": str(version.semver)})
+    return registry.find(version.model, str(version.semver))
 
 
 def _signed(registry: Registry, settings: Settings, run_id: str, evaluation: Evaluation) -> None:
