@@ -5,8 +5,9 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
+from plumbline.core.columns import SLICE
 from plumbline.core.subject import Subject
-from plumbline.training.model import SLICE, Model, folder_of, load
+from plumbline.training.model import Model, folder_of, load
 
 
 def subject_of(name: str, models: Path) -> Subject:
