@@ -12,7 +12,8 @@ from plumbline.training.model import Model, folder_of, load
 
 def subject_of(name: str, models: Path) -> Subject:
     """The model of this name in a folder of models; raises ModelError where it is none."""
-    model, schema = load(name, models), load(name, models).schema
+    model = load(name, models)
+    schema = model.schema
     return Subject(
         output=schema.output,
         fields=tuple(field.name for field in schema.fields),
