@@ -40,7 +40,7 @@ class Registered:
 def register(registry: Registry, settings: Settings, run_id: str) -> Registered:
     """Register a finished run as the next version of its model; the same run twice is the same version.
 
-    A run that made the bytes of an earlier version makes no new one: it is added to that version's lineage.
+    A run that made the bytes and the threshold of an earlier version makes no new one: it joins that one's lineage.
 
     Raises Refused for a run that has not finished or lacks lineage, a bundle that is not exactly the served files,
     files that break their types, ONNX that differs from the native model beyond the policy, or a signature that does
@@ -67,7 +67,9 @@ def register(registry: Registry, settings: Settings, run_id: str) -> Registered:
                 f"parity: ONNX differs from the native model by up to {parity.largest:.3g} on {parity.rows:,} rows; "
                 f"policies/promotion/{model}.yaml allows {limit.max_abs_difference:g}"
             )
-        same = [item for item in versions if item.digest == evaluation.digest and item.semver is not None]
+        # Another threshold makes other answers of the same bytes.
+        identity = evaluation.digest, _threshold(evaluation)
+        same = [item for item in versions if item.semver and (item.digest, item.tags["threshold"]) == identity]
         if same:
             return Registered(_also_made_by(registry, run_id, same[0], mine), parity, same_bytes=True)
         _signed(registry, settings, run_id, evaluation)
@@ -119,7 +121,7 @@ def _tags(registry: Registry, run: "Run", evaluation: Evaluation, parity: Parity
         "digest": evaluation.digest,
         "evaluation.digest": evaluation.evidence,
         "task": schema.output.task,
-        "threshold": "" if evaluation.report.threshold is None else repr(evaluation.report.threshold),
+        "threshold": _threshold(evaluation),
         "parity.max_abs_difference": f"{parity.largest:.6g}",
         "parity.rows": str(parity.rows),
         "memory.peak_mb": f"{evaluation.peak_mb():.0f}",
@@ -130,6 +132,10 @@ def _tags(registry: Registry, run: "Run", evaluation: Evaluation, parity: Parity
         **lineage,
         **measured,
     }
+
+
+def _threshold(evaluation: Evaluation) -> str:
+    return "" if evaluation.report.threshold is None else repr(evaluation.report.threshold)
 
 
 def _claim(registry: Registry, run: "Run", mine: list[Version], tags: dict[str, str]) -> Version:
