@@ -12,6 +12,7 @@ import typer
 
 from plumbline.core import reach
 from plumbline.core.commands import AsJson, application
+from plumbline.core.errors import Refused
 from plumbline.core.settings import load
 
 if TYPE_CHECKING:
@@ -66,16 +67,48 @@ def run(
     work: Annotated[Path | None, typer.Option(help="kept, so that a broken run is taken up; else temporary")] = None,
 ) -> None:
     """All steps in a row; the last line is `run <id of the MLflow run>`."""
+    settings = _settings(model, sample, trials, experiment, seed)
+    reach.tracking_server(patient=True)
+    typer.echo(f"run {_all_steps(settings, work)}")
+
+
+def _all_steps(settings: "Settings", work: Path | None) -> str:
     from plumbline.training import steps
     from plumbline.training.work import Work
 
-    settings = _settings(model, sample, trials, experiment, seed)
-    reach.tracking_server(patient=True)
     # What stops a pod or a CI job ends the run like Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="training-") as temporary:
-        done = steps.run_all(Work(work or Path(temporary)), settings)
-        typer.echo(f"run {done}")
+        return steps.run_all(Work(work or Path(temporary)), settings)
+
+
+@app.command()
+def rerun(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="id of a finished run")],
+    anyway: Annotated[bool, typer.Option("--anyway", help="also with other code or data than the run's")] = False,
+    work: Annotated[Path | None, typer.Option(help="kept, so that a broken run is taken up; else temporary")] = None,
+) -> None:
+    """Train once more as a run was, and compare: ends with 10 where metrics or bytes of the model differ."""
+    from plumbline.training import rerun as again
+    from plumbline.training import tracking
+
+    reach.tracking_server(patient=True)
+    before = again.recorded(run)
+    if others := list(again.differences_here(before)):
+        typer.echo("\n".join(others), err=True)
+        if not anyway:
+            raise Refused(
+                f"run {run} can't be made again here, as {len(others)} things differ; --anyway trains all the same"
+            )
+    made = _all_steps(before.settings, work)
+    tracking.tag(made, "rerun.of", run)
+    changed = list(again.differences(before, after := again.recorded(made)))
+    typer.echo(
+        "\n".join(changed) or f"the same: {len(after.metrics)} metrics, and model.onnx and schema.json byte by byte"
+    )
+    typer.echo(f"run {made}")
+    if changed:
+        raise typer.Exit(Refused.exit_code)
 
 
 @app.command()

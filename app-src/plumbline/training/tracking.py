@@ -183,6 +183,13 @@ def finish(work: Work) -> str:
     return run.id
 
 
+def tag(run: str, name: str, value: str) -> None:
+    """Say something more of a run."""
+    import mlflow
+
+    mlflow.MlflowClient().set_tag(run, name, value)
+
+
 def abandon(work: Work, status: Literal["FAILED", "KILLED"]) -> None:
     """End the run badly, if one was begun; an MLflow that is away by now is said, for the failure itself is worse."""
     import mlflow
