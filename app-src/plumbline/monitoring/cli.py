@@ -103,9 +103,9 @@ def readout(
     """
     from plumbline.monitoring.experiment import readout as readouts
 
-    quality = _drift_policy(policies, model).quality
+    span, quality = window(model, since and datetime.now(UTC) - since), _drift_policy(policies, model).quality
     with _connection() as connection:
-        log_lines = readouts.read(connection, window(model, since and datetime.now(UTC) - since), quality)
+        log_lines = readouts.read(connection, span, quality, str(_drift_path(policies, model)))
     if as_json:
         print_json(readouts.as_json(log_lines))
     else:

@@ -1,6 +1,6 @@
 """A metric of training on live answers: of the rows whose label has come, as they were answered."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, LiteralString
@@ -8,13 +8,13 @@ from typing import Any, LiteralString
 import numpy as np
 import psycopg
 
+from plumbline.core.documents import Fault
 from plumbline.core.metrics import names
 from plumbline.core.metrics.curve import Floats
-from plumbline.core.metrics.figures import Metric, build, of_answers
+from plumbline.core.metrics.figures import Metric, Places, build, of_answers
 from plumbline.core.schema import Output
 from plumbline.monitoring.log.queries import ROWS
 from plumbline.monitoring.policy import Quality
-from plumbline.monitoring.stats import Integers
 
 Key = tuple[str, str, str]
 """Version, role, arm."""
@@ -49,7 +49,7 @@ class Live:
     """A metric of the labelled rows of one version, role and arm."""
 
     of: Metric
-    caller: Integers
+    caller: Places
     """The number of each row's caller, shape (rows,)."""
 
     @property
@@ -70,42 +70,49 @@ class Live:
         return Figure(metric, self.value, float(low), float(high), len(self.caller), callers)
 
 
-def read(connection: psycopg.Connection[Any], parameters: Mapping[str, Any], quality: Quality) -> dict[Key, Live]:
-    """The policy's metric where the answers have it, within `queries.window(…)`."""
+def read(
+    connection: psycopg.Connection[Any], parameters: Mapping[str, Any], quality: Quality
+) -> tuple[dict[Key, Live], list[Fault]]:
+    """The policy's metric where the answers have it, within `queries.window(…)`, and why those have none that don't."""
     rows = connection.execute(ROWS + _ANSWERS, {**parameters, "most": MOST}).fetchall()
-    return dict(_live(groupby(rows, key=lambda row: (row[0], row[1], row[2])), quality))
+    found, faults = dict[Key, Live](), list[Fault]()
+    for key, group in groupby(rows, key=lambda row: (row[0], row[1], row[2])):
+        answers = _answers(list(group), quality)
+        if answers is None:
+            continue
+        if wrong := list(quality.faults(answers.output)):
+            faults = wrong
+        else:
+            _, caller = np.unique(np.array([row[7] for row in answers.rows], dtype=np.str_), return_inverse=True)
+            found[key] = Live(answers.metrics[quality.metric], caller)
+    return found, faults
 
 
-def _live(groups: Any, quality: Quality) -> Iterator[tuple[Key, Live]]:
-    for key, group in groups:
-        rows = list(group)
-        metrics, kept = _values(rows) if rows[0][3] is None else _labels(rows, quality)
-        if (metric := metrics.get(quality.metric)) is not None:
-            _, caller = np.unique(np.array([row[7] for row in kept], dtype=np.str_), return_inverse=True)
-            yield key, Live(metric, caller)
+@dataclass(frozen=True, slots=True)
+class _Answers:
+    output: Output
+    metrics: Mapping[str, Metric]
+    rows: Sequence[_Row]
 
 
-def _values(rows: Sequence[_Row]) -> tuple[dict[str, Metric], Sequence[_Row]]:
-    numbers = np.array([(float(row[6]), row[4]) for row in rows], dtype=np.float64)
-    return build(Output(task="regression", name="value", description=""), numbers[:, 0], numbers[:, 1:], None), rows
-
-
-def _labels(rows: Sequence[_Row], quality: Quality) -> tuple[dict[str, Metric], Sequence[_Row]]:
-    """The metrics, and the rows whose answer and truth are labels with a probability."""
+def _answers(rows: Sequence[_Row], quality: Quality) -> _Answers | None:
+    """The metrics of answers, and the rows that they are of; None where no answer has its label's probability."""
+    if rows[0][3] is None:
+        output = Output(task="regression", name="value", description="")
+        numbers = np.array([(float(row[6]), row[4]) for row in rows], dtype=np.float64)
+        return _Answers(output, build(output, numbers[:, 0], numbers[:, 1:], None), rows)
     labels = _in_order(rows)
     places = {label: place for place, label in enumerate(labels)}
     kept = [row for row in rows if row[5] and set(row[5]) == set(labels) and row[3] in places and row[6] in places]
     if len(labels) < 2 or not kept:
-        return {}, []
+        return None
     task: Any = "binary" if len(labels) == 2 else "multiclass"
     output = Output(task=task, name="label", description="", labels=labels)
     outputs: Floats = np.array([[row[5][label] for label in labels] for row in kept], dtype=np.float64)
     truth = np.array([places[row[6]] for row in kept], dtype=np.float64)
     called = np.array([places[row[3]] for row in kept], dtype=np.intp)
     declared = [quality.metric] if names.at(quality.metric, output) else []
-    # Costs of labels that this version does not have are of another one.
-    costs = None if quality.costs is None or names.costs_fault(quality.costs, output) else quality.costs
-    return of_answers(output, truth, outputs, called, costs=costs, declared=declared), kept
+    return _Answers(output, of_answers(output, truth, outputs, called, costs=quality.costs, declared=declared), kept)
 
 
 def _in_order(rows: Sequence[_Row]) -> tuple[str, ...]:

@@ -134,7 +134,7 @@ def _judged(
     since = datetime.now(UTC) - WINDOW
     for model in sorted(asked.keys() & {line[0] for line in lines}):
         policy = asked[model]
-        for key, answers in live.read(connection, window(model, since), policy).items():
+        for key, answers in live.read(connection, window(model, since), policy)[0].items():
             if np.isfinite(value := answers.value):
                 judged.append(Judged((model, *key), policy.metric, value, policy.worse))
     return judged

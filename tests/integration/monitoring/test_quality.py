@@ -128,10 +128,12 @@ def test_live_quality_of_several_labels_and_of_values(
     log.consume()
     with psycopg.connect(log.dsn) as connection:
         span = window("flights", None)
-        of = {metric: live.read(connection, span, Asked(metric=metric, worse=1)) for metric in ("macro_f1", "rmse")}
-        recall = live.read(connection, span, Asked(metric="b_recall", worse=1))
+        of = {
+            metric: live.read(connection, span, Asked(metric=metric, worse=1))[0]
+            for metric in ("macro_f1", "rmse", "b_recall")
+        }
     assert of["macro_f1"]["v2.0.0", "stable", ""].value == pytest.approx((2 / 3 + 2 / 3 + 1) / 3)
-    assert recall["v2.0.0", "stable", ""].value == 0.5
+    assert of["b_recall"]["v2.0.0", "stable", ""].value == 0.5
     assert of["rmse"]["v3.0.0", "stable", ""].value == pytest.approx(np.sqrt((4 + 16) / 2))
     assert of["macro_f1"].keys() == {("v2.0.0", "stable", "")}, "values have none"
 
@@ -153,6 +155,13 @@ def test_a_readout_shows_the_policys_metric_with_an_interval_over_callers(log: A
     assert 0.8 < found["high"] < 0.95
     shown = CliRunner().invoke(app, command, env={"MONITORING_DATABASE_URL": log.dsn}).output
     assert "recall 0.65 (0." in shown
+    policy = tmp_path / "drift/flights.yaml"
+    policy.write_text(policy.read_text().replace("recall", "rmse"))
+    refused = CliRunner().invoke(app, command, env={"MONITORING_DATABASE_URL": log.dsn})
+    assert refused.exit_code == 2
+    assert (
+        f"{policy}: quality.metric: unknown metric 'rmse' of a binary model; expected one of roc_auc" in refused.output
+    )
 
 
 def test_before_the_first_consumer_there_is_nothing_to_tell(log: Any) -> None:

@@ -7,6 +7,7 @@ from typing import Any, LiteralString
 import psycopg
 from tabulate import tabulate
 
+from plumbline.core.documents import require
 from plumbline.monitoring import live
 from plumbline.monitoring.live import Figure, Key
 from plumbline.monitoring.log.queries import ROWS
@@ -72,8 +73,13 @@ class Readout:
     unmatched: int
 
 
-def read(connection: psycopg.Connection[Any], parameters: Mapping[str, Any], quality: Quality | None = None) -> Readout:
-    """Read a model's log within `queries.window(…)`."""
+def read(
+    connection: psycopg.Connection[Any], parameters: Mapping[str, Any], quality: Quality | None = None, source: str = ""
+) -> Readout:
+    """Read a model's log within `queries.window(…)`, and the metric of a policy where it names one.
+
+    Raises DocumentError that names the source where no labelled answer has that metric.
+    """
     values = {**parameters, "quantiles": list(QUANTILES)}
     lines: dict[Key, Line] = {}
     for version, role, arm, rows, labelled, total, scores in connection.execute(ROWS + _COUNTS, values):
@@ -83,7 +89,10 @@ def read(connection: psycopg.Connection[Any], parameters: Mapping[str, Any], qua
     for version, role, arm, metric, *moments in connection.execute(ROWS + _MOMENTS, values):
         lines[version, role, arm].metrics[metric] = from_moments(*moments)
     if quality is not None:
-        for key, answers in live.read(connection, parameters, quality).items():
+        found, faults = live.read(connection, parameters, quality)
+        if not found:
+            require(((f"quality.{field}", reason) for field, reason in faults), source)
+        for key, answers in found.items():
             lines[key].quality = answers.figure(quality.metric)
     unmatched = connection.execute(_UNMATCHED, values).fetchone()
     return Readout(tuple(lines.values()), unmatched[0] if unmatched else 0)
