@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
 
 from plumbline.core.errors import Misuse
 
@@ -72,7 +73,7 @@ def parse(text: str, shape: type[Document], source: str = "") -> Document:
         return shape.model_validate(load(text, source))
     except ValidationError as error:
         place = tuple(map(str, error.errors()[0]["loc"]))
-        raise DocumentError(worded(error), source=source, line=line_of(yaml.compose(text), place)) from error
+        raise DocumentError(worded(error, shape), source=source, line=line_of(yaml.compose(text), place)) from error
 
 
 def read(path: Path, shape: type[Document], source: str = "") -> Document:
@@ -92,12 +93,33 @@ def require(faults: Iterable[Fault], source: str, text: str = "") -> None:
         raise DocumentError("; ".join(f"{field}: {reason}" for field, reason in wrong), source=source, line=line)
 
 
-def worded(error: ValidationError) -> str:
-    """Every wrong field of a value, with what was expected and, where it is one plain value, what was got."""
+def worded(error: ValidationError, shape: type[BaseModel] | None = None) -> str:
+    """Every wrong field of a value, with what was expected and, where it is one plain value, what was got.
+
+    With its shape, a field that does not exist is told with those that do.
+    """
     return "; ".join(
-        f"{'.'.join(map(str, item['loc'])) or 'document'}: {item['msg']}{_got(item['input'])}"
+        f"{'.'.join(map(str, item['loc'])) or 'document'}: {message(item, shape)}{_got(item['input'])}"
         for item in error.errors(include_url=False)
     )
+
+
+def message(fault: ErrorDetails, shape: type[BaseModel] | None) -> str:
+    """What is wrong with a field, and of one that does not exist those that stand beside it in the shape."""
+    if shape is None or fault["type"] != "extra_forbidden":
+        return fault["msg"]
+    shapes = [shape]
+    for part in fault["loc"][:-1]:
+        annotations = [each.model_fields[part].annotation for each in shapes if part in each.model_fields]
+        # Within a list or a mapping the way goes on in the same shapes.
+        shapes = [found for annotation in annotations for found in _shapes(annotation)] or shapes
+    return f"{fault['msg']}; expected one of {', '.join(name for each in shapes for name in each.model_fields)}"
+
+
+def _shapes(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [found for part in get_args(annotation) for found in _shapes(part)]
 
 
 def _got(value: object) -> str:

@@ -1,10 +1,10 @@
 """What a policy may name of a model: its metrics, fields, slices, sections of its card."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from plumbline.core.metrics import names
-from plumbline.core.schema import Output
+from plumbline.core.schema import ModelSchema, Output
 
 
 @dataclass(frozen=True)
@@ -12,7 +12,8 @@ class Subject:
     """The model that a policy is about."""
 
     output: Output
-    fields: tuple[str, ...]
+    fields: Mapping[str, bool]
+    """And whether each is a number."""
     costs: bool = False
     """Whether it says what mistakes cost."""
     declared: tuple[str, ...] = ()
@@ -33,6 +34,11 @@ class Subject:
     def section_fault(self, name: str) -> str:
         """Why its card has no such section; empty where it has, or where nobody knows."""
         return unknown(name, self.sections, "section of the card", "card.yaml is empty")
+
+
+def fields_of(schema: ModelSchema) -> dict[str, bool]:
+    """The fields of a model, and whether each is a number."""
+    return {field.name: field.type in ("number", "integer") for field in schema.fields}
 
 
 def unknown(name: str, known: Collection[str] | None, what: str, otherwise: str = "") -> str:

@@ -1,6 +1,6 @@
 """Rules in git for what is measured in production, as frozen types that can't hold an illegal value."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar, get_args
@@ -147,12 +147,17 @@ class Drift(Strict):
     quality: Quality | None = None
     """Without it answers are judged by their accuracy, values by their absolute error."""
 
-    def faults(self, output: Output, fields: Iterable[str]) -> Iterator[Fault]:
-        """What the policy names that the model does not have: columns, and the metric of its quality."""
-        known = [*fields, SCORE, *([LABEL] if len(output.labels) > 2 else [])]
-        for name in self.columns:
-            if reason := unknown(name, known, "column"):
+    def faults(self, output: Output, fields: Mapping[str, bool]) -> Iterator[Fault]:
+        """What the policy names that the model does not have: columns, and the metric of its quality.
+
+        `fields` are the model's, and whether each is a number.
+        """
+        columns = {**fields, SCORE: True, **({LABEL: False} if len(output.labels) > 2 else {})}
+        for name, rule in self.columns.items():
+            if reason := unknown(name, columns, "column"):
                 yield f"columns.{name}", reason
+            elif rule.method == "wasserstein" and not columns[name]:
+                yield f"columns.{name}.method", "wasserstein is a distance of numbers; expected psi or jensenshannon"
         if self.quality is not None:
             yield from ((f"quality.{field}", reason) for field, reason in self.quality.faults(output))
 

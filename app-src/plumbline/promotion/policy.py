@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, field_validator, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from plumbline.core.documents import Fault, Strict
+from plumbline.core.documents import Fault, Strict, message
 from plumbline.core.names import Name
 from plumbline.core.subject import Subject
 from plumbline.promotion.registry.lifecycle import Lifecycle
@@ -135,12 +136,28 @@ class PolicySpec(Strict):
         for name, environment in self.environments.items():
             if environment.after is not None and environment.after not in self.environments:
                 raise ValueError(f"environments.{name}.after: {environment.after!r} is not one of them")
-            self.rules_of(name)
+            try:
+                self.rules_of(name)
+            except ValidationError as error:
+                raise _below(error, "environments", name, "rules") from None
         return self
 
     def rules_of(self, environment: str) -> Rules:
         """The rules with the environment's own in place."""
         return Rules.model_validate(self.rules.model_dump() | self.environments[environment].rules)
+
+
+def _below(error: ValidationError, *place: str) -> ValidationError:
+    """The same faults of a value that stands further down: pydantic itself puts them where it is validated."""
+    faults = [
+        InitErrorDetails(
+            type=PydanticCustomError("rule", "{words}", {"words": message(item, Rules)}),
+            loc=(*place, *item["loc"]),
+            input=item["input"],
+        )
+        for item in error.errors(include_url=False)
+    ]
+    return ValidationError.from_exception_data(error.title, faults)
 
 
 class PolicyMetadata(Strict):

@@ -6,7 +6,7 @@ import pandas as pd
 import yaml
 
 from plumbline.core.columns import SLICE
-from plumbline.core.subject import Subject
+from plumbline.core.subject import Subject, fields_of
 from plumbline.training.model import Model, folder_of, load
 
 
@@ -16,7 +16,7 @@ def subject_of(name: str, models: Path) -> Subject:
     schema = model.schema
     return Subject(
         output=schema.output,
-        fields=tuple(field.name for field in schema.fields),
+        fields=fields_of(schema),
         costs=model.costs is not None,
         declared=model.metrics,
         slices=_slices(model),

@@ -178,6 +178,10 @@ def refusal(log: Any, holdout: Path, *arguments: str) -> str:
             "columns.month: unknown column 'month'; expected one of distance, wind",
         ),
         ("columns:\n  predicted label: {ignore: true}\n", "columns.predicted label: unknown column 'predicted label'"),
+        (
+            "columns:\n  carrier: {method: wasserstein}\n",
+            "columns.carrier.method: wasserstein is a distance of numbers",
+        ),
         ("quality: {metric: rmse, worse: 1}\n", "quality.metric: unknown metric 'rmse' of a binary model; expected"),
         ("quality: {metric: cost, worse: 1}\n", "quality.costs: missing; the metric cost needs"),
         ("quality: {metric: f1}\n", "quality.worse: Field required"),

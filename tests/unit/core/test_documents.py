@@ -20,7 +20,7 @@ class Pair(Strict):
     ("text", "line", "reason"),
     [
         ("name: a\nname: b", 2, "the key 'name' stands twice"),
-        ("name: a\nother: 1", 2, "other: Extra inputs are not permitted"),
+        ("name: a\nother: 1", 2, "other: Extra inputs are not permitted; expected one of name"),
         ("name: a\nversion: 1.0", 2, r"version: .*\(got 1.0\)"),
         ("version: v1.0.0", 1, "name: Field required"),
         ("name: a\nversion: [", 2, "not readable as YAML"),

@@ -70,7 +70,18 @@ def test_an_environment_replaces_a_rule() -> None:
         ({"rules__images": ["ghcr.io/x/y:latest"]}, "without tag or digest"),
         ({"environments__staging__lifecycle": "Live"}, "spec.environments.staging.lifecycle"),
         ({"environments__production__after": "moon"}, "'moon' is not one of them"),
-        ({"environments__staging__rules": {"surprise": 1}}, "surprise"),
+        (
+            {"environments__staging__rules": {"surprise": 1}},
+            "spec.environments.staging.rules.surprise: Extra inputs are not permitted; expected one of images, ",
+        ),
+        (
+            {"environments__staging__rules": {"metrics": [{"metric": "roc_auc"}]}},
+            "spec.environments.staging.rules.metrics.0: Value error, give either min or max",
+        ),
+        (
+            {"rules__champion__margn": 1},
+            "spec.rules.champion.margn: Extra inputs are not permitted; expected one of metric",
+        ),
         ({"environments": {}}, "spec.environments"),
     ],
 )

@@ -147,6 +147,11 @@ def test_policies_that_name_what_the_model_has_are_no_problem(root: Path) -> Non
         ),
         (
             "drift",
+            lambda policy: policy["columns"]["predicted label"].update(method="wasserstein"),
+            "columns.predicted label.method: wasserstein is a distance of numbers; expected psi or jensenshannon",
+        ),
+        (
+            "drift",
             lambda policy: policy["quality"].update(metric="rmse"),
             "quality.metric: unknown metric 'rmse' of a multiclass model; expected one of accuracy, ",
         ),

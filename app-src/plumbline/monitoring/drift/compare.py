@@ -8,7 +8,7 @@ the reference itself show (mean + 5 standard deviations of pairs without drift).
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -129,12 +129,18 @@ def _typed(frame: "pd.DataFrame", *, like: "pd.DataFrame") -> "pd.DataFrame":
     import pandas as pd
 
     def typed(name: str) -> "pd.Series[float] | pd.Series[str]":
-        kind = like[name].dtype
-        if pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_bool_dtype(kind):
+        if is_number(like[name].dtype):
             return pd.to_numeric(frame[name], errors="coerce").astype("float64").replace([np.inf, -np.inf], np.nan)
         return frame[name].astype("object").map(str, na_action="ignore")
 
     return pd.DataFrame({name: typed(name) for name in map(str, frame.columns)}, index=frame.index)
+
+
+def is_number(kind: Any) -> bool:
+    """Whether values of this dtype are numbers, not categories."""
+    import pandas as pd
+
+    return pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_bool_dtype(kind)
 
 
 def _method(column: "pd.Series[float] | pd.Series[str]") -> Method:

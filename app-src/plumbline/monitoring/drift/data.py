@@ -18,6 +18,7 @@ from plumbline.core.feedback import LARGEST
 from plumbline.core.schema import ModelSchema, Output
 from plumbline.core.values import RowsError
 from plumbline.features.offline import encode_frame
+from plumbline.monitoring.drift.compare import is_number
 from plumbline.monitoring.log.queries import ROWS, window
 from plumbline.monitoring.policy import LABEL, SCORE, Drift, ReferenceFault
 from plumbline.monitoring.stats import Mean, mean
@@ -56,9 +57,10 @@ class Side:
         return Output(task=task, name="answer", description="", labels=self.labels)
 
     @property
-    def fields(self) -> list[str]:
-        """The columns that are inputs."""
-        return [name for name in map(str, self.frame.columns) if name not in (SCORE, LABEL)]
+    def fields(self) -> dict[str, bool]:
+        """The columns that are inputs, and whether each is a number."""
+        inputs = self.frame.drop(columns=[SCORE, LABEL], errors="ignore")
+        return {str(name): is_number(kind) for name, kind in inputs.dtypes.items()}
 
 
 def from_holdout(path: Path) -> Side:

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from plumbline.core.artifact import ArtifactError, digest_of
 from plumbline.core.errors import Refused
 from plumbline.core.metrics.figures import Metric, build
-from plumbline.core.subject import Subject
+from plumbline.core.subject import Subject, fields_of
 from plumbline.promotion.gate.bundle import MODEL, SCHEMA, Bundle, check_names, one_row_p95_ms, open_bundle
 from plumbline.promotion.gate.holdout import Holdout, Parity, parity, read_holdout
 from plumbline.promotion.gate.memory import peak_mb
@@ -50,7 +50,7 @@ class Evaluation:
         schema, report = self.bundle.schema, self.report
         return Subject(
             output=schema.output,
-            fields=tuple(field.name for field in schema.fields),
+            fields=fields_of(schema),
             costs=report.costs is not None,
             declared=tuple(report.declared(schema.output)),
             slices=self.holdout.slices,
