@@ -108,6 +108,17 @@ def test_a_good_version_passes_every_rule() -> None:
     assert verdicts(EVIDENCE, in_staging, PRODUCTION) == {}
 
 
+def test_metrics_that_are_as_reported_share_a_line_and_one_that_is_not_has_its_own() -> None:
+    def lines(**recomputed: float) -> list[tuple[str, str]]:
+        evidence = replace(EVIDENCE, recomputed=EVIDENCE.recomputed | recomputed)
+        return [
+            (item.rule, item.value) for item in judge(RULES, STAGING, evidence, STANDING) if "recomputed" in item.rule
+        ]
+
+    assert lines() == [("recomputed", "roc_auc, log_loss")]
+    assert lines(roc_auc=0.6) == [("roc_auc recomputed", "0.6"), ("recomputed", "log_loss")]
+
+
 @pytest.mark.parametrize(
     ("change", "rule", "outcome"),
     [

@@ -169,20 +169,29 @@ def _quality(rules: Rules, evidence: Evidence) -> Iterator[Verdict]:
         yield _rule(rule, shown, f"by ≥ {by:g}" if by else "better", better > 0 and better >= by, fix)
     else:
         yield Verdict(rule, shown, "better", "inconclusive", "evaluate again, baseline included")
-    # The report is a file that somebody wrote; these are the figures of the very bytes that would be served.
-    for name, ours in evidence.recomputed.items():
-        reported = report.metrics.get(name)
-        if reported is not None:
-            close = math.isclose(ours, reported.value, rel_tol=0.005, abs_tol=0.001)
-            fix = "the report is not of this model on these rows: evaluate again"
-            yield _measured(f"{name} recomputed", ours, f"= {reported.value:.5g}", close, fix)
-    if not any(name in report.metrics for name in evidence.recomputed):
-        names = ", ".join(evidence.recomputed)
-        yield Verdict("recomputed", "none", "one metric", "inconclusive", f"let the report hold one of {names}")
+    yield from _recomputed(evidence)
     train, test = report.train.last, report.test.first
     if train is not None and test is not None:
         fix = "split by time, so that nothing leaks"
         yield _rule("tested after training", f"{test}", f"> {train}", test > train, fix)
+
+
+def _recomputed(evidence: Evidence) -> Iterator[Verdict]:
+    """The report is a file that somebody wrote; these are the figures of the very bytes that would be served."""
+    agreed, reported = [], evidence.report.metrics
+    for name, ours in evidence.recomputed.items():
+        if name in reported:
+            if math.isclose(ours, reported[name].value, rel_tol=0.005, abs_tol=0.001):
+                agreed.append(name)
+            else:
+                fix = "the report is not of this model on these rows: evaluate again"
+                yield _measured(f"{name} recomputed", ours, f"= {reported[name].value:.5g}", False, fix)
+    if agreed:
+        shown = ", ".join(agreed[:3]) + (f" and {len(agreed) - 3} more" if len(agreed) > 3 else "")
+        yield Verdict("recomputed", shown, "as reported", "pass")
+    if not evidence.recomputed.keys() & reported.keys():
+        names = ", ".join(evidence.recomputed)
+        yield Verdict("recomputed", "none", "one metric", "inconclusive", f"let the report hold one of {names}")
 
 
 def _bound(interval: Interval | None, limit: Limit) -> float:
