@@ -14,7 +14,8 @@ from plumbline.core.names import Name
 from plumbline.core.schema import Output
 from plumbline.core.subject import unknown
 
-Metric = Literal["accuracy", "absolute_error", "value", "ms"]
+Metric = Literal["accuracy", "brier", "log_loss", "absolute_error", "value", "ms"]
+_OF_LABELS, _OF_VALUES = ("accuracy", "brier", "log_loss"), ("absolute_error",)
 SCORE, LABEL = "prediction", "predicted label"
 """The columns of a drift check that hold what was answered; all others are inputs."""
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -55,7 +56,8 @@ class Rollback(Strict):
 class Experiment(Strict):
     """`policies/experiments/<model>.yaml`.
 
-    A gain is treatment minus control, turned round for metrics of which less is better (absolute_error, ms).
+    A gain is treatment minus control, turned round for metrics of which less is better (brier, log_loss,
+    absolute_error, ms).
     """
 
     apiVersion: Literal["plumbline.dev/v1"]
@@ -78,7 +80,7 @@ class Experiment(Strict):
 
     def faults(self, *, labels: bool) -> Iterator[Fault]:
         """The metrics that answers do not have: labels have no error, and values are neither right nor wrong."""
-        known = [name for name in get_args(Metric) if name != ("absolute_error" if labels else "accuracy")]
+        known = [name for name in get_args(Metric) if name not in (_OF_VALUES if labels else _OF_LABELS)]
         what = f"metric of {'labels' if labels else 'values'}"
         named = {f"promote.{number}": rule.metric for number, rule in enumerate(self.promote)}
         named |= {f"rollback.{number}": rule.metric for number, rule in enumerate(self.rollback)}

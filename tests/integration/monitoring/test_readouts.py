@@ -133,6 +133,24 @@ def test_a_difference_is_found(log: Any, policies: Path, gain: float, verdict: s
     assert "bound" in text
 
 
+@pytest.mark.parametrize(("metric", "gain"), [("brier", 0.12), ("log_loss", 0.32)])
+def test_surer_answers_are_found_where_as_many_are_right(log: Any, policies: Path, metric: str, gain: float) -> None:
+    """One label in twenty: both arms never answer it, and treatment is surer of the other."""
+    path = policies / "experiments/flights.yaml"
+    policy = yaml.safe_load(path.read_text()) | {"promote": [{"metric": metric, "above": 0.05}]}
+    path.write_text(yaml.safe_dump(policy))
+    for number in range(600):
+        treated = number % 10 < 3
+        role, version, sure = ("canary", "v1.1.0", 0.9) if treated else ("stable", "v1.0.0", 0.6)
+        output = {"label": "on time", "probability": sure, "probabilities": {"on time": sure, "late": 1 - sure}}
+        identifier = log.predict(role=role, version=version, outputs=[output], ms=float(number % 7))
+        log.label(identifier, "late" if number // 10 % 20 == 11 else "on time")
+    log.consume()
+    found = json.loads(run(log, "experiment", "--model", "flights", "--policies", str(policies), "--json"))
+    assert found["verdict"] == "promote"
+    assert found["looks"][-1]["promote"][0]["gain"] == pytest.approx(gain, rel=0.3)
+
+
 def test_a_new_version_in_treatment_begins_anew(log: Any, policies: Path) -> None:
     assert experiment(log, policies, 300, gain=-0.35)["verdict"] == "rollback"
     found = experiment(log, policies, 100, gain=0, version="v1.2.0")

@@ -128,12 +128,13 @@ def test_policies_that_name_what_the_model_has_are_no_problem(root: Path) -> Non
         (
             "experiments",
             lambda policy: policy["promote"][0].update(metric="absolute_error"),
-            "promote.0.metric: unknown metric of labels 'absolute_error'; expected one of accuracy, value, ms",
+            "promote.0.metric: unknown metric of labels 'absolute_error'; expected one of accuracy, brier, log_loss, "
+            "value, ms",
         ),
         (
             "experiments",
             lambda policy: policy["rollback"][0].update(metric="luck"),
-            "rollback.0.metric: Input should be 'accuracy', 'absolute_error', 'value' or 'ms' (got 'luck')",
+            "rollback.0.metric: Input should be 'accuracy', 'brier', 'log_loss', 'absolute_error', 'value' or 'ms'",
         ),
         (
             "experiments",

@@ -15,7 +15,8 @@ from plumbline.monitoring.experiment.verdict import ExperimentRows, Look, Result
 from plumbline.monitoring.log.queries import ROWS, window
 from plumbline.monitoring.policy import Arm, Experiment
 
-_METRICS = ("accuracy", "absolute_error", "value", "ms")
+_METRICS = ("accuracy", "absolute_error", "value", "ms", "brier", "log_loss")
+_TINY = float(np.finfo(np.float32).eps)
 _OF_ARM: LiteralString = """
     FROM monitoring.predictions
     WHERE model = %(model)s AND id >= %(low)s AND (%(role)s::text IS NULL OR role = %(role)s)
@@ -34,7 +35,7 @@ _ARMS: LiteralString = """
 _CALLERS: LiteralString = """
     SELECT count(DISTINCT caller) FILTER (WHERE treated), count(DISTINCT caller) FILTER (WHERE NOT treated) FROM arms"""
 _LABELLED: LiteralString = """
-    SELECT treated, caller, accuracy, abs(error), value, ms FROM arms
+    SELECT treated, caller, accuracy, abs(error), value, ms, output -> 'probabilities', truth #>> '{}' FROM arms
     WHERE treated IS NOT NULL AND labelled_ms IS NOT NULL ORDER BY labelled_ms, id, row LIMIT %(limit)s"""
 
 
@@ -58,11 +59,22 @@ def read(connection: Connection[Any], policy: Experiment, since: datetime | None
         **_named("c", policy.control, versions.control), "limit": policy.looks[-1],
     }  # fmt: skip
     callers = connection.execute(ROWS + _ARMS + _CALLERS, values).fetchone() or (0, 0)
-    rows = connection.execute(ROWS + _ARMS + _LABELLED, values).fetchall()
+    found = connection.execute(ROWS + _ARMS + _LABELLED, values).fetchall()
+    rows = [(*row, *_scores(probabilities or {}, truth)) for *row, probabilities, truth in found]
     treated, caller, *metrics = zip(*rows, strict=True) if rows else ((),) * (2 + len(_METRICS))
     columns = {name: np.array(column, dtype=np.float64) for name, column in zip(_METRICS, metrics, strict=True)}
     _, numbers = np.unique(np.array(caller, dtype=np.str_), return_inverse=True)
     return ExperimentRows(np.array(treated, dtype=np.bool_), numbers, columns, *callers), versions
+
+
+def _scores(probabilities: Mapping[str, float], truth: str) -> tuple[float, float]:
+    """Brier score and log loss of one answer, as training has them; NaN where the truth is no label of its."""
+    if truth not in probabilities:
+        return float("nan"), float("nan")
+    squares = sum((share - (label == truth)) ** 2 for label, share in probabilities.items())
+    # Of two labels the positive one's alone: that of the other is the same.
+    brier = squares / 2 if len(probabilities) == 2 else squares
+    return brier, -float(np.log(np.clip(probabilities[truth], _TINY, 1 - _TINY)))
 
 
 def _versions(connection: Connection[Any], policy: Experiment, since: datetime | None) -> Versions:
