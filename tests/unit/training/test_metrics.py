@@ -116,6 +116,7 @@ def test_costs_are_the_mean_of_what_each_answer_costs():
 def test_labels_never_share_a_name_with_each_other_or_with_a_metric():
     output = Output(task="multiclass", name="kind", description="Kind", labels=("<50", ">50", "average", "ok"))
     assert len(set(names.of(output, costs=True))) == len(names.of(output, costs=True))
+    assert len(names.plain(output.model_copy(update={"labels": ("$50_3", "<50", ">50", "$50_3_3")}))) == 4
     labels, outputs = np.arange(4.0), np.eye(4)[[0, 0, 2, 3]]
     found = metrics.build(output, labels, outputs, None)
     recalls = [found[f"{label}_recall"](np.ones(4)) for label in names.plain(output)]

@@ -19,6 +19,22 @@ from plumbline.training.prepare import assemble
         ("split=ByShare()", "split=ByShare(valid=0.9)", "TypeError: .*unexpected keyword argument 'valid'"),
         ("import pandas as pd", "import pands as pd", "ModuleNotFoundError: No module named 'pands'"),
         ('task="multiclass"', 'task="binary"', "labels: a binary output has 2 labels, not 3"),
+        (
+            "split=ByShare()",
+            "split=ByShare(), costs={'rose': {'setosa': 1}}",
+            "costs: unknown label 'rose'; expected setosa",
+        ),
+        (
+            "split=ByShare()",
+            "split=ByShare(), costs={'setosa': 1}",
+            "costs: expected {true label: {answered label: cost}}",
+        ),
+        ("split=ByShare()", "split=ByShare(), costs={'setosa': {'virginica': -1}}", "costs are finite, not below 0"),
+        (
+            "split=ByShare()",
+            "split=ByShare(), metrics=('recall_at_precision_0.9',)",
+            "such as <label>_recall_at_precision",
+        ),
         ("MODEL = Model(", "MODEL = dict(", r"expected MODEL = Model\(…\), found"),
     ],
 )

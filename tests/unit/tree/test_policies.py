@@ -102,12 +102,12 @@ def test_policies_that_name_what_the_model_has_are_no_problem(root: Path) -> Non
         (
             "promotion",
             lambda rules: rules["champion"].update(metric="cost"),
-            "spec.rules.champion.metric: the model does not say what a mistake costs; expected costs in MODEL",
+            "spec.rules.champion.metric: the metric 'cost' needs costs in the model's MODEL; expected one of ",
         ),
         (
             "promotion",
             lambda rules: rules["metrics"][0].update(metric="setosa_recall_at_precision_0.9"),
-            "'setosa_recall_at_precision_0.9' is in no report of the model; expected in MODEL.metrics, which has none",
+            "'setosa_recall_at_precision_0.9' is in no report of the model until its MODEL.metrics has it; expected",
         ),
         (
             "promotion",

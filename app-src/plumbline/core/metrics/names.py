@@ -56,10 +56,10 @@ def plain(output: Output) -> dict[str, int]:
     """{a label as it stands in names of metrics: its place}: with what MLflow takes there, and each different."""
     taken, named = {*_FIXED[output.task]}, dict[str, str]()
     for label in sorted(output.labels):
-        first = name = re.sub(r"[^/\w.\- :]", "_", label)
+        name = re.sub(r"[^/\w.\- :]", "_", label)
         # "<50" and ">50" would be one, and a label called "average" would have the name of another metric.
         while name in named.values() or f"{name}_precision" in taken:
-            name = f"{first}_{len(named) + 1}"
+            name = f"{name}_{len(named) + 1}"
         named[label] = name
     return {named[label]: place for place, label in enumerate(output.labels)}
 
@@ -83,20 +83,23 @@ def fault(name: str, output: Output, *, costs: bool, declared: Collection[str] =
     known = of(output, costs=costs)
     if name in known or name in declared:
         return ""
+    reason = f"unknown metric {name!r} of a {output.task} model"
     if at(name, output) is not None:
-        return f"{name!r} is in no report of the model; expected in MODEL.metrics, which has {_listed(declared)}"
-    if name == "cost":
-        return "the model does not say what a mistake costs; expected costs in MODEL, or another metric"
+        reason = f"{name!r} is in no report of the model until its MODEL.metrics has it"
+    elif name == "cost" and output.task != "regression":
+        reason = "the metric 'cost' needs costs in the model's MODEL"
     shape = "" if output.task == "regression" else ", or recall_at_precision_<0…1>, precision_at_recall_<0…1>"
     if shape and output.task == "multiclass":
         shape = shape.replace("recall_at", "<label>_recall_at").replace(" precision_at", " <label>_precision_at")
-    return f"unknown metric {name!r} of a {output.task} model; expected one of {_listed([*known, *declared])}{shape}"
+    return f"{reason}; expected one of {_listed([*known, *declared])}{shape}"
 
 
 def costs_fault(costs: Costs, output: Output) -> str:
     """What is wrong with the costs of mistakes; empty where nothing is."""
     if output.task == "regression":
         return "a regression has no labels, and so no costs of mistakes; leave them out"
+    if not all(isinstance(answers, Mapping) for answers in costs.values()):
+        return f"expected {{true label: {{answered label: cost}}}}, found {costs!r:.120}"
     labels = [*costs, *(answer for answers in costs.values() for answer in answers)]
     if unknown := [label for label in labels if label not in output.labels]:
         return f"unknown label {unknown[0]!r}; expected {_listed(output.labels)}"
