@@ -40,8 +40,9 @@ def releases(tree: Checkout, models: list[str], environment: str = "", *, histor
 def served_as(tree: Checkout, model: str, version: str) -> Iterator[tuple[Since, Release]]:
     """Where a version is or was served, with its release, the newest of each environment first."""
     pattern = f"clusters/*/models/{model}/release.yaml"
+    tree.complete()
     # Of those too that no environment serves any more.
-    paths = set(tree.git("log", "--first-parent", "--name-only", "--format=", "--", pattern).text.split())
+    paths = set(tree.git("log", "--full-history", "--name-only", "--format=", "--", pattern).text.split())
     for path in sorted(paths):
         for since, release in _since(tree, path.split("/")[1], model):
             if release.spec.version == version:
@@ -49,8 +50,12 @@ def served_as(tree: Checkout, model: str, version: str) -> Iterator[tuple[Since,
 
 
 def _since(tree: Checkout, environment: str, model: str) -> Iterator[tuple[Since, Release]]:
-    for _, commits in groupby(_releases(tree, environment, model), lambda item: item[1] and item[1].spec):
-        *_, (commit, release) = commits
+    tree.complete()
+    main = set(tree.git("rev-list", "--first-parent", "HEAD").text.split())
+    for _, group in groupby(_releases(tree, environment, model), lambda item: item[1] and item[1].spec):
+        commits = list(group)
+        # A pull request's release is served since its merge; a line that was merged otherwise has only its own commits.
+        commit, release = ([item for item in commits if item[0] in main] or commits)[-1]
         if release is None:
             continue
         spec = release.spec
