@@ -11,7 +11,11 @@ STANDS = timedelta(hours=12)
 """Nobody takes such an alert back, so it ends by itself."""
 _LONGEST = 4000
 # The page in docs/runbooks that its message links to; what is not listed gets the table of them.
-_RUNBOOKS = {"WorkflowFailed": "workflows.md#workflowfailed", "ModelDrift": "quality.md#driftfound"}
+_RUNBOOKS = {
+    "WorkflowFailed": "workflows.md#workflowfailed",
+    "ModelDrift": "quality.md#driftfound",
+    "ConfigurationAborted": "rollouts.md#configurationaborted",
+}
 
 
 class AlertError(Accident):

@@ -102,7 +102,7 @@ def test_the_canary_of_a_configuration_change_blames_no_release(loop: Loop) -> N
         loop.serve(old, environment)
         loop.serve(good, environment)
     loop.remote.commit({"clusters/staging/model-server/kustomization.yaml": "# cpu: 50m\n"}, "staging: less CPU")
-    loop.remote.commit({"docs/notes.md": "nothing of it\n"}, "notes")
+    loop.remote.commit({"notes.md": "nothing of it\n"}, "notes")
     before = loop.remote.log()
     for _ in range(2):
         (said,) = loop.minute(good)

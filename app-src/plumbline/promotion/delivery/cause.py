@@ -65,9 +65,10 @@ def cause_of(tree: Checkout, environment: str, failed: Release, running: Running
     if not candidates:
         commits = changes(tree, environment, failed.model, _began(entries, failed), release_too=True)
         return Cause((), "", False, tuple(commits))
-    stood = next((entry.commit for entry in entries if Served.of(entry.release) == stable), "")
-    commits = changes(tree, environment, failed.model, stood)
-    # A cluster that compared the pods knows; else each commit since stable's release may be in the canary.
+    # A cluster that compared the pods knows; else each commit since git first named stable's release may be in the
+    # canary alone: that a rollback named it again since then says nothing of what its pods ran with.
+    stood = [entry.commit for entry in entries if Served.of(entry.release) == stable]
+    commits = changes(tree, environment, failed.model, stood[-1] if stood else "")
     if set(running.pods) - {RELEASE_TEXT} if running.pods is not None else commits:
         named = "; ".join(map(str, commits[:3])) or "no commit of ours"
         candidates.append((f"{CONFIGURATION} ({named})", ""))
