@@ -15,7 +15,15 @@ from typing import Any
 import yaml
 
 from plumbline.core.release import Artifact, Evidence, Lineage, Metadata, Release, Spec, parse_release
-from plumbline.promotion.delivery.documents import BY_MERGE, Approval, Barred, approval_path, barred_path, dump
+from plumbline.promotion.delivery.documents import (
+    BY_MERGE,
+    Approval,
+    Barred,
+    Override,
+    approval_path,
+    barred_path,
+    dump,
+)
 from plumbline.promotion.delivery.release_text import edit, new_text
 from plumbline.tree.render.build import environments
 
@@ -136,6 +144,24 @@ def served(tree: Path, chance: random.Random) -> None:
         texts.append(edit(texts[0], second))
         texts.append(edit(texts[1], first, earlier_text=texts[0]))
         path.write_text(texts[history - 1], encoding="utf-8")
+        if approved:
+            _answered_for(tree, path)
+
+
+def _answered_for(tree: Path, path: Path) -> None:
+    """Whoever the release names has approved it on record; one record is of one digest, others came by merge."""
+    text = path.read_text(encoding="utf-8")
+    item = parse_release(text)
+    by, record = item.spec.evidence.approvedBy, approval_path(item.model, item.spec.version)
+    if by == BY_MERGE:
+        return
+    if (tree / record).exists():
+        evidence = item.spec.evidence.model_copy(update={"approvedBy": BY_MERGE})
+        merged = item.model_copy(update={"spec": item.spec.model_copy(update={"evidence": evidence})})
+        path.write_text(edit(text, merged), encoding="utf-8")
+        return
+    about: dict[str, Any] = {"model": item.model, "version": item.spec.version, "digest": item.spec.artifact.digest}
+    write(tree, record, dump(Approval(**about, by=by, reason="seen", at=AT)))
 
 
 def _releases(tree: Path) -> Iterator[Release]:
@@ -147,15 +173,17 @@ def approved(tree: Path, _: random.Random) -> None:
     """What is served has an approval on record."""
     for item in _releases(tree):
         about: dict[str, Any] = {"model": item.model, "version": item.spec.version, "digest": item.spec.artifact.digest}
-        text = dump(Approval(**about, by="Ada", reason="seen", at=AT))
-        write(tree, approval_path(item.model, item.spec.version), text)
+        if not (tree / approval_path(item.model, item.spec.version)).exists():
+            text = dump(Approval(**about, by="Ada", reason="seen", at=AT))
+            write(tree, approval_path(item.model, item.spec.version), text)
 
 
 def barred(tree: Path, chance: random.Random) -> None:
-    """A release that is served, and one that is not, are barred."""
+    """A release that is not served is barred, and those that are were, until somebody lifted it."""
     for item in [*_releases(tree), release(folders(tree)[0].name, "v0.9.0", chance, True)]:
         about: dict[str, Any] = {"model": item.model, "version": item.spec.version, "digest": item.spec.artifact.digest}
-        record = Barred(**about, metric="error-share", reason="too many", at=AT)
+        lifted = None if item.spec.version == "v0.9.0" else Override(by="Ada", reason="the gateway was at fault", at=AT)
+        record = Barred(**about, metric="error-share", reason="too many", at=AT, override=lifted)
         write(tree, barred_path(item.model, item.spec.artifact.digest), dump(record))
 
 

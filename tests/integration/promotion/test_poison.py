@@ -246,3 +246,26 @@ def test_commits_of_records_and_places(
         f"clusters/moon/models/{standing.model}/release.yaml": "the policy of toy-standing has no environment 'moon'",
         f"clusters/staging/models/{standing.model}/release.yaml": "v1.0.0 is barred for drift: seen late",
     }
+
+
+def test_a_barred_image_and_a_missing_approval_are_no_legal_state(
+    standing: Version, registry: Registry, settings: Settings, remote: Remote
+) -> None:
+    """The image as well as the artifact; and where an environment asks for an approval, none is no pass."""
+    add_model(remote, standing.model)
+    promote(registry, settings, Request(standing.model, "v1.0.0", "staging", IMAGE), "commit")
+    remote.pull()
+    staging = f"clusters/staging/models/{standing.model}/release.yaml"
+    image = IMAGE.rpartition("@")[2]
+    facts = {"model": standing.model, "version": "v1.0.0", "digest": image, "at": "2026-01-02T03:04:05Z"}
+    record = remote.work / barred_path(standing.model, image)
+    record.parent.mkdir(parents=True)
+    record.write_text(dump(Barred.model_validate(facts | {"metric": "p95", "reason": "slow"})))
+    (problem,), _ = audit(registry, settings, remote.work)
+    assert problem == f"{staging}: v1.0.0 is barred for p95: slow"
+    record.write_text(dump(Barred.model_validate(facts | {"metric": "p95", "reason": "slow", "stays": ("staging",)})))
+    assert audit(registry, settings, remote.work)[0] == [], "another environment's verdict"
+    production = remote.work / f"clusters/production/models/{standing.model}/release.yaml"
+    production.write_text((remote.work / staging).read_text())
+    problems, _ = audit(registry, settings, remote.work)
+    assert any("barred for p95" in problem and "nobody approved v1.0.0" in problem for problem in problems)
