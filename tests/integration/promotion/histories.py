@@ -119,14 +119,14 @@ class Rollouts(Cluster):
             weight=0 if healthy else 10,
             message="",
             failure=now.failure,
-            pods=self._pods(stable, wanted) if self._compares else None,
+            pods=self._compared(stable, wanted) if self._compares else None,
         )
 
     def models(self) -> list[str]:
         return [self._model] if self.rollout.wanted else []
 
     @staticmethod
-    def _pods(stable: Template | None, wanted: Template) -> tuple[str, ...] | None:
+    def _compared(stable: Template | None, wanted: Template) -> tuple[str, ...] | None:
         if stable is None:
             return None
         texts = (RELEASE_TEXT,) if stable.text != wanted.text else ()
@@ -194,17 +194,27 @@ class History:
             self._minutes(self.chance.choice([0, 1, 2, 5]))
 
     def settle(self) -> None:
-        """People mend the configuration and unreadable files; then the loop has the time that it needs."""
+        """People mend the configuration and unreadable files; then the loop has the time that it needs.
+
+        Where all that an environment ever served is barred, a person promotes another version, as they are told to.
+        """
         for name in ENVIRONMENTS:
             self._configure(name, "# cpu: 500m\n")
             self._mend(name)
         self._minutes(12, kill=False)
+        for name, cluster in self.clusters.items():
+            (row,) = status(self.registry, self.settings, cluster, name, [self.model])
+            if row.verdict == "barred":
+                left = [one for one in _ARTIFACTS if digest(one) not in self._guilty() | self.rejected]
+                images = [one for one in _IMAGES if digest(one) not in self._guilty()]
+                self._promote(name, left[0], images[0])
+        self._minutes(8, kill=False)
 
     def disagreements(self) -> list[str]:
         """What is wrong at the end; empty where git, cluster and registry agree and nothing innocent is barred."""
         found = []
         self.remote.pull()
-        innocent = {digest(letter) for letter in _ARTIFACTS + _IMAGES} - self.truth.worse - self.truth.broken
+        innocent = {digest(letter) for letter in _ARTIFACTS + _IMAGES} - self._guilty()
         for one in innocent - self.rejected:
             if (self.remote.work / barred_path(self.model, one)).exists():
                 found.append(f"innocent and barred: {one}")
@@ -273,7 +283,7 @@ class History:
 
     def _reject(self) -> None:
         environment = self.chance.choice(ENVIRONMENTS)
-        if (served := self._served(environment)) is not None and len(self._past(environment)) > 1:
+        if (served := self._served(environment)) is not None and len(self.rejected) < 2:
             guilty = served.spec.artifact.digest
             self._note(f"reject {guilty[-1]}")
             self.rejected.add(guilty)
@@ -387,7 +397,7 @@ class History:
                 raise Killed
             return done
 
-        programs.git = mortal  # type: ignore[assignment]
+        programs.git = mortal
         try:
             yield
         except Killed:
@@ -405,6 +415,9 @@ class History:
 
     def _past(self, environment: str) -> list[str]:
         return self.remote.git("log", "--format=%H", "--", release_path(environment, self.model)).split()
+
+    def _guilty(self) -> frozenset[str]:
+        return self.truth.worse | self.truth.broken
 
     def _note(self, text: str) -> None:
         self.did.append(text)

@@ -1,11 +1,20 @@
 """A verdict acts on what differs between canary and stable, and on nothing else. Git is real; what the cluster says is
 set by hand, as in test_reconcile.py."""
 
+import json
+import subprocess
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
+from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from plumbline.core import programs
 from plumbline.core.release import Release
+from plumbline.promotion.cli import app
+from plumbline.promotion.delivery import cluster as clusters
 from plumbline.promotion.delivery.cluster import RELEASE_TEXT, Cluster, Failure, Running, Served, differing
 from plumbline.promotion.delivery.documents import Barred, Override, barred_path, dump, release_path
 from plumbline.promotion.delivery.git import checkout
@@ -113,6 +122,37 @@ def test_the_canary_of_a_configuration_change_blames_no_release(loop: Loop) -> N
     told = loop.said(good, SLOW)
     assert told.startswith("differ: canary of a configuration change, p95: failed")
     assert "'staging: less CPU' by Ada" in told
+
+
+def test_a_configuration_that_failed_is_an_alert(loop: Loop, monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    took: list[dict[str, dict[str, str]]] = []
+
+    class Alertmanager(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            took.extend(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    loop.serve(loop.release("v1.0.0", "a"))
+    loop.remote.commit({"clusters/staging/model-server/kustomization.yaml": "# cpu: 50m\n"}, "staging: less CPU")
+    says = loop.cluster(loop.served(), SLOW, "staging")
+    monkeypatch.setattr(clusters, "Cluster", lambda: says)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    monkeypatch.setenv("PROMOTION_REPO", loop.remote.url)
+    with HTTPServer(("127.0.0.1", 0), Alertmanager) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("MONITORING_ALERTMANAGER_URL", f"http://127.0.0.1:{server.server_port}")
+        done = CliRunner().invoke(app, ["reconcile", "--env", "staging", "--model", loop.model])
+        server.shutdown()
+    assert done.exit_code == 0, done.output
+    (alert,) = took
+    assert alert["labels"]["alertname"] == "ConfigurationAborted"
+    assert alert["labels"]["subject"] == f"{loop.model}(staging)"
+    assert "'staging: less CPU' by Ada" in alert["annotations"]["description"]
+    assert alert["annotations"]["runbook"] == "rollouts.md#configurationaborted"
 
 
 def test_the_commit_is_found_where_kustomize_reads(loop: Loop) -> None:
@@ -297,7 +337,8 @@ def test_what_of_the_past_cannot_be_read_is_skipped_with_a_line(loop: Loop, writ
     )
 
 
-def test_history_is_every_commit_in_whatever_merge(loop: Loop) -> None:
+@pytest.mark.parametrize("partial", [False, True])
+def test_history_is_every_commit_in_whatever_merge(loop: Loop, partial: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """A person who pulls merges main into their own line: --first-parent then leaves main's commits out."""
     one, two, three = (loop.release(f"v1.0.{n}", letter) for n, letter in enumerate("abc"))
     loop.serve(one)
@@ -312,9 +353,22 @@ def test_history_is_every_commit_in_whatever_merge(loop: Loop) -> None:
     loop.remote.git("push", "--quiet", "origin", "HEAD:main")
     loop.remote.git("checkout", "--quiet", "main")
     loop.serve(three)
+    subprocess.run(
+        ["git", f"--git-dir={loop.remote.url}", "config", "uploadpack.allowFilter", str(partial).lower()], check=True
+    )
+    ran: list[str] = []
+    real = programs.git
+
+    def noted(*words: str, **more: Any) -> programs.Done:
+        ran.append(" ".join(words))
+        return real(*words, **more)
+
+    monkeypatch.setattr(programs, "git", noted)
     with checkout(loop.settings.model_copy(update={"repo": f"file://{loop.remote.url}"})) as tree:
+        assert tree.git("rev-list", "--count", "HEAD").text.strip() == "1", "only the newest commit was cloned"
         texts = [text for _, text in tree.history(release_path("staging", loop.model))]
     assert texts == [new_text(release) for release in (three, two, two, one)], "the merge brought it too"
+    assert any("--stdin" in words for words in ran) == partial, "contents of all commits are fetched at once"
     loop.minute(two)
     assert loop.served() == two
 
