@@ -1,5 +1,6 @@
 """Refusals as RFC 9457 problem details: what was wrong, with which field, and what was expected."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -46,6 +47,15 @@ class Problem(Exception):
             },
             inf_nan_mode="strings",
         )
+
+
+class HungUp(Exception):
+    """Whoever asked is gone: what waits for the model is not run, and nobody is answered."""
+
+
+def overloaded(what: str, seconds: float = 1, **headers: str) -> Problem:
+    """503 for what more of would cost the callers who are served already; it may be tried after so long."""
+    return Problem(503, what, headers={"retry-after": str(max(1, math.ceil(seconds)))} | headers)
 
 
 def invalid(errors: Sequence[FieldError]) -> Problem:

@@ -13,7 +13,7 @@ from plumbline.core.errors import Misuse
 from plumbline.core.settings import load
 from plumbline.serving.http.app import create_app
 from plumbline.serving.http.keys import read_keys
-from plumbline.serving.http.wire import Limits, protocol_within
+from plumbline.serving.http.wire import protocol_within
 from plumbline.serving.logs import log, set_up
 from plumbline.serving.metrics import Metrics
 from plumbline.serving.server import Server
@@ -74,15 +74,7 @@ def app(arguments: list[str], prog_name: str) -> None:
         host=settings.host,
         port=settings.port,
         loop="uvloop",
-        http=protocol_within(
-            Limits(
-                settings.max_head_bytes,
-                settings.max_headers,
-                settings.max_pipelined,
-                settings.head_seconds,
-                settings.body_seconds,
-            )
-        ),
+        http=protocol_within(settings),
         ws="none",
         proxy_headers=False,  # a layer for each request, for an address that nothing here asks for
         lifespan="on",

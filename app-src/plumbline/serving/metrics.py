@@ -66,6 +66,9 @@ class Metrics:
             registry=registry,
         )
         self.in_flight = Gauge("serving_in_flight_requests", "Requests being answered", MODEL, registry=registry)
+        self.bodies = Gauge(
+            "serving_body_bytes", "Bytes of bodies that are read or wait for their answers", MODEL, registry=registry
+        )
         self.queue_depth = Gauge("serving_queue_rows", "Rows that wait for the model", MODEL, registry=registry)
         self.batch_rows = Histogram(
             "serving_batch_rows", "Rows that the model was given at once", MODEL, buckets=ROWS, registry=registry

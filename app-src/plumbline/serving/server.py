@@ -17,7 +17,7 @@ from plumbline.serving.artifact.sources import FetchError
 from plumbline.serving.cpus import available_cpus
 from plumbline.serving.errors import Problem
 from plumbline.serving.events import Event, PredictionLog
-from plumbline.serving.http.asgi import Context
+from plumbline.serving.http.asgi import Bodies, Context
 from plumbline.serving.inference.engine import Engine
 from plumbline.serving.inference.model import load_model
 from plumbline.serving.inference.reader import Values
@@ -43,6 +43,7 @@ class Server:
         self.reason = "the model is being loaded"
         self.draining = False
         self.in_flight = 0
+        self.bodies = Bodies(settings.max_bytes_in_flight)
         self.link: RedisLink | None = None
         if settings.redis_url is not None:
             self.link = RedisLink(str(settings.redis_url), settings.redis_timeout_ms, metrics)
@@ -157,6 +158,7 @@ class Server:
             metrics.watch(metrics.breaker, lambda: float(link.state))
         metrics.watch(metrics.ready, lambda: float(self.ready))
         metrics.watch(metrics.in_flight, lambda: float(self.in_flight))
+        metrics.watch(metrics.bodies, lambda: float(self.bodies.size))
         gc.collect()
         gc.freeze()  # what stands now stays: no collection needs to look at it again
         # A batch makes thousands of objects and no cycle: at the default of 700 it is searched for some many times.

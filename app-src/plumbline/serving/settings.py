@@ -4,7 +4,7 @@ import tempfile
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AliasChoices, Field, RedisDsn, SecretStr, field_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, RedisDsn, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 _REDIS_OPTIONS = frozenset({"db", "username", "password", "client_name", "health_check_interval"})
@@ -12,7 +12,41 @@ _TLS_OPTIONS = frozenset(f"ssl_{name}" for name in ("ca_certs", "ca_path", "cert
 """What may follow the ? of the address; the time limits and retries are the server's own."""
 
 
-class Settings(BaseSettings):
+class Limits(BaseModel):
+    """What callers may ask of a connection, and all of them together of a server."""
+
+    model_config = ConfigDict(frozen=True)
+
+    max_head_bytes: Annotated[int, Field(ge=1024)] = 16 * 1024
+    max_headers: Annotated[int, Field(ge=16)] = 100
+    max_pipelined: Annotated[int, Field(ge=1)] = 16
+    """Requests that may wait on one connection behind the one that is answered; after more it is closed."""
+    head_seconds: Annotated[float, Field(gt=0)] = 10
+    """How long a new connection, and the head of a request, may take."""
+    body_seconds: Annotated[float, Field(gt=0)] = 30
+    """How long the body of a request may take after its head."""
+    write_seconds: Annotated[float, Field(gt=0)] = 30
+    """How long a caller may leave unread what it was answered."""
+    linger_seconds: Annotated[float, Field(gt=0)] = 2
+    """How long what is still sent after a refusal is read and dropped, so that its sender gets to read the answer."""
+    max_body_bytes: Annotated[int, Field(ge=1024)] = 4 * 1024 * 1024
+    max_bytes_in_flight: Annotated[int, Field(ge=1024, validate_default=True)] = 32 * 1024 * 1024
+    """Of all bodies that are being read, or whose requests wait for their answers."""
+    max_waiting: Annotated[int, Field(ge=1)] = 256
+    """Callers that may wait for the model."""
+    queue_seconds: Annotated[float, Field(gt=0)] = 4
+    """How long a caller may wait for the model to begin with its rows: the gateway gives up after 5 s."""
+
+    @field_validator("max_bytes_in_flight")
+    @classmethod
+    def _one_body_fits(cls, most: int, info: ValidationInfo) -> int:
+        body = info.data.get("max_body_bytes", 0)
+        if most < body:
+            raise ValueError(f"less than one body, expected SERVING_MAX_BODY_BYTES ({body}) or more")
+        return most
+
+
+class Settings(BaseSettings, Limits):
     """The server's settings. Sizes are in bytes; times are in the unit that ends the name."""
 
     model_config = SettingsConfigDict(env_prefix="SERVING_", frozen=True, env_ignore_empty=True)
@@ -44,15 +78,6 @@ class Settings(BaseSettings):
     access_log: bool = True
     log_level: Annotated[str, Field(pattern=r"^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
 
-    max_head_bytes: Annotated[int, Field(ge=1024)] = 16 * 1024
-    max_headers: Annotated[int, Field(ge=16)] = 100
-    max_pipelined: Annotated[int, Field(ge=1)] = 16
-    """Requests that may wait on one connection behind the one that is answered; after more it is closed."""
-    head_seconds: Annotated[float, Field(gt=0)] = 10
-    """How long a new connection, and the head of a request, may take."""
-    body_seconds: Annotated[float, Field(gt=0)] = 30
-    """How long the body of a request may take after its head."""
-    max_body_bytes: Annotated[int, Field(ge=1024)] = 4 * 1024 * 1024
     max_batch_rows: Annotated[int, Field(ge=1)] = 1000
     cpus: Annotated[float, Field(gt=0)] | None = None
     """CPUs that the model may use; by default what the container's cgroup allows."""

@@ -8,10 +8,16 @@ from typing import Any
 
 import httpx
 import pytest
+import uvicorn
+import uvloop
+from connections import LIMITS, Say
+from prometheus_client import generate_latest
+from uvicorn.server import ServerState
 
 from bundles import Bundle, Keys, make_bundle, make_keys
 from plumbline.serving.http.app import create_app
 from plumbline.serving.http.keys import Keyring
+from plumbline.serving.http.wire import protocol_within
 from plumbline.serving.logs import LogBuffer
 from plumbline.serving.metrics import Metrics
 from plumbline.serving.server import Server
@@ -86,3 +92,55 @@ async def started(settings: Settings, keyring: Keyring | None = None) -> Any:
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
         yield client, server
     await server.stop()
+
+
+@pytest.fixture
+def connect(settings_of, bundles):
+    """Run callers against a listening server, with its limits; the server comes back too."""
+
+    def run(
+        *say: Say,
+        seconds: float = 0,
+        prepare: Callable[[Server], Any] | None = None,
+        kind: Any = "binary",
+        **limits: Any,
+    ) -> tuple[list[Any], Server, str]:
+        async def main() -> tuple[list[Any], Server, str]:
+            settings = settings_of(bundles[kind], **LIMITS | limits)
+            server = Server(settings, Metrics(), LogBuffer())
+            config = uvicorn.Config(create_app(server, None), lifespan="off", log_config=None)
+            config.load()
+            server.start()
+            while server.engine is None:
+                await asyncio.sleep(0.01)
+            if prepare is not None:
+                prepare(server)
+            if seconds:
+                predict_one = server.engine.predict_one
+
+                async def slow(row: Any) -> Any:
+                    await asyncio.sleep(seconds)
+                    return await predict_one(row)
+
+                server.engine.predict_one = slow  # type: ignore[method-assign]
+            protocol = protocol_within(settings)
+            loop = asyncio.get_running_loop()
+            listening = await loop.create_server(lambda: protocol(config, ServerState(), {}), "127.0.0.1", 0)
+            port = listening.sockets[0].getsockname()[1]
+
+            async def one(talk: Say) -> Any:
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                try:
+                    return await talk(reader, writer)
+                finally:
+                    writer.close()
+
+            answers = await asyncio.gather(*map(one, say))
+            shown = generate_latest(server.metrics.registry).decode()
+            listening.close()
+            await server.stop()
+            return answers, server, shown
+
+        return uvloop.run(main())  # as it is deployed
+
+    return run

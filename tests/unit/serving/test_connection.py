@@ -7,101 +7,15 @@ import asyncio
 import json
 import re
 import threading
-from collections.abc import Awaitable, Callable
-from dataclasses import replace
-from typing import Any
 
 import pytest
-import uvicorn
+from connections import BODY, LIMITS, PREDICT, SOON, Say, head, saying, status
 from prometheus_client import generate_latest
-from uvicorn.server import ServerState
 
-from plumbline.serving.http.app import create_app
-from plumbline.serving.http.wire import Limits, protocol_within
-from plumbline.serving.logs import LogBuffer
 from plumbline.serving.metrics import Metrics
 from plumbline.serving.server import Server
 
-BODY = json.dumps({"features": {"distance": 1400.0, "hour": 17, "carrier": "UA"}}).encode()
-LIMITS = Limits(head_bytes=2048, headers=20, pipelined=3, head_seconds=0.4, body_seconds=0.4)
 UPGRADE = "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n"
-Say = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[Any]]
-
-
-def head(*more: str, path: str = "/v1/predict", method: str = "POST", length: int = len(BODY)) -> bytes:
-    lines = [f"{method} {path} HTTP/1.1", "host: h", "content-type: application/json", f"content-length: {length}"]
-    return "\r\n".join([*lines, *more, "", ""]).encode()
-
-
-PREDICT = head() + BODY
-
-
-async def status(reader: asyncio.StreamReader) -> int:
-    """Read one answer, whose body is read by its length."""
-    text = (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)).decode()
-    length = re.search(r"content-length: (\d+)", text)
-    assert length is not None
-    await reader.readexactly(int(length[1]))
-    return int(text.split()[1])
-
-
-@pytest.fixture
-def connect(settings_of, bundles):
-    """Run callers against a listening server, with its limits; the server comes back too."""
-
-    def run(
-        *say: Say, limits: Limits = LIMITS, seconds: float = 0, held: list[Server] | None = None
-    ) -> tuple[list[Any], Server, str]:
-        async def main() -> tuple[list[Any], Server, str]:
-            server = Server(settings_of(bundles["binary"]), Metrics(), LogBuffer())
-            if held is not None:
-                held.append(server)
-            config = uvicorn.Config(create_app(server, None), lifespan="off", log_config=None)
-            config.load()
-            server.start()
-            while server.engine is None:
-                await asyncio.sleep(0.01)
-            if seconds:
-                predict_one = server.engine.predict_one
-
-                async def slow(row: Any) -> Any:
-                    await asyncio.sleep(seconds)
-                    return await predict_one(row)
-
-                server.engine.predict_one = slow  # type: ignore[method-assign]
-            kind = protocol_within(limits)
-            loop = asyncio.get_running_loop()
-            listening = await loop.create_server(lambda: kind(config, ServerState(), {}), "127.0.0.1", 0)
-            port = listening.sockets[0].getsockname()[1]
-
-            async def one(talk: Say) -> Any:
-                reader, writer = await asyncio.open_connection("127.0.0.1", port)
-                try:
-                    return await talk(reader, writer)
-                finally:
-                    writer.close()
-
-            answers = await asyncio.gather(*map(one, say))
-            shown = generate_latest(server.metrics.registry).decode()
-            listening.close()
-            await server.stop()
-            return answers, server, shown
-
-        return asyncio.run(main())
-
-    return run
-
-
-def saying(*parts: bytes, pause: float = 0.0) -> Say:
-    """Send parts and read until the server closes."""
-
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
-        for part in parts:
-            writer.write(part)
-            await asyncio.sleep(pause)
-        return await asyncio.wait_for(reader.read(), 10)
-
-    return talk
 
 
 @pytest.mark.parametrize("offer", [UPGRADE, "Connection: Upgrade\r\nUpgrade: websocket\r\n"])
@@ -139,16 +53,29 @@ def test_a_half_closed_connection_is_answered(connect):
 def test_heads_and_bodies_that_do_not_end_are_closed_and_not_in_flight(connect):
     held: list[Server] = []
     in_flight: list[int] = []
+    done: list[Say] = []
 
     async def look(reader, writer):
-        await asyncio.sleep(0.2)
-        in_flight.append(held[0].in_flight)
+        while len(done) < len(talks):
+            in_flight.append(held[0].in_flight)
+            await asyncio.sleep(0.01)
+
+    def counted(talk):
+        async def until_done(reader, writer):
+            try:
+                return await talk(reader, writer)
+            finally:
+                done.append(talk)
+
+        return until_done
 
     heads, bodies = [saying(head()[:40])] * 50, [saying(head() + b"{")] * 50
-    found, server, shown = connect(look, *heads, *bodies, saying(), held=held)
+    talks = [counted(talk) for talk in (*heads, *bodies, saying())]
+    found, server, shown = connect(look, *talks, prepare=held.append, head_seconds=SOON, body_seconds=SOON)
     assert all(answer.startswith(b"HTTP/1.1 408 ") and b"problem+json" in answer for answer in found[1:-1])
     assert found[-1] == b"", "a caller that says nothing gets nothing"
-    assert in_flight == [0]
+    assert len(in_flight) > 5
+    assert max(in_flight) == 0, "a body that is not complete stays in flight for all of its time"
     assert server.in_flight == 0
     assert 'route="/v1/predict",status="408"' in shown
     assert (
@@ -159,15 +86,15 @@ def test_heads_and_bodies_that_do_not_end_are_closed_and_not_in_flight(connect):
 def test_a_slow_body_is_the_callers_time(connect):
     async def slow(reader, writer):
         writer.write(head() + BODY[:-1])
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(SOON)
         writer.write(BODY[-1:])
         return await status(reader)
 
-    (found,), _, shown = connect(slow, limits=replace(LIMITS, body_seconds=5))
+    (found,), _, shown = connect(slow)
     assert found == 200
     total = re.search(r'serving_request_seconds_sum\{[^}]*route="/v1/predict"[^}]*\} (\S+)', shown)
     assert total is not None
-    assert float(total[1]) < 0.1, "the caller's pause of 0.2 s counts as the model's"
+    assert float(total[1]) < SOON, "the caller's pause counts as the model's"
 
 
 @pytest.mark.parametrize(
@@ -201,7 +128,7 @@ def test_a_body_that_is_not_chunked_as_it_says_is_400(connect):
 
 def test_what_is_piled_up_beyond_the_limit_is_not_answered_and_the_rest_in_turn(connect):
     (answer,), _, _ = connect(saying(PREDICT * 50))
-    assert answer.count(b"HTTP/1.1 200 ") == 1 + LIMITS.pipelined
+    assert answer.count(b"HTTP/1.1 200 ") == 1 + LIMITS["max_pipelined"]
     assert answer.count(b"connection: close") == 1
 
 
@@ -212,7 +139,7 @@ def test_garbage_after_a_request_does_not_take_its_answer(connect):
 
 
 def test_a_kept_connection_that_sends_no_request_is_closed(connect):
-    (answer,), _, _ = connect(saying(PREDICT, *[b"\r\n"] * 3, pause=0.1))
+    (answer,), _, _ = connect(saying(PREDICT, *[b"\r\n"] * 3, pause=0.1), head_seconds=SOON)
     assert answer.count(b"HTTP/1.1") == 1
 
 
@@ -243,7 +170,7 @@ def test_what_follows_a_chunk_is_bounded(connect, part):
             await asyncio.wait([answer], timeout=0.01)
         return await answer
 
-    (code,), server, _ = connect(talk, limits=replace(LIMITS, body_seconds=9))
+    (code,), server, _ = connect(talk)
     assert code == 431
     assert server.in_flight == 0
 
@@ -259,7 +186,7 @@ def test_many_small_chunks_are_no_trailers(connect):
             await writer.drain()
         return await status(reader)
 
-    assert connect(talk, limits=replace(LIMITS, body_seconds=9))[0] == [200]
+    assert connect(talk)[0] == [200]
 
 
 def test_a_body_behind_its_answer_leaves_the_connection_as_long_as_it_was(connect):
@@ -269,11 +196,11 @@ def test_a_body_behind_its_answer_leaves_the_connection_as_long_as_it_was(connec
         writer.write(head().replace(b"application/json", b"text/plain"))
         first = await status(reader)
         writer.write(BODY)
-        await asyncio.sleep(3 * LIMITS.head_seconds)
+        await asyncio.sleep(2 * SOON)
         writer.write(PREDICT)
         return [first, await status(reader)]
 
-    assert connect(talk)[0] == [[415, 200]]
+    assert connect(talk, head_seconds=SOON)[0] == [[415, 200]]
 
 
 def test_a_scrape_reads_on_the_event_loop():

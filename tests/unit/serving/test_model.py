@@ -3,6 +3,7 @@
 import asyncio
 import json
 import math
+import threading
 from copy import copy
 from dataclasses import replace
 from typing import Any
@@ -21,6 +22,7 @@ from plumbline.serving.inference.answers import Answers
 from plumbline.serving.inference.batching import Runner
 from plumbline.serving.inference.model import Model, load_model, probe_rows
 from plumbline.serving.metrics import Metrics
+from plumbline.serving.settings import Limits
 
 LOADED: dict[Any, Any] = {}
 
@@ -47,7 +49,7 @@ def test_a_model_is_timed_and_a_slower_one_takes_longer(bundles):
 
 def test_decisions_follow_the_measured_cost(bundles):
     def runner(**cost):
-        return Runner(priced(bundles["slow"], **cost), Metrics())
+        return Runner(priced(bundles["slow"], **cost), Metrics(), Limits())
 
     assert runner(one_row=0.0005, batch_rows=32).mode == "inline"
     assert runner(one_row=0.02, batch_rows=1).mode == "one by one"
@@ -81,19 +83,18 @@ def test_rows_alone_and_together_are_bit_equal(bundles, kind):
 
 async def _together(model: Model, matrix):
     """Each row as a caller of its own; they meet in the queue."""
-    runner = Runner(model, Metrics())
+    runner = Runner(model, Metrics(), Limits())
     runner.together = model.cost.batch_rows > 1
     answers = await asyncio.gather(*(runner.later(matrix[i : i + 1]) for i in range(len(matrix))))
     runner.close()
     return np.concatenate(answers)
 
 
-def test_a_full_queue_refuses_and_rows_of_callers_who_left_are_not_run(bundles, monkeypatch):
-    monkeypatch.setattr("plumbline.serving.inference.batching._WAITING", 8)
+def test_a_full_queue_refuses_and_rows_of_callers_who_left_are_not_run(bundles):
     model, metrics = priced(bundles["slow"], one_row=0.02, batch_rows=1), Metrics()
 
     async def main():
-        runner = Runner(model, metrics)
+        runner = Runner(model, metrics, Limits(max_waiting=8))
         row = probe_rows(model.schema)[:1]
         first = asyncio.create_task(runner.later(row))
         await asyncio.sleep(0)
@@ -119,11 +120,73 @@ def test_a_full_queue_refuses_and_rows_of_callers_who_left_are_not_run(bundles, 
     assert run == 2
 
 
+@pytest.fixture
+def held(bundles):
+    """A runner whose model stands still with what it was given first, what it was given, and how to let go."""
+    runners, go = [], threading.Event()
+
+    def make(cost, **limits):
+        model, sizes = priced(bundles["slow"], **cost), []
+        run = model.run
+
+        def standing(matrix):
+            sizes.append(len(matrix))
+            assert go.wait(20)
+            return run(matrix)
+
+        model.run = standing
+        runners.append(Runner(model, Metrics(), Limits(**limits)))
+        return runners[-1], probe_rows(model.schema), sizes, go
+
+    yield make
+    go.set()
+    for runner in runners:
+        runner.close()
+
+
+def test_what_has_waited_too_long_is_refused_while_another_runs_and_is_not_run(held):
+    async def main():
+        runner, rows, sizes, go = held({"one_row": 0.02, "per_row": 1e-6, "batch_rows": 32}, queue_seconds=0.2)
+        first = asyncio.create_task(runner.later(rows[:1]))
+        while not sizes:
+            await asyncio.sleep(0.01)
+        with pytest.raises(Problem) as refused:
+            await runner.later(rows[:2])
+        assert runner._waiting_rows == 0
+        go.set()
+        assert len(await first) == 1, "what runs is waited for"
+        assert len(await runner.later(rows[:3])) == 3
+        return refused.value, sizes
+
+    problem, sizes = asyncio.run(main())
+    assert (problem.status, problem.headers["retry-after"]) == (503, "1")
+    assert sizes == [1, 3]
+
+
+def test_the_batch_that_runs_is_part_of_the_time_that_is_ahead(held):
+    async def main():
+        runner, rows, sizes, go = held({"one_row": 100.0, "per_row": 100.0, "batch_rows": 32}, queue_seconds=250)
+        first = asyncio.create_task(runner.later(rows[:2]))
+        while not sizes:
+            await asyncio.sleep(0.01)
+        # 200 s of the model are ahead, although nobody waits.
+        second = asyncio.create_task(runner.later(rows[:1]))
+        await asyncio.sleep(0)
+        with pytest.raises(Problem) as refused:  # 300 s
+            await runner.later(rows[:1])
+        go.set()
+        await asyncio.gather(first, second)
+        assert len(await runner.later(rows[:1])) == 1, "nothing is ahead of an idle model"
+        return refused.value
+
+    assert 290 < int(asyncio.run(main()).headers["retry-after"]) <= 300
+
+
 def test_callers_are_put_together_in_order_and_counted(bundles):
     model, metrics = priced(bundles["slow"], one_row=0.02, batch_rows=32), Metrics()
 
     async def main():
-        runner = Runner(model, metrics)
+        runner = Runner(model, metrics, Limits())
         rows = probe_rows(model.schema)
         sizes = [1, 2, 3, 1, 4]
         parts = np.split(rows[: sum(sizes)], np.cumsum(sizes)[:-1])
@@ -157,7 +220,7 @@ def test_a_failed_batch_fails_the_caller_who_is_to_blame_and_nobody_else(bundles
     model.run = counted
 
     async def main():
-        runner = Runner(model, Metrics())
+        runner = Runner(model, Metrics(), Limits())
         callers = [rows[:1], rows[1:4], bad, rows[4:5]]
         gone = asyncio.create_task(runner.later(rows[:1]))
         asked = asyncio.gather(*(runner.later(part) for part in callers), return_exceptions=True)
@@ -179,7 +242,7 @@ def test_a_failed_batch_fails_the_caller_who_is_to_blame_and_nobody_else(bundles
 
 def test_a_caller_that_went_away_harms_nobody(bundles):
     async def main():
-        runner = Runner(priced(bundles["slow"]), Metrics())
+        runner = Runner(priced(bundles["slow"]), Metrics(), Limits())
         rows = probe_rows(bundles["slow"].schema)
         gone, stays = (asyncio.create_task(runner.later(rows[i : i + 1])) for i in range(2))
         await asyncio.sleep(0)

@@ -7,7 +7,8 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from plumbline.serving.http.wire import Protocol
+from plumbline.serving.http.wire import protocol_within
+from plumbline.serving.settings import Limits
 
 POST = b"POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 2\r\n\r\nhi"
 
@@ -18,7 +19,8 @@ class Connection(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__({"peername": ("127.0.0.1", 1), "sockname": ("127.0.0.1", 2)})
         self.written: list[bytes] = []
-        self.closed = False
+        self.closed = self.aborted = False
+        self.unread = 0
 
     def write(self, data: Any) -> None:
         self.written.append(bytes(data))
@@ -28,6 +30,12 @@ class Connection(asyncio.Transport):
 
     def close(self) -> None:
         self.closed = True
+
+    def abort(self) -> None:
+        self.aborted = True
+
+    def get_write_buffer_size(self) -> int:
+        return self.unread
 
     def pause_reading(self) -> None:
         pass
@@ -40,10 +48,11 @@ def talk(app: Any, request: bytes) -> Connection:
     """What an application's answer to a request writes."""
 
     async def main() -> Connection:
-        config = uvicorn.Config(app, http=Protocol, lifespan="off", log_config=None)
+        kind = protocol_within(Limits())
+        config = uvicorn.Config(app, http=kind, lifespan="off", log_config=None)
         config.load()
         connection = Connection()
-        protocol = Protocol(config, ServerState(), {})
+        protocol = kind(config, ServerState(), {})
         protocol.connection_made(connection)
         protocol.data_received(request)
         await asyncio.gather(*protocol.tasks, return_exceptions=True)
@@ -104,3 +113,22 @@ def test_two_requests_of_one_connection_are_answered_in_turn() -> None:
     first, second = talk(answering(200, b"body"), POST + POST).written[:2]
     assert first.endswith(b"body")
     assert second.endswith(b"body")
+
+
+def test_an_answer_that_is_not_read_keeps_no_connection_that_is_closed() -> None:
+    async def main(unread: int) -> Connection:
+        kind = protocol_within(Limits(write_seconds=0.05))
+        config = uvicorn.Config(answering(200, b"body"), http=kind, lifespan="off", log_config=None)
+        config.load()
+        connection = Connection()
+        connection.unread = unread
+        protocol = kind(config, ServerState(), {})
+        protocol.connection_made(connection)
+        protocol.data_received(POST.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n", 1))
+        await asyncio.gather(*protocol.tasks)
+        assert connection.closed
+        await asyncio.sleep(0.2)
+        return connection
+
+    assert asyncio.run(main(10)).aborted
+    assert not asyncio.run(main(0)).aborted

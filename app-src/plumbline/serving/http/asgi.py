@@ -5,7 +5,7 @@ import zlib
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from plumbline.serving.errors import FieldError, Problem
+from plumbline.serving.errors import FieldError, Problem, overloaded
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -26,12 +26,30 @@ _ENCODINGS = (b"gzip", b"deflate", b"identity")
 _GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
 
 
+class Bodies:
+    """The bytes of all bodies that are being read, or whose requests wait for their answers."""
+
+    __slots__ = ("most", "size")
+
+    def __init__(self, most: int) -> None:
+        self.most, self.size = most, 0
+
+    def require(self, size: int) -> None:
+        """Raise Problem 503 where so many more are too many."""
+        if self.size + size > self.most:
+            # The rest of the body is not read, so that the connection can't be used again.
+            raise overloaded("the server holds as much as it can; send it again", connection="close")
+
+
 class Context:
     """What the edge knows of a request."""
 
-    __slots__ = ("headers", "request_id", "started")
+    __slots__ = ("bodies", "headers", "held", "request_id", "started")
 
-    def __init__(self, headers: dict[bytes, bytes], request_id: str, started: float) -> None:
+    def __init__(self, headers: dict[bytes, bytes], request_id: str, started: float, bodies: Bodies) -> None:
+        self.bodies = bodies
+        self.held = 0
+        """Bytes among those of `bodies`, until the request is answered."""
         self.headers = headers
         self.request_id = request_id
         self.started = started
@@ -40,6 +58,12 @@ class Context:
     def text(self, name: bytes) -> str:
         """A header as text, cut to 256 characters; empty where there is none."""
         return self.headers.get(name, b"")[:_MAX_HEADER].decode("latin-1")
+
+    def hold(self, size: int) -> None:
+        """Count bytes of this request's body; raises Problem 503 where the server has no room for them."""
+        self.bodies.require(size)
+        self.bodies.size += size
+        self.held += size
 
 
 def require_json(context: Context) -> None:
@@ -69,7 +93,11 @@ async def read_body(context: Context, receive: Receive, limit: int) -> bytes:
             {"accept-encoding": "gzip, deflate"},
         )
     body = await _read(context, receive, limit)
-    return body if encoding.lower() == b"identity" else await asyncio.to_thread(_unpacked, body, limit)
+    if encoding.lower() == b"identity":
+        return body
+    plain = await asyncio.to_thread(_unpacked, body, limit)
+    context.hold(len(plain))
+    return plain
 
 
 def _unpacked(body: bytes, limit: int) -> bytes:
@@ -95,10 +123,13 @@ def _not_packed() -> Problem:
 
 async def _read(context: Context, receive: Receive, limit: int) -> bytes:
     declared = context.headers.get(b"content-length")
-    if declared is not None and int(declared) > limit:
-        raise _too_large(limit)
+    if declared is not None:
+        if int(declared) > limit:
+            raise _too_large(limit)
+        context.bodies.require(int(declared))  # counted when it is here: a promise takes no room
     message = await receive()
     body: bytes = message.get("body", b"")
+    context.hold(len(body))
     if not message.get("more_body", False) and len(body) <= limit and message["type"] == "http.request":
         return body
     chunks, size = [body], len(body)
@@ -107,6 +138,7 @@ async def _read(context: Context, receive: Receive, limit: int) -> bytes:
             raise _too_large(limit)
         message = await receive()
         chunks.append(message.get("body", b""))
+        context.hold(len(chunks[-1]))
         size += len(chunks[-1])
     if message["type"] != "http.request":
         raise Problem(400, "the connection was closed before the body was complete")

@@ -10,7 +10,7 @@ from pydantic_core import to_json
 
 from plumbline.core import ids
 from plumbline.core.logs import timestamp
-from plumbline.serving.errors import MEDIA_TYPE, FieldError, Problem
+from plumbline.serving.errors import MEDIA_TYPE, FieldError, HungUp, Problem
 from plumbline.serving.http.asgi import CONTEXT, RECEIVED, REFUSED, Context, Endpoint, Message, Receive, Scope, Send
 from plumbline.serving.http.keys import Keyring
 from plumbline.serving.http.limits import Limiter
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _PROTECTED = ("/v1/", "/v2/models")
 _QUIET = ("/health", "/metrics", "/v2/health")
 _OTHER = "other"
+_HUNG_UP = 499
+"""In metrics and log: nobody is answered, and no release is at fault."""
 _SHOWN = 256
 """Characters of a path in the log."""
 
@@ -34,6 +36,7 @@ class Edge:
         self._limiters: dict[str, Limiter] = {}
         self._counters: dict[tuple[str, int], tuple[Callable[[], None], Callable[[float], None]]] = {}
         self._bound: object = None
+        self._bodies = server.bodies
         self._write = server.buffer.write if server.settings.access_log else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -43,7 +46,9 @@ class Edge:
             return
         headers = dict(scope["headers"])
         request_id = ids.request_id(headers.get(b"x-request-id"))
-        context = scope[CONTEXT] = Context(headers, request_id, scope.get(RECEIVED) or time.perf_counter())
+        context = scope[CONTEXT] = Context(
+            headers, request_id, scope.get(RECEIVED) or time.perf_counter(), self._bodies
+        )
         if RECEIVED not in scope:
             receive = partial(self._arriving, context, scope, receive)
         # Starlette answers HEAD only where a route names it; the connection leaves the body out.
@@ -68,12 +73,15 @@ class Edge:
             await (endpoint or self._app)(routed, receive, answer)
         except Problem as problem:
             await _send_problem(answer, problem, request_id)
+        except HungUp:
+            status = _HUNG_UP
         except Exception:
             log.exception("%s %s failed", scope["method"], path[:_SHOWN], extra={"request_id": request_id})
             if not status:  # else uvicorn closes the connection, where the answer is not complete
                 await _send_problem(answer, Problem(500, "the server failed; its log has the request id"), request_id)
         finally:
             server.in_flight -= 1
+            self._bodies.size -= context.held
             route = path if endpoint else getattr(routed.get("route") or routed.get("endpoint"), "path", _OTHER)
             self._record(scope, route, request_id, status, time.perf_counter() - context.started)
 
@@ -131,7 +139,8 @@ class Edge:
                 metrics.of(metrics.latency, route=route).observe,
             )
         recorders[0]()
-        if RECEIVED in scope:  # a body that never came says nothing of the release
+        # A body that never came says nothing of the release, nor does a caller that went.
+        if RECEIVED in scope and status != _HUNG_UP:
             recorders[1](seconds)
         path = scope["path"]
         if self._write is None or (path.startswith(_QUIET) and status < 400):

@@ -1,39 +1,27 @@
 """uvicorn's HTTP protocol, with bounds on what a connection may hold, and an answer's head and body in one write.
 
 uvicorn writes them apart, and each is a system call, a packet and a wake-up of the caller: 6 to 13 µs of a request. It
-bounds neither the size of a head nor the time that head and body may take.
+bounds neither the size of a head nor the time that head, body and answer may take, closes before a refused body is
+through, so that its sender reads a reset in place of the answer, and tells no request that its caller is gone.
 """
 
 import asyncio
 import time
-from dataclasses import dataclass
 from enum import Enum
 from http import HTTPStatus
 from typing import Any, ClassVar, cast
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from plumbline.core import ids
 from plumbline.serving.errors import MEDIA_TYPE, Problem
 from plumbline.serving.http.asgi import RECEIVED, REFUSED
+from plumbline.serving.http.caller import Caller
+from plumbline.serving.http.joining import Joining
+from plumbline.serving.inference.batching import CALLER
 from plumbline.serving.logs import log
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one connection may ask for."""
-
-    head_bytes: int = 16 * 1024
-    headers: int = 100
-    pipelined: int = 16
-    """Requests that may wait behind the one that is being answered."""
-    head_seconds: float = 10
-    """From a connection's or a request's first byte to the end of its head."""
-    body_seconds: float = 30
-
-
-_LINGER_SECONDS = 1.0
+from plumbline.serving.settings import Limits
 
 
 class _Part(Enum):
@@ -43,41 +31,16 @@ class _Part(Enum):
     BODY = "body"
 
 
-class _Joining:
-    """A connection's transport that holds the head of an answer until its body follows, or nothing does."""
-
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
-        self._head = b""
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
-    def write(self, data: bytes) -> None:
-        if self._head:
-            data, self._head = self._head + data, b""
-        elif data.startswith(b"HTTP/1.1 2"):
-            self._head = data
-            return
-        self._transport.write(data)
-
-    def flush(self) -> None:
-        if self._head:
-            self.write(b"")
-
-    def close(self) -> None:
-        self.flush()
-        self._transport.close()
-
-
 class Protocol(HttpToolsProtocol):
     """One connection."""
 
-    limits: ClassVar[Limits] = Limits()
+    limits: ClassVar[Limits]
 
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
         self._part: _Part | None = None
+        self._answering: RequestResponseCycle | None = None
+        """The request whose turn it is; `cycle` is the last that came."""
         self._timer: asyncio.TimerHandle | None = None
         self._head_bytes = 0
         """Of a head that came in parts, without the first of them."""
@@ -86,28 +49,53 @@ class Protocol(HttpToolsProtocol):
         self._long = False
         """Whether the head may be too large: most come in one small piece, and need no look."""
         self._deaf = False
+        self._dropped = 0
+        """Bytes that came after what was refused."""
+        self._unread: asyncio.TimerHandle | None = None
+        """Runs while the caller does not read what is written to it."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Put the joining transport between uvicorn and the connection, which has to say something in time."""
-        self._joining = _Joining(transport)
+        self._raw, self._joining = transport, Joining(transport, self._end)
+        self._caller = Caller(self.loop, transport)
         super().connection_made(cast(asyncio.Transport, self._joining))
         self._arm()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Nothing is waited for any more."""
+        """Nothing is waited for any more, and nothing is answered."""
         self._disarm()
+        self.resume_writing()
+        if self._answering is not None and not self._answering.response_complete:
+            self._answering.disconnected = True  # uvicorn tells it to the last of the requests alone
+            self._answering.message_event.set()
+        self._caller.hung_up()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """The caller does not read; what it does not read in time it does not want."""
+        super().pause_writing()
+        self._expect_reading()
+
+    def resume_writing(self) -> None:
+        """The caller has read."""
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+        super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
         """Read on."""
         if self._deaf:
+            self._dropped += len(data)
+            if self._dropped > self.limits.max_bytes_in_flight:
+                self._raw.abort()
             return
         begun, rest = self._part, data
         # The rest of a body whose answer is out already: the connection is kept as long as it was.
         answered = begun is _Part.BODY and self.cycle.response_complete
         if not answered:
             self._unset_keepalive_if_required()
-        self._long = begun is _Part.HEAD or len(data) > self.limits.head_bytes
+        self._long = begun is _Part.HEAD or len(data) > self.limits.max_head_bytes
         try:
             while rest:
                 try:
@@ -123,7 +111,7 @@ class Protocol(HttpToolsProtocol):
             self._head_bytes += len(data)
         elif self._part is begun is _Part.BODY:
             self._silent = self._silent + len(data) if self._silent >= 0 else 0
-        if max(self._head_bytes, self._silent) > self.limits.head_bytes:
+        if max(self._head_bytes, self._silent) > self.limits.max_head_bytes:
             self._refuse(self._too_large())
             return
         if answered and self._part is None:
@@ -138,6 +126,8 @@ class Protocol(HttpToolsProtocol):
         if cycle is None or cycle.response_complete or self._part is _Part.BODY:
             return False
         cycle.keep_alive = False
+        if cycle.scope["http_version"] == "1.1":
+            self._caller.said_all()
         return True
 
     def on_message_begin(self) -> None:
@@ -147,10 +137,12 @@ class Protocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Hold the head against the limits, then begin to answer."""
-        if len(self.headers) > self.limits.headers or (self._long and self._head_size() > self.limits.head_bytes):
+        if len(self.headers) > self.limits.max_headers or (
+            self._long and self._head_size() > self.limits.max_head_bytes
+        ):
             raise self._too_large()
-        if len(self.pipeline) >= self.limits.pipelined:
-            raise Problem(429, f"more than {self.limits.pipelined} requests wait on this connection")
+        if len(self.pipeline) >= self.limits.max_pipelined:
+            raise Problem(429, f"more than {self.limits.max_pipelined} requests wait on this connection")
         if self.parser.should_upgrade():
             if self.parser.get_method() == b"CONNECT":
                 raise Problem(405, "CONNECT is for proxies")
@@ -178,6 +170,11 @@ class Protocol(HttpToolsProtocol):
         self._joining.flush()
         super().on_response_complete()
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answering = cycle
+        CALLER.set(self._caller)
+        super()._start_asgi_task(cycle, app)
+
     def _without_offer(self) -> bytes:
         """The head again, without its offer of another protocol, which may be ignored (RFC 9110, section 7.8).
 
@@ -195,9 +192,9 @@ class Protocol(HttpToolsProtocol):
 
     def _too_large(self) -> Problem:
         limits = self.limits
-        if len(self.url) > limits.head_bytes:
-            return Problem(414, f"the address is longer than {limits.head_bytes} bytes")
-        return Problem(431, f"the head is larger than {limits.head_bytes} bytes or {limits.headers} headers")
+        if len(self.url) > limits.max_head_bytes:
+            return Problem(414, f"the address is longer than {limits.max_head_bytes} bytes")
+        return Problem(431, f"the head is larger than {limits.max_head_bytes} bytes or {limits.max_headers} headers")
 
     def _arm(self) -> None:
         seconds = self.limits.body_seconds if self._part is _Part.BODY else self.limits.head_seconds
@@ -231,10 +228,38 @@ class Protocol(HttpToolsProtocol):
             return
         if self._part is not _Part.BODY:  # else it has its answer
             self._answer(problem)
-        # What is still sent is read and dropped: a close before it would reach the caller ahead of the answer.
+        self._linger()
+
+    def _end(self) -> None:
+        """Close. Where a body is still sent, read and drop it a while, or a reset would reach its sender first."""
         self._joining.flush()
-        self.transport.write_eof()
-        self._timer = self.loop.call_later(_LINGER_SECONDS, self.transport.close)
+        if (self._deaf or self._part is _Part.BODY) and not self._raw.is_closing():
+            self._linger()
+            return
+        self._disarm()
+        self._raw.close()
+        if self._raw.get_write_buffer_size():
+            self._expect_reading()
+
+    def _linger(self) -> None:
+        if self._joining.ended:
+            return
+        self._joining.flush()
+        self._deaf = self._joining.ended = True
+        self._disarm()
+        self._raw.write_eof()
+        self.flow.resume_reading()
+        self._timer = self.loop.call_later(self.limits.linger_seconds, self._raw.close)
+
+    def _expect_reading(self) -> None:
+        if self._unread is None:
+            self._unread = self.loop.call_later(self.limits.write_seconds, self._not_read)
+
+    def _not_read(self) -> None:
+        log.warning(
+            "a caller did not read its answer within %g s: the connection is dropped", self.limits.write_seconds
+        )
+        self._raw.abort()
 
     def _answer(self, problem: Problem) -> None:
         request_id = ids.request_id(None)

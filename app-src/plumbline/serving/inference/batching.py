@@ -6,37 +6,50 @@ are run on their own.
 """
 
 import asyncio
-from collections import deque
+from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
+from typing import Protocol
 
 import numpy as np
 
-from plumbline.serving.errors import Problem
+from plumbline.serving.errors import Problem, overloaded
 from plumbline.serving.inference.model import Matrix, Model
 from plumbline.serving.metrics import Metrics
+from plumbline.serving.settings import Limits
 
-_WAITING = 256
-"""Callers that may wait for the model."""
-_DEADLINE_SECONDS = 10.0
-"""Rows that would wait for longer than this, at the cost that the warm-up measured, are refused at once."""
-_RETRY_SECONDS = 1
 INLINE_SECONDS = 1e-3
 """A run that is expected to be shorter than this costs less on the event loop than the way to a thread and back."""
+
+
+class Asking(Protocol):
+    """Whoever is to be answered."""
+
+    def waits_for(self, answer: "asyncio.Future[Matrix]") -> None:
+        """Give `answer` the exception HungUp when this caller goes away before it is there."""
+
+
+CALLER: ContextVar[Asking | None] = ContextVar("caller", default=None)
+"""The connection of the request that is being answered."""
 
 
 class Runner:
     """Runs matrices through a model; answers come back in the order and number of the rows given."""
 
-    def __init__(self, model: Model, metrics: Metrics) -> None:
+    def __init__(self, model: Model, metrics: Metrics, limits: Limits) -> None:
         self._model = model
         self._one, self._each = model.cost.one_row, model.cost.per_row
+        self._most, self._seconds = limits.max_waiting, limits.queue_seconds
         self.inline = self._one < INLINE_SECONDS
         self.together = not self.inline and model.cost.batch_rows > 1
-        self._waiting: deque[tuple[Matrix, asyncio.Future[Matrix]]] = deque()
+        self._waiting: OrderedDict[asyncio.Future[Matrix], tuple[Matrix, asyncio.TimerHandle]] = OrderedDict()
+        self._waiting_rows = 0
+        self._free_at = 0.0
+        """When the batch that runs should end, by the loop's clock."""
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="model")
         self._task: asyncio.Task[None] | None = None
         self._rows = metrics.of(metrics.batch_rows)
-        metrics.watch(metrics.queue_depth, lambda: float(self._depth()))
+        metrics.watch(metrics.queue_depth, lambda: float(self._waiting_rows))
 
     @property
     def mode(self) -> str:
@@ -45,45 +58,63 @@ class Runner:
 
     def now(self, matrix: Matrix) -> Matrix | None:
         """Run at once if that is short, else None: the caller then awaits `later`."""
-        if self._one + self._each * (len(matrix) - 1) >= INLINE_SECONDS:
+        if self._expected(len(matrix)) >= INLINE_SECONDS:
             return None
         self._rows.observe(len(matrix))
         return self._model.run(matrix)
 
     async def later(self, matrix: Matrix) -> Matrix:
-        """Run in the model's thread, with what else waits."""
-        future: asyncio.Future[Matrix] = asyncio.get_running_loop().create_future()
-        expected = (self._depth() + len(matrix)) * self._each
-        if self._waiting and (len(self._waiting) >= _WAITING or expected > _DEADLINE_SECONDS):
-            raise Problem(
-                503, "the model has more to do than it can answer in time", headers={"retry-after": str(_RETRY_SECONDS)}
-            )
-        self._waiting.append((matrix, future))
+        """Run in the model's thread, with what else waits.
+
+        Raises Problem 503 where its turn would come too late or did not come in time, HungUp where the caller left.
+        """
+        loop = asyncio.get_running_loop()
+        ahead = max(0.0, self._free_at - loop.time()) + self._waiting_rows * self._each
+        if len(self._waiting) >= self._most or ahead > self._seconds:
+            raise _too_much(ahead)
+        answer: asyncio.Future[Matrix] = loop.create_future()
+        self._waiting[answer] = matrix, loop.call_later(self._seconds, self._late, answer)
+        self._waiting_rows += len(matrix)
+        answer.add_done_callback(self._leave)
+        if (caller := CALLER.get()) is not None:
+            caller.waits_for(answer)
         if self._task is None:
             self._task = asyncio.create_task(self._work())
-        return await future
+        return await answer
 
-    def _depth(self) -> int:
-        return sum(len(item[0]) for item in self._waiting)
+    def _expected(self, rows: int) -> float:
+        return self._one + self._each * (rows - 1)
+
+    def _leave(self, answer: "asyncio.Future[Matrix]") -> None:
+        """Out of the queue: it is run now, too late, or for nobody."""
+        matrix, timer = self._waiting.pop(answer, (None, None))
+        if matrix is not None and timer is not None:
+            timer.cancel()
+            self._waiting_rows -= len(matrix)
+
+    def _late(self, answer: "asyncio.Future[Matrix]") -> None:
+        if not answer.done():
+            answer.set_exception(_too_much(self._seconds))
 
     def close(self) -> None:
         """Let the thread end."""
         self._pool.shutdown(wait=False)
 
     async def _work(self) -> None:
-        while self._waiting:
-            if self._waiting[0][1].done():  # its caller hung up: nobody's rows are not run
-                self._waiting.popleft()
-                continue
-            await self._run(self._next())
-        self._task = None
+        try:
+            while batch := self._next():
+                await self._run(batch)
+        finally:  # whatever ends it, the next caller begins it again
+            self._task, self._free_at = None, 0.0
 
     async def _run(self, batch: "list[tuple[Matrix, asyncio.Future[Matrix]]]") -> None:
         """Run callers' rows together. Where that fails each caller's are run once more, alone: one is to blame."""
         try:
             matrix = batch[0][0] if len(batch) == 1 else np.concatenate([item[0] for item in batch])
             self._rows.observe(len(matrix))
-            answers = await asyncio.get_running_loop().run_in_executor(self._pool, self._model.run, matrix)
+            loop = asyncio.get_running_loop()
+            self._free_at = loop.time() + self._expected(len(matrix))
+            answers = await loop.run_in_executor(self._pool, self._model.run, matrix)
         except Exception as error:  # the callers are told, and the next batch is run
             for rows, future in batch:
                 if future.done():  # a caller that went away was cancelled
@@ -100,12 +131,19 @@ class Runner:
             start += len(rows)
 
     def _next(self) -> list[tuple[Matrix, "asyncio.Future[Matrix]"]]:
-        """What is run next: the first in the queue, and as many after it as may run with it."""
-        batch = [self._waiting.popleft()]
-        rows = len(batch[0][0])
-        while self.together and self._waiting and rows + len(self._waiting[0][0]) <= self._model.cost.batch_rows:
-            item = self._waiting.popleft()
-            if not item[1].done():
-                batch.append(item)
-                rows += len(item[0])
+        """What is run next: the first in the queue whose caller waits, and as many after it as may run with it."""
+        batch: list[tuple[Matrix, asyncio.Future[Matrix]]] = []
+        rows = 0
+        while self._waiting:
+            answer, (matrix, _) = next(iter(self._waiting.items()))
+            if batch and not (self.together and rows + len(matrix) <= self._model.cost.batch_rows):
+                break
+            self._leave(answer)
+            if not answer.done():
+                batch.append((matrix, answer))
+                rows += len(matrix)
         return batch
+
+
+def _too_much(seconds: float) -> Problem:
+    return overloaded("the model has more to do than it can answer in time", seconds)

@@ -35,7 +35,7 @@ class Engine:
         self.answers = Answers(schema.output, release.spec.threshold)
         self.head = f'{{"model":"{release.model}","version":"{release.spec.version}",'
         """How every answer begins."""
-        self.runner = Runner(model, metrics)
+        self.runner = Runner(model, metrics, settings)
         key = schema.encode([schema.example()]).tobytes()
         self.cache = ResponseCache(
             release.spec.artifact.digest, model.cost.one_row, key, settings.cache_entries, settings.cache_seconds
