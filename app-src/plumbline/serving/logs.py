@@ -4,6 +4,7 @@ import logging
 import sys
 import threading
 from collections import deque
+from collections.abc import Callable
 
 from pydantic_core import to_json
 
@@ -26,6 +27,8 @@ class LogBuffer(logging.Handler):
         self._lines: deque[bytes] = deque(maxlen=_CAPACITY)
         self._appended = 0
         self._written = 0
+        self.failed: Callable[[], None] = lambda: None
+        """Called where lines could not be written."""
         self._stop = threading.Event()
         self._writing = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
@@ -49,13 +52,14 @@ class LogBuffer(logging.Handler):
             lines = []
             while self._lines:
                 lines.append(self._lines.popleft())
-            self._written += len(lines)
-            if (lost := self._appended - self._written - len(self._lines)) > 0:
-                self._written += lost
+            taken = len(lines)
+            if (lost := self._appended - self._written - taken - len(self._lines)) > 0:
+                taken += lost
                 lines.append(to_json({"at": timestamp(), "level": "warning", "message": f"{lost} log lines dropped"}))
             if lines:
                 sys.stdout.buffer.write(b"\n".join(lines) + b"\n")
                 sys.stdout.buffer.flush()
+            self._written += taken  # what could not be written is among the dropped of the next time
 
     def close(self) -> None:
         """Stop the thread and write the rest."""
@@ -65,7 +69,10 @@ class LogBuffer(logging.Handler):
 
     def _run(self) -> None:
         while not self._stop.wait(_FLUSH_SECONDS):
-            self.flush()
+            try:
+                self.flush()
+            except Exception:  # stdout is full or closed, and a line about it would go there too
+                self.failed()
 
 
 def set_up(level: str) -> LogBuffer:

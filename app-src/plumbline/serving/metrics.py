@@ -89,6 +89,9 @@ class Metrics:
         self.log_written = Counter(
             "serving_prediction_log_written", "Predictions that reached the stream", MODEL, registry=registry
         )
+        self.task_failures = Counter(
+            "serving_task_failures", "Ends of tasks that should not end", (*MODEL, "task"), registry=registry
+        )
         self.unknown = Counter(
             "serving_unknown_categories", "Values that training did not see", (*MODEL, "field"), registry=registry
         )

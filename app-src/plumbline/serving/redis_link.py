@@ -81,13 +81,8 @@ class RedisLink:
 
     async def keep(self) -> None:
         """Connect, and connect again whenever the breaker is open; runs until it is cancelled."""
-        # 14 MB and a third of the time that a pod has to be ready; nothing waits for it, so it comes after.
-        module = await asyncio.to_thread(importlib.import_module, "redis.asyncio")
-        retry = (await asyncio.to_thread(importlib.import_module, "redis.backoff")).NoBackoff()
-        retries = (await asyncio.to_thread(importlib.import_module, "redis.asyncio.retry")).Retry(retry, 0)
-        options = {"retry": retries, "protocol": 2, "max_connections": 256}
-        self._quick = module.Redis.from_url(self._url, socket_timeout=self._timeout * 2, **options)
-        self._patient = module.Redis.from_url(self._url, socket_timeout=PATIENT_SECONDS * 2, **options)
+        if self._patient is None:
+            await self._make_clients()
         attempt = 0
         while True:
             answers = await self._probe()
@@ -106,6 +101,15 @@ class RedisLink:
         for client in (self._quick, self._patient):
             if client is not None:
                 await client.aclose()
+
+    async def _make_clients(self) -> None:
+        # 14 MB and a third of the time that a pod has to be ready; nothing waits for it, so it comes after.
+        module = await asyncio.to_thread(importlib.import_module, "redis.asyncio")
+        retry = (await asyncio.to_thread(importlib.import_module, "redis.backoff")).NoBackoff()
+        retries = (await asyncio.to_thread(importlib.import_module, "redis.asyncio.retry")).Retry(retry, 0)
+        options = {"retry": retries, "protocol": 2, "max_connections": 256}
+        self._quick = module.Redis.from_url(self._url, socket_timeout=self._timeout * 2, **options)
+        self._patient = module.Redis.from_url(self._url, socket_timeout=PATIENT_SECONDS * 2, **options)
 
     async def _probe(self) -> bool:
         """Half-open: PINGs by nobody's request; they also measure the round trip that decides about the cache."""

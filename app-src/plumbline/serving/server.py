@@ -4,6 +4,7 @@ import asyncio
 import gc
 import os
 import time
+from collections.abc import Awaitable, Callable
 from hmac import compare_digest
 from itertools import chain, repeat
 from pathlib import Path
@@ -25,6 +26,7 @@ from plumbline.serving.logs import LogBuffer, log
 from plumbline.serving.metrics import Metrics
 from plumbline.serving.redis_link import RedisLink
 from plumbline.serving.settings import Settings
+from plumbline.serving.supervise import supervise
 
 _RETRY_SECONDS = (1.0, 2.0, 5.0, 10.0, 30.0)
 _FLUSH_SECONDS = 3.0
@@ -154,11 +156,13 @@ class Server:
                 link, columns, settings.log_queue, settings.stream_maxlen, metrics, settings.role_file
             )
             link.on_close = lambda: engine.use_redis(link)
-            self._tasks += [asyncio.create_task(link.keep()), asyncio.create_task(self.log.run())]
+            self._keep_going("redis", link.keep)
+            self._keep_going("prediction-log", self.log.run)
             metrics.watch(metrics.breaker, lambda: float(link.state))
         metrics.watch(metrics.ready, lambda: float(self.ready))
         metrics.watch(metrics.in_flight, lambda: float(self.in_flight))
         metrics.watch(metrics.bodies, lambda: float(self.bodies.size))
+        self.buffer.failed = metrics.of(metrics.task_failures, task="log").inc
         gc.collect()
         gc.freeze()  # what stands now stays: no collection needs to look at it again
         # A batch makes thousands of objects and no cycle: at the default of 700 it is searched for some many times.
@@ -173,6 +177,10 @@ class Server:
         log.info(
             "ready: %s %s in %.3f s (%s); %s", engine.release.model, spec.version, self._steps.total, shown, described
         )
+
+    def _keep_going(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        failures = self.metrics.of(self.metrics.task_failures, task=name)
+        self._tasks.append(asyncio.create_task(supervise(name, work, failures.inc)))
 
     def _failed(self, reason: str, error: Exception) -> None:
         self.reason = f"{reason}: {error}"
