@@ -57,10 +57,14 @@ def test_a_refusal_costs_no_more_than_its_size(sent):
         (INFER, {"inputs": columns(), "outputs": [{"name": "probabilities"}] * 3000}),
         (INFER, {"inputs": columns(), "outputs": [{"name": "probabilities"}] * 2}),
     )
+    start = time.process_time()
+    json.loads(deep)
+    reading = time.process_time() - start
     for answer, seconds in answers:
         assert answer.status_code in (413, 422), answer.text[:500]
         assert len(answer.content) < 10_000
-        assert seconds < 1, "of 4 MB; before, the worst of these took 2 to 11 s"
+        # A machine's speed is that of reading 2 MB of JSON: 1.5 of it is measured, and 50 to 300 before.
+        assert seconds < 20 * reading
     assert len(answers[3][0].json()["errors"]) == 20
 
 

@@ -3,15 +3,20 @@
 import os
 import time
 import uuid
+from pathlib import Path
 
 import pytest
+import yaml
 
 from plumbline.core import ids
 from plumbline.core.errors import Misuse
 from plumbline.core.settings import load
 from plumbline.serving.cpus import available_cpus
+from plumbline.serving.http.wire import protocol_within
 from plumbline.serving.main import app
-from plumbline.serving.settings import Settings
+from plumbline.serving.settings import Limits, Settings
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -49,6 +54,8 @@ def test_a_password_is_not_shown(environment):
         ("SERVING_REDIS_URL", "http://x"),
         ("SERVING_REDIS_URL", "redis://:hidden@x/0?no_such_option=1"),
         ("SERVING_MAX_BATCH_ROWS", "0"),
+        ("SERVING_QUEUE_SECONDS", "0"),
+        ("SERVING_MAX_BYTES_IN_FLIGHT", "2048"),
     ],
 )
 def test_a_wrong_variable_is_named_with_what_it_holds(environment, name, value):
@@ -56,6 +63,26 @@ def test_a_wrong_variable_is_named_with_what_it_holds(environment, name, value):
     shown = "" if name == "SERVING_REDIS_URL" else f"; got '{value}'"  # a URL may hold a password
     with pytest.raises(Misuse, match=f"^{name}: [^;]*{shown}$"):
         load(Settings)
+
+
+def test_a_body_that_never_finds_room_is_refused_at_the_start(environment):
+    environment(SERVING_MAX_BODY_BYTES=str(64 << 20))
+    with pytest.raises(Misuse, match=r"^SERVING_MAX_BYTES_IN_FLIGHT: .*SERVING_MAX_BODY_BYTES \(67108864\) or more"):
+        load(Settings)
+    environment(SERVING_MAX_BYTES_IN_FLIGHT=str(64 << 20))
+    assert load(Settings).max_bytes_in_flight == 64 << 20
+
+
+def test_the_limits_of_the_environment_are_a_connections(environment):
+    environment(SERVING_MAX_HEADERS="17", SERVING_WRITE_SECONDS="3")
+    limits = protocol_within(load(Settings)).limits
+    assert (limits.max_headers, limits.write_seconds, limits.head_seconds) == (17, 3, Limits().head_seconds)
+
+
+def test_the_queue_refuses_before_the_gateway_gives_up():
+    (service,) = yaml.safe_load_all((ROOT / "kustomize/model-server/virtual-service.yaml").read_text())
+    timeouts = {float(route["timeout"].removesuffix("s")) for route in service["spec"]["http"]}
+    assert Limits().queue_seconds < min(timeouts)
 
 
 def test_a_missing_variable_is_named_and_the_process_refuses_to_start(environment, monkeypatch, capsys):
