@@ -25,17 +25,17 @@ PATIENCE = 30
 
 
 class Standing:
-    """A model that takes rows one by one and stands still with the first until it is let go."""
+    """A model that stands still with the first rows until it is let go."""
 
-    def __init__(self) -> None:
-        self.ran, self.go = 0, threading.Event()
+    def __init__(self, batch_rows: int = 1) -> None:
+        self.batch_rows, self.ran, self.go = batch_rows, 0, threading.Event()
         self.all_wait = False
 
     def take(self, server: Server) -> None:
         """Stand in for the server's model, at a cost that sends its rows to the queue."""
         assert server.engine is not None
         model = server.engine.model
-        model.cost = replace(model.cost, one_row=0.01, per_row=0.01, batch_rows=1)
+        model.cost = replace(model.cost, one_row=0.01, per_row=0.01, batch_rows=self.batch_rows)
         run = model.run
 
         def standing(matrix: Any) -> Any:
@@ -71,10 +71,10 @@ async def caller(writer: asyncio.StreamWriter) -> socket.socket:
     return quiet
 
 
-@pytest.mark.parametrize("way", ["closed", "reset"])
-def test_rows_of_callers_who_hung_up_are_not_run(connect, way):
+@pytest.mark.parametrize(("way", "together"), [("closed", 1), ("reset", 1), ("closed", 64)])
+def test_rows_of_callers_who_hung_up_are_not_run(connect, way, together):
     """A caller that closes looks like one that still listens: it is asked whether it is there."""
-    model = Standing()
+    model = Standing(together)
 
     async def first(reader, writer):
         writer.write(PREDICT)
@@ -116,9 +116,9 @@ def test_a_caller_that_listens_with_half_a_connection_is_answered_from_the_queue
         writer.write(PREDICT)
         await model.until(waiting(1))
         writer.write_eof()
-        await asyncio.sleep(0.2)
+        asked = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE)
         model.go.set()
-        return await asyncio.wait_for(reader.read(), PATIENCE)
+        return asked + await asyncio.wait_for(reader.read(), PATIENCE)
 
     async def first(reader, writer):
         writer.write(PREDICT)
@@ -133,23 +133,29 @@ def test_a_caller_that_listens_with_half_a_connection_is_answered_from_the_queue
 
 def test_bodies_beyond_what_the_server_holds_are_refused_unread(connect):
     padded = BODY + b" " * (700 - len(BODY))
+    held: list[Server] = []
+
+    async def full():
+        while held[0].bodies.size < 2 * len(padded):
+            await asyncio.sleep(0.01)
 
     async def one(reader, writer):
         writer.write(head(length=len(padded)) + padded)
         return await status(reader)
 
     async def refused(reader, writer):
-        await asyncio.sleep(SOON)
+        await full()
         writer.write(head(length=len(padded)))  # and no more, until the answer is here
         return await asyncio.wait_for(reader.read(), PATIENCE)
 
     async def in_chunks(reader, writer):
-        await asyncio.sleep(SOON)
+        await full()
         writer.write(CHUNKED + b"%x\r\n%b\r\n" % (len(padded), padded))
         return await asyncio.wait_for(reader.read(), PATIENCE)
 
     talks = (one, one, refused, in_chunks)
-    found, server, _ = connect(*talks, seconds=3 * SOON, max_body_bytes=1024, max_bytes_in_flight=2048)
+    limits = {"max_body_bytes": 1024, "max_bytes_in_flight": 2048}
+    found, server, _ = connect(*talks, seconds=3 * SOON, prepare=held.append, **limits)
     assert found[:2] == [200, 200]
     for answer in found[2:]:
         assert answer.startswith(b"HTTP/1.1 503 ")
