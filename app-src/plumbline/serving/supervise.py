@@ -22,8 +22,8 @@ async def supervise(name: str, work: Callable[[], Awaitable[None]], failed: Call
         try:
             await work()
         except Exception as raised:
-            still_wanted()
             error = raised
+        still_wanted()
         ends = 0 if time.monotonic() - began > _WELL_SECONDS else ends
         delay = _DELAYS[min(ends, len(_DELAYS) - 1)]
         ends += 1

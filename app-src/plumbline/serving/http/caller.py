@@ -26,6 +26,7 @@ class Caller:
     def waits_for(self, answer: "asyncio.Future[Any]") -> None:
         """Give `answer` the exception HungUp when this caller goes away before it is there."""
         self._answer = answer
+        answer.add_done_callback(self._answered)
         if self._gone:
             self.hung_up()
         elif self._silent:
@@ -41,6 +42,9 @@ class Caller:
         self._gone = True
         if self._waits() and self._answer is not None:
             self._answer.set_exception(HungUp())
+
+    def _answered(self, _: "asyncio.Future[Any]") -> None:
+        self._answer = None
 
     def _waits(self) -> bool:
         return self._answer is not None and not self._answer.done()
