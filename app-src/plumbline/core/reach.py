@@ -79,7 +79,7 @@ def postgresql(url: str, variable: str) -> None:
 
 
 def redis(url: str, variable: str) -> None:
-    """Raise Accident where the server does not answer a PING."""
+    """Raise Accident where the server does not answer a PING, and Misuse where the URL is none to redis-py."""
     from redis import Redis, RedisError
     from redis.backoff import NoBackoff
     from redis.retry import Retry
@@ -90,6 +90,11 @@ def redis(url: str, variable: str) -> None:
             client.ping()
     except RedisError as error:
         raise Accident(f"Redis ({variable}): {error}") from error
+    except (ValueError, TypeError):  # a scheme, port or option that it does not know
+        problem = Misuse(f"{variable} is not an address of Redis; expected one like redis://host:6379/0")
+    else:
+        return
+    raise problem  # outside the handler: the message may hold the password
 
 
 def failure_of_a_service(error: BaseException) -> PlumblineError | None:

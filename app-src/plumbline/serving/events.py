@@ -15,6 +15,7 @@ from plumbline.serving.inference.reader import Values
 from plumbline.serving.logs import log
 from plumbline.serving.metrics import MODEL, Metrics
 from plumbline.serving.redis_link import Bypass, RedisLink, State, still_wanted
+from plumbline.serving.settings import read_role
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -133,8 +134,8 @@ class PredictionLog:
     def _begin(self) -> bytes:
         """How events begin now; a role that can't be read stays the one that was set."""
         if self._role_file is not None:
-            with suppress(OSError, UnicodeDecodeError):
-                self._named["role"] = self._role_file.read_text(encoding="utf-8").strip() or self._named["role"]
+            with suppress(OSError, ValueError):
+                self._named["role"] = read_role(self._role_file) or self._named["role"]
         return orjson.dumps(self._named)[1:-1]
 
     def encode(self, event: Event) -> bytes:

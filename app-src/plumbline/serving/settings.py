@@ -1,5 +1,6 @@
 """Everything that can be set from outside, by environment variables that begin with SERVING_."""
 
+import re
 import tempfile
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +11,16 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 _REDIS_OPTIONS = frozenset({"db", "username", "password", "client_name", "health_check_interval"})
 _TLS_OPTIONS = frozenset(f"ssl_{name}" for name in ("ca_certs", "ca_path", "cert_reqs", "certfile", "keyfile"))
 """What may follow the ? of the address; the time limits and retries are the server's own."""
+_NUMBERS = frozenset({"db", "health_check_interval"})
+_ROLE = re.compile(r"[a-z][a-z0-9-]{0,30}", re.ASCII)
+
+
+def read_role(path: Path) -> str:
+    """The role that a file says, empty where it says none yet; raises ValueError for what is no role, or OSError."""
+    role = path.read_text(encoding="utf-8").strip()
+    if role and not _ROLE.fullmatch(role):
+        raise ValueError(f"{role[:40]!r} is no role; expected small letters, digits and - alone, such as canary")
+    return role
 
 
 class Limits(BaseModel):
@@ -57,10 +68,23 @@ class Settings(BaseSettings, Limits):
     """PEM, ECDSA P-256: the key that the model's signature must verify with."""
     cache_dir: Path = Path(tempfile.gettempdir()) / "plumbline-models"
     """Verified artifacts, one folder for each digest."""
-    role: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")] = "stable"
+    role: Annotated[str, Field(pattern=f"^{_ROLE.pattern}$")] = "stable"
     """What this pod is in a rollout (stable, canary, …): a label of every metric and logged prediction."""
     role_file: Path | None = None
     """Where the role stands now, for the log: a pod that is promoted goes on, and only its labels change."""
+
+    @field_validator("role_file")
+    @classmethod
+    def _says_a_role(cls, path: Path | None) -> Path | None:
+        """What is no role would be found out long after the start, by who reads the log."""
+        try:
+            if path is not None:
+                read_role(path)
+        except UnicodeDecodeError as error:
+            raise ValueError("the file is not UTF-8; expected one word, such as canary") from error
+        except OSError as error:
+            raise ValueError(f"the file cannot be read: {error.strerror}") from error
+        return path
 
     arms: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}(,[A-Za-z0-9._-]{1,64})*$")] = "stable,canary"
     """What x-arm may say, with commas between: each is a series of metrics. Anything else is logged as `other`."""
@@ -94,6 +118,8 @@ class Settings(BaseSettings, Limits):
         known = _REDIS_OPTIONS | (_TLS_OPTIONS if url.scheme == "rediss" else frozenset())
         if unknown := sorted({name for name, _ in url.query_params()} - known):
             raise ValueError(f"unknown options {unknown}, expected {sorted(known)} alone")
+        if wrong := sorted({name for name, value in url.query_params() if name in _NUMBERS and not value.isdecimal()}):
+            raise ValueError(f"options {wrong} that are no whole numbers")
         return url
 
     redis_timeout_ms: Annotated[float, Field(gt=0, le=16)] = 15

@@ -192,6 +192,26 @@ def test_an_address_that_libpq_does_not_take_is_not_repeated() -> None:
     assert caught.value.__context__ is None
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://:secret/1@127.0.0.1:6379",
+        "redis://:secret@127.0.0.1:99999",
+        "redis://:secret@127.0.0.1?secret=1",
+        "redis://:secret@127.0.0.1?db=first",
+        "redis://:secret@[::1",
+        "http://:secret@127.0.0.1",
+        "secret",
+    ],
+)
+def test_an_address_that_redis_does_not_take_is_named_and_not_repeated(url: str) -> None:
+    with pytest.raises(Misuse) as caught:
+        reach.redis(url, "FEATURES_REDIS_URL")
+    assert str(caught.value).startswith("FEATURES_REDIS_URL is not an address of Redis; expected one like redis://")
+    assert "secret" not in str(caught.value)
+    assert caught.value.__context__ is None
+
+
 def test_a_service_that_is_lost_on_the_way_is_an_accident_and_a_defect_is_not(closed: str) -> None:
     for service, ask in {
         "PostgreSQL": lambda: psycopg.connect(f"postgresql://{closed}/log"),

@@ -53,6 +53,7 @@ def test_a_password_is_not_shown(environment):
         ("SERVING_REDIS_TIMEOUT_MS", "2000"),
         ("SERVING_REDIS_URL", "http://x"),
         ("SERVING_REDIS_URL", "redis://:hidden@x/0?no_such_option=1"),
+        ("SERVING_REDIS_URL", "redis://:hidden@x/0?db=first"),
         ("SERVING_MAX_BATCH_ROWS", "0"),
         ("SERVING_QUEUE_SECONDS", "0"),
         ("SERVING_MAX_BYTES_IN_FLIGHT", "2048"),
@@ -83,6 +84,34 @@ def test_the_queue_refuses_before_the_gateway_gives_up():
     (service,) = yaml.safe_load_all((ROOT / "kustomize/model-server/virtual-service.yaml").read_text())
     timeouts = {float(route["timeout"].removesuffix("s")) for route in service["spec"]["http"]}
     assert Limits().queue_seconds < min(timeouts)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\xff\xfe", "the file is not UTF-8"),
+        (b'{"role": "canary"}', "is no role"),
+        (b"Stable One", "is no role"),
+        (b"c" * 300, "is no role"),
+        (None, "cannot be read: Is a directory"),
+    ],
+)
+def test_a_role_file_that_says_no_role_is_refused_in_one_line(environment, tmp_path, content, message):
+    path = tmp_path / "role"
+    path.mkdir() if content is None else path.write_bytes(content)
+    environment(SERVING_ROLE_FILE=str(path))
+    with pytest.raises(Misuse, match=f"^SERVING_ROLE_FILE: .*{message}") as refused:
+        load(Settings)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_role_file_may_be_empty_and_not_missing(environment, tmp_path):
+    path = tmp_path / "role"
+    environment(SERVING_ROLE_FILE=str(path))
+    with pytest.raises(Misuse, match=r"^SERVING_ROLE_FILE: .*No such file"):
+        load(Settings)
+    path.write_text("\n")  # a pod's label that is not set yet
+    assert load(Settings).role_file == path
 
 
 def test_a_missing_variable_is_named_and_the_process_refuses_to_start(environment, monkeypatch, capsys):
