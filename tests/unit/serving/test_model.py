@@ -15,11 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plumbline.core.onnx import ModelError
-from plumbline.core.release import read_release
+from plumbline.core.release import parse_release, read_release
 from plumbline.core.schema import Output
 from plumbline.serving.errors import Problem
 from plumbline.serving.inference.answers import Answers
 from plumbline.serving.inference.batching import Runner
+from plumbline.serving.inference.engine import Engine
 from plumbline.serving.inference.model import Model, load_model, probe_rows
 from plumbline.serving.metrics import Metrics
 from plumbline.serving.settings import Limits
@@ -340,3 +341,26 @@ def test_a_batch_is_rendered_as_its_rows_are(labels):
 def test_the_release_of_a_bundle_reads_back(bundles, tmp_path):
     release = read_release(bundles["binary"].release(tmp_path / "release.yaml"))
     assert release.spec.threshold == 0.4
+
+
+def test_what_is_shared_is_of_one_model_and_one_image(bundles, settings_of):
+    """Two images of the same model may encode differently."""
+    configured = settings_of(bundles["binary"])
+    text = configured.release.read_text()
+
+    def prefix(release):
+        engine = Engine(release, bundles["binary"].schema, priced(bundles["binary"]), configured, metrics)
+        engine.close()
+        return engine.cache._shared_key(b"key")
+
+    metrics = Metrics()
+    again, image, model = (
+        prefix(parse_release(changed))
+        for changed in (
+            text,
+            text.replace("serving@sha256:" + "0" * 64, "serving@sha256:" + "1" * 64),
+            text.replace(bundles["binary"].digest, "sha256:" + "2" * 64),
+        )
+    )
+    assert prefix(parse_release(text)) == again
+    assert len({again, image, model}) == 3

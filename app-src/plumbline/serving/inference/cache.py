@@ -1,7 +1,8 @@
 """Answers that need not be computed again. Layers that would cost more than the model are not used.
 
-The key is the model's input, bit by bit, and what is kept are the model's numbers; the digest of the model is part of
-the shared key. A change of threshold, labels or version therefore can't bring back an old answer.
+The key is the model's input, bit by bit, and what is kept are the model's numbers. The digests of the model and of the
+server's image are part of the shared key: two images may encode, or run a model, differently. A change of threshold,
+labels or version therefore can't bring back an old answer.
 """
 
 import asyncio
@@ -87,10 +88,10 @@ class Decision:
 
 
 class ResponseCache:
-    """The layers in front of a model, chosen by measured cost."""
+    """The layers in front of a model, chosen by measured cost; `origin` names all that answers follow from."""
 
-    def __init__(self, digest: str, model_cost: float, key: bytes, entries: int, seconds: float) -> None:
-        self._prefix = f"cache:{digest.removeprefix('sha256:')[:24]}:".encode()
+    def __init__(self, origin: str, model_cost: float, key: bytes, entries: int, seconds: float) -> None:
+        self._prefix = f"cache:{blake2b(origin.encode(), digest_size=12).hexdigest()}:".encode()
         self._local = LocalCache(entries, seconds)
         self._seconds = seconds
         self._link: RedisLink | None = None

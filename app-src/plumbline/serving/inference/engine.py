@@ -37,9 +37,8 @@ class Engine:
         """How every answer begins."""
         self.runner = Runner(model, metrics, settings)
         key = schema.encode([schema.example()]).tobytes()
-        self.cache = ResponseCache(
-            release.spec.artifact.digest, model.cost.one_row, key, settings.cache_entries, settings.cache_seconds
-        )
+        origin = f"{release.spec.artifact.digest} {release.spec.image.rpartition('@')[2]}"
+        self.cache = ResponseCache(origin, model.cost.one_row, key, settings.cache_entries, settings.cache_seconds)
         self.cache.bind(metrics)
         self._reader = OnlineReader(schema)
         self._link: RedisLink | None = None
