@@ -2,12 +2,17 @@
 
 The first 48 bits of a UUIDv7 are milliseconds since 1970. Such ids sort by time, so tables are partitioned by the id
 itself: a day is a range of ids, and looking one up by its id alone touches one partition.
+
+An id that is made for an owner says so to who knows the owner's seal: its last 32 bits are a keyed hash of the others.
+Every pod can tell so, also after a restart, and nothing is stored.
 """
 
 import re
 import time
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
+from hashlib import blake2b
+from hmac import compare_digest
 from os import urandom
 from uuid import UUID
 
@@ -17,6 +22,8 @@ _PREDICTION = re.compile(
 _REQUEST = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}", re.ASCII)
 PREDICTION_PATTERN = f"^{_PREDICTION.pattern}$"
 _RANDOM_BITS = 80
+_SEALED = 24
+"""Digits of an id before its owner's mark: the time and 42 random bits."""
 _PIECES = 256
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -33,14 +40,26 @@ def _pieces(size: int) -> Iterator[bytes]:
 _for_prediction, _for_request = _pieces(10).__next__, _pieces(12).__next__
 
 
-def prediction_id(milliseconds: int | None = None) -> str:
-    """A new time-ordered id."""
+def prediction_id(milliseconds: int | None = None, seal: bytes = b"") -> str:
+    """A new time-ordered id, for the owner of the seal if there is one."""
     now = time.time_ns() // 1_000_000 if milliseconds is None else milliseconds
     # The system's randomness: 60 ids of Python's own generator tell all that follow, and feedback is taken by id.
     bits = int.from_bytes(_for_prediction())
     number = now << _RANDOM_BITS | bits & ~(0xF << 76 | 0b11 << 62) | 0x7 << 76 | 0b10 << 62
     text = f"{number:032x}"
+    if seal:
+        text = text[:_SEALED] + _mark(text[:_SEALED], seal)
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def is_for(identifier: str, seal: bytes) -> bool:
+    """Whether a prediction's id, or that of a row of it, was made for the owner of the seal."""
+    text = identifier.partition(":")[0].replace("-", "")
+    return compare_digest(text[_SEALED:], _mark(text[:_SEALED], seal))
+
+
+def _mark(text: str, seal: bytes) -> str:
+    return blake2b(text.encode(), digest_size=4, key=seal).hexdigest()
 
 
 def request_id(given: bytes | None) -> str:

@@ -12,7 +12,7 @@ from prometheus_client import start_http_server
 from plumbline.core.errors import Misuse
 from plumbline.core.settings import load
 from plumbline.serving.http.app import create_app
-from plumbline.serving.http.keys import read_keys
+from plumbline.serving.http.keys import Keyring, read_keys
 from plumbline.serving.http.wire import protocol_within
 from plumbline.serving.logs import log, set_up
 from plumbline.serving.metrics import Metrics
@@ -56,19 +56,22 @@ def app(arguments: list[str], prog_name: str) -> None:
         sys.exit(_refuse(f"{prog_name} takes no arguments; it is set by SERVING_… (docs/serving.md)"))
     try:
         settings = load(Settings)
-        keyring = None if settings.api_keys_file is None else read_keys(settings.api_keys_file)
+        buffer = set_up(settings.log_level)
+        metrics = Metrics()
+        server = Server(settings, metrics, buffer)
+        keyring = None
+        if settings.api_keys_file is not None:
+            keyring = Keyring(())
+            server.files.add("SERVING_API_KEYS_FILE", settings.api_keys_file, read_keys, keyring.replace)
     except Misuse as error:
         sys.exit(_refuse(error))
-    buffer = set_up(settings.log_level)
     if keyring is None:
         log.warning("SERVING_API_KEYS_FILE is not set: every caller is let in")
-    metrics = Metrics()
     try:
         start_http_server(settings.metrics_port, settings.host, metrics.exposed)
     except OSError as error:
         where = f"SERVING_HOST {settings.host}, SERVING_METRICS_PORT {settings.metrics_port}"
         sys.exit(_refuse(f"{where}: cannot be listened on: {error}"))
-    server = Server(settings, metrics, buffer)
     config = uvicorn.Config(
         create_app(server, keyring),
         host=settings.host,

@@ -98,6 +98,18 @@ class Metrics:
         self.online = Counter(
             "serving_online_features", "Views filled in from the store", (*MODEL, "view", "result"), registry=registry
         )
+        self.wrong_keys = Counter(
+            "serving_wrong_keys",
+            "Requests without a known API key: refused, or limited by their address",
+            (*MODEL, "result"),
+            registry=registry,
+        )
+        self.file_in_effect = Gauge(
+            "serving_file_in_effect",
+            "0 where a file of keys is missing or bad, and what it held before goes on",
+            ("file",),
+            registry=registry,
+        )
         self.labels: Mapping[str, str] = dict.fromkeys(MODEL, "")
 
     def bind(self, model: str, version: str, role: str) -> None:

@@ -13,12 +13,14 @@ from plumbline.core.artifact import ArtifactError, PublicKeyError, read_public_k
 from plumbline.core.documents import DocumentError
 from plumbline.core.onnx import ModelError
 from plumbline.core.release import Release, read_release
-from plumbline.serving.artifact.fetch import obtain
+from plumbline.serving.artifact.fetch import folder_of, obtain, verify
 from plumbline.serving.artifact.sources import FetchError
 from plumbline.serving.cpus import available_cpus
 from plumbline.serving.errors import Problem
 from plumbline.serving.events import Event, PredictionLog
+from plumbline.serving.files import Files
 from plumbline.serving.http.asgi import Bodies, Context
+from plumbline.serving.http.keys import read_gateway_keys
 from plumbline.serving.inference.engine import Engine
 from plumbline.serving.inference.model import load_model
 from plumbline.serving.inference.reader import Values
@@ -51,7 +53,20 @@ class Server:
             self.link = RedisLink(str(settings.redis_url), settings.redis_timeout_ms, metrics)
         self.log: PredictionLog | None = None
         self._arms = frozenset(settings.arms.split(","))
-        self._gateway_key = None if settings.gateway_key is None else settings.gateway_key.get_secret_value().encode()
+        self.files = Files(metrics, settings.reload_seconds)
+        self._gateway_keys: tuple[bytes, ...] | None = None
+        """None: nobody has to prove to be the gateway; empty: nobody can."""
+        if settings.gateway_key is not None:
+            self._gateway_keys = (settings.gateway_key.get_secret_value().encode(),)
+        if (path := settings.gateway_key_file) is not None:
+            self._take_gateway_keys(())
+            # A pod may start before its Secret is filled, and needs no gateway to predict.
+            there = path.exists()
+            self.files.add("SERVING_GATEWAY_KEY_FILE", path, read_gateway_keys, self._take_gateway_keys, now=there)
+            if not there:
+                log.warning("SERVING_GATEWAY_KEY_FILE: %s is missing: nobody proves to be the gateway until then", path)
+        self.files.add("SERVING_PUBLIC_KEY", settings.public_key, self._judge_public_key, self._load_anew, now=False)
+        self._loading: asyncio.Task[None] | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._steps = Steps()
 
@@ -69,7 +84,8 @@ class Server:
     def start(self) -> None:
         """Begin to load; returns at once, so that the process is alive and says why it is not ready."""
         self._steps.lap("import")
-        self._tasks.append(asyncio.create_task(self._load()))
+        self._loading = asyncio.create_task(self._load())
+        self._tasks += [self._loading, asyncio.create_task(self.files.run())]
 
     def drain(self) -> None:
         """Say unready from now on, and go on answering."""
@@ -88,6 +104,11 @@ class Server:
         if self.engine is not None:
             self.engine.close()
 
+    def by_gateway(self, context: Context) -> bool:
+        """Whether a request proves that it came through the gateway; without a key of the gateway none does."""
+        given = context.headers.get(b"x-plumbline-gateway", b"")
+        return any(compare_digest(given, key) for key in self._gateway_keys or ())
+
     def record(
         self, context: Context, event_id: str, rows: list[Values], outputs: bytes, text: bytes | None = None
     ) -> None:
@@ -98,9 +119,7 @@ class Server:
         if self.log is None:
             return
         # Where the gateway has a key, what only it may say counts from nobody else.
-        told = self._gateway_key is None or compare_digest(
-            context.headers.get(b"x-plumbline-gateway", b""), self._gateway_key
-        )
+        told = self._gateway_keys is None or self.by_gateway(context)
         if not (told and context.headers.get(b"host", b"").endswith(_MIRRORED)):
             arm = context.text(b"x-arm") if told else ""
             self.log.put(
@@ -136,13 +155,36 @@ class Server:
                 self._failed("error", error)
                 break
 
+    def _take_gateway_keys(self, keys: tuple[bytes, ...]) -> None:
+        self._gateway_keys = keys
+
+    def _judge_public_key(self, path: Path) -> None:
+        """Raise DocumentError for a changed key that is none, or with which what is served would not be loaded."""
+        public_key = _read_public_key(path)
+        if self.engine is not None:
+            release = self.engine.release
+            try:
+                verify(folder_of(release, self.settings), release, public_key)
+            except ArtifactError as error:
+                reason = f"a pod that starts now does not serve {release.model} {release.spec.version}"
+                raise DocumentError(f"SERVING_PUBLIC_KEY: {path}: {reason}: {error}") from error
+
+    def _load_anew(self, _: None) -> None:
+        """There is another public key: a model that was refused by the old one gets another chance."""
+
+        async def load(earlier: asyncio.Task[None] | None) -> None:
+            if earlier is not None:
+                await asyncio.wait([earlier])
+            await self._load()
+
+        if self.engine is None:
+            self._loading = asyncio.create_task(load(self._loading))
+            self._tasks.append(self._loading)
+
     def _make_engine(self, release: Release) -> Engine:
         """Fetch, verify, load and warm up; runs in a thread."""
-        try:
-            public_key = self.settings.public_key.read_bytes()
-            read_public_key(public_key)  # before a model in the cache would be judged by it, and thrown away
-        except (OSError, PublicKeyError) as error:
-            raise DocumentError(f"SERVING_PUBLIC_KEY: {error}") from error
+        # Before a model in the cache would be judged by it, and thrown away.
+        public_key = _read_public_key(self.settings.public_key)
         folder, schema = obtain(release, self.settings, public_key, self._steps.lap)
         cpus = self.settings.cpus or available_cpus()
         model = load_model(folder / "model.onnx", schema, cpus, self._steps.lap)
@@ -206,6 +248,15 @@ class Steps:
     def total(self) -> float:
         """Seconds from the start of the process to the last step's end."""
         return self._last - self._began
+
+
+def _read_public_key(path: Path) -> bytes:
+    try:
+        public_key = path.read_bytes()
+        read_public_key(public_key)
+    except (OSError, PublicKeyError) as error:
+        raise DocumentError(f"SERVING_PUBLIC_KEY: {error}") from error
+    return public_key
 
 
 def process_start() -> float:

@@ -90,6 +90,15 @@ class Settings(BaseSettings, Limits):
     """What x-arm may say, with commas between: each is a series of metrics. Anything else is logged as `other`."""
     gateway_key: Annotated[SecretStr, Field(min_length=16)] | None = None
     """What the gateway alone writes into x-plumbline-gateway. With it, nobody else says arm, subject or mirrored."""
+    gateway_key_file: Path | None = None
+    """The same from a file, which may change; of several in it, on a line each, any is the gateway's."""
+
+    @field_validator("gateway_key_file")
+    @classmethod
+    def _alone(cls, path: Path | None, info: ValidationInfo) -> Path | None:
+        if path is not None and info.data.get("gateway_key") is not None:
+            raise ValueError("SERVING_GATEWAY_KEY is set as well; expected one of them")
+        return path
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
@@ -133,6 +142,11 @@ class Settings(BaseSettings, Limits):
 
     api_keys_file: Path | None = None
     """Hashed API keys with their rates; without it every caller is let in (for a local machine only)."""
+    wrong_keys_rate: Annotated[float, Field(gt=0)] = 1
+    wrong_keys_burst: Annotated[float, Field(ge=1)] = 20
+    """Requests without a known key, from one address: a second, and at once."""
+    reload_seconds: Annotated[float, Field(gt=0)] = 5
+    """So often is looked whether a file of keys has changed."""
 
     fetch_timeout_seconds: Annotated[float, Field(gt=0)] = 30
     max_artifact_bytes: Annotated[int, Field(ge=1)] = 2 * 1024**3

@@ -29,7 +29,7 @@ def obtain(
     `lap` is told when a step has ended. Raises ArtifactError where the bytes are not those of the release (never
     worth a retry), FetchError where the source can't be read, OSError where the cache can't be written.
     """
-    folder = settings.cache_dir / release.spec.artifact.digest.removeprefix("sha256:")
+    folder = folder_of(release, settings)
     if folder.exists():
         with suppress(ArtifactError):
             schema = verify(folder, release, public_key)
@@ -50,6 +50,11 @@ def obtain(
             verify(folder, release, public_key)
     lap("verify")
     return folder, schema
+
+
+def folder_of(release: Release, settings: Settings) -> Path:
+    """Where the release's model stands in the cache."""
+    return settings.cache_dir / release.spec.artifact.digest.removeprefix("sha256:")
 
 
 def download(source: Source, target: Path, max_bytes: int) -> None:

@@ -114,11 +114,25 @@ def _add_health(app: FastAPI, server: Server) -> None:
         return {"ready": True}
 
 
+def _schema(engine: Engine, *, whole: bool) -> dict[str, Any]:
+    """The model's schema; categories are counted unless `whole`, for their values may be of persons or devices."""
+    document = engine.schema.model_dump(mode="json")
+    for field in () if whole else document["fields"]:
+        known = field.pop("vocabulary")
+        if field["type"] == "category":
+            field["categories"] = len(known)
+    return document
+
+
 def _add_models(app: FastAPI, server: Server) -> None:
     @app.get("/v1/models", tags=["predictions"])
-    async def models() -> dict[str, Any]:
-        """What is served: the release, the schema, and how the server decided to run it."""
+    async def models(request: Request) -> dict[str, Any]:
+        """What is served: the release, the schema, and how the server decided to run it.
+
+        Of a category it says how many values are known; which, to keys with the role `vocabulary`.
+        """
         engine = server.serving()
+        caller = request.scope[CONTEXT].caller
         spec = engine.release.spec
         return {
             "models": [
@@ -130,7 +144,7 @@ def _add_models(app: FastAPI, server: Server) -> None:
                     "registry_version": spec.lineage.registryVersion,
                     "run": spec.lineage.run,
                     "threshold": engine.answers.threshold if engine.schema.output.task == "binary" else None,
-                    "schema": engine.schema.model_dump(mode="json"),
+                    "schema": _schema(engine, whole=caller is None or "vocabulary" in caller.roles),
                     "runtime": engine.describe(),
                 }
             ]

@@ -3,9 +3,13 @@
 import asyncio
 import zlib
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from plumbline.core import ids
 from plumbline.serving.errors import FieldError, Problem, overloaded
+
+if TYPE_CHECKING:
+    from plumbline.serving.http.keys import ApiKey
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -44,7 +48,7 @@ class Bodies:
 class Context:
     """What the edge knows of a request."""
 
-    __slots__ = ("bodies", "headers", "held", "request_id", "started")
+    __slots__ = ("bodies", "caller", "headers", "held", "request_id", "started")
 
     def __init__(self, headers: dict[bytes, bytes], request_id: str, started: float, bodies: Bodies) -> None:
         self.bodies = bodies
@@ -54,6 +58,12 @@ class Context:
         self.request_id = request_id
         self.started = started
         """When the last byte was received; of time.perf_counter, in seconds."""
+        self.caller: ApiKey | None = None
+        """Whose key it was; None where no keys are asked for."""
+
+    def prediction_id(self) -> str:
+        """A new id for the caller's prediction, by which its feedback is told from that of others."""
+        return ids.prediction_id(seal=b"" if self.caller is None else self.caller.seal)
 
     def text(self, name: bytes) -> str:
         """A header as text, cut to 256 characters; empty where there is none."""

@@ -11,6 +11,7 @@ from pydantic_core import to_json
 from plumbline.core import ids
 from plumbline.core.logs import timestamp
 from plumbline.serving.errors import MEDIA_TYPE, FieldError, HungUp, Problem
+from plumbline.serving.http.addresses import Addresses, address_of
 from plumbline.serving.http.asgi import CONTEXT, RECEIVED, REFUSED, Context, Endpoint, Message, Receive, Scope, Send
 from plumbline.serving.http.keys import Keyring
 from plumbline.serving.http.limits import Limiter
@@ -34,6 +35,7 @@ class Edge:
     def __init__(self, app: Any, hot: Mapping[str, Endpoint], server: "Server", keyring: Keyring | None) -> None:
         self._app, self._hot, self._server, self._keyring = app, hot, server, keyring
         self._limiters: dict[str, Limiter] = {}
+        self._addresses = Addresses(server.settings.wrong_keys_rate, server.settings.wrong_keys_burst)
         self._counters: dict[tuple[str, int], tuple[Callable[[], None], Callable[[float], None]]] = {}
         self._bound: object = None
         self._bodies = server.bodies
@@ -69,7 +71,7 @@ class Edge:
         endpoint = self._hot.get(path) if scope["method"] == "POST" else None
         try:
             if self._keyring is not None and path.startswith(_PROTECTED):
-                await self._admit(context, self._keyring)
+                await self._admit(scope, context, self._keyring)
             await (endpoint or self._app)(routed, receive, answer)
         except Problem as problem:
             await _send_problem(answer, problem, request_id)
@@ -99,7 +101,7 @@ class Edge:
             scope[RECEIVED] = context.started
         return message
 
-    async def _admit(self, context: Context, keyring: Keyring) -> None:
+    async def _admit(self, scope: Scope, context: Context, keyring: Keyring) -> None:
         """Let a known caller in while its rate lasts; raises Problem 401 or 429."""
         secret = context.headers.get(b"x-api-key")
         if secret is None:
@@ -107,16 +109,10 @@ class Edge:
             secret = token.strip() if scheme.lower() == b"bearer" else b""
         key = keyring.find(secret)
         if key is None:
-            expected = "a known API key in x-api-key, or as a bearer token"
-            message = "is not known" if secret else "is missing"
-            raise Problem(
-                401,
-                f"the API key {message}; expected {expected}",
-                [FieldError("x-api-key", message, expected)],
-                {"www-authenticate": "Bearer"},
-            )
+            raise self._stranger(scope, context, missing=not secret)
+        context.caller = key
         limiter = self._limiters.get(key.name)
-        if limiter is None:
+        if limiter is None or limiter.key is not key:  # a new caller, or its rate is another since the file changed
             limiter = self._limiters[key.name] = Limiter(key, self._server.link)
         if limiter.take_now():
             return
@@ -126,6 +122,27 @@ class Edge:
                 f"{key.name} is limited to {key.rate:g} requests a second",
                 headers={"retry-after": str(max(1, math.ceil(wait)))},
             )
+
+    def _stranger(self, scope: Scope, context: Context, *, missing: bool) -> Problem:
+        """401 for a request without a known key; 429 from an address that sends many."""
+        server = self._server
+        wait = self._addresses.take(address_of(scope, context, by_gateway=server.by_gateway(context)))
+        server.metrics.of(server.metrics.wrong_keys, result="limited" if wait else "refused").inc()
+        if wait:
+            return Problem(
+                429,
+                f"too many requests without a known API key from this address; one in {1 / self._addresses.rate:g} s"
+                " is looked at",
+                headers={"retry-after": str(max(1, math.ceil(wait)))},
+            )
+        expected = "a known API key in x-api-key, or as a bearer token"
+        message = "is missing" if missing else "is not known"
+        return Problem(
+            401,
+            f"the API key {message}; expected {expected}",
+            [FieldError("x-api-key", message, expected)],
+            {"www-authenticate": "Bearer"},
+        )
 
     def _record(self, scope: Scope, route: str, request_id: str, status: int, seconds: float) -> None:
         if self._bound is not self._server.metrics.labels:  # the release became known

@@ -62,7 +62,7 @@ class Limiter:
     """The limit of one API key in this pod."""
 
     def __init__(self, key: ApiKey, link: RedisLink | None) -> None:
-        self._key, self._link = key, link
+        self.key, self._link = key, link
         self._redis_key = f"limit:{key.name}"
         self._chunk = max(1, min(math.floor(key.rate * _LEASE_SECONDS), math.floor(key.capacity / 4)))
         self._leased = 0
@@ -90,7 +90,7 @@ class Limiter:
             return self._local.take()
         if self.take_now():
             return 0.0
-        return wait or 1 / self._key.rate  # others took the lease first
+        return wait or 1 / self.key.rate  # others took the lease first
 
     def _lease(self) -> "asyncio.Task[float | None]":
         self._refill = asyncio.create_task(self._ask())
@@ -98,7 +98,7 @@ class Limiter:
 
     async def _ask(self) -> float | None:
         """Lease from Redis: the seconds until there is a token (0.0 if some were given), None without Redis."""
-        key = self._key
+        key = self.key
 
         async def ask(client: "Redis") -> tuple[int, bytes]:
             return await client.eval(  # type: ignore[no-any-return]

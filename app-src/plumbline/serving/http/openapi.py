@@ -29,8 +29,8 @@ def add_hot_routes(document: Document, engine: Engine | None, *, keys: bool) -> 
     if engine is None:
         return document
     hot = _hot_routes(engine, schemas)
-    for operation in hot.values():
-        _add_problems(operation, keys=keys, body=True)
+    for path, operation in hot.items():
+        _add_problems(operation, keys=keys, body=True, feedback=path == "/v1/feedback")
     document["paths"] |= {path: {"post": operation} for path, operation in hot.items()}
     return document
 
@@ -127,11 +127,15 @@ _BODY = {
     "415": "The body is declared to be another type than JSON, or another encoding than gzip or deflate",
     "422": "Values are not what the model's schema asks for; `errors` names each field",
 }
-_KEYS = {"401": "The API key is missing or not known", "429": "The key's rate is used up; see Retry-After"}
+_KEYS = {
+    "401": "The API key is missing or not known",
+    "429": "The key's rate is used up, or the address sends many requests without a known key; see Retry-After",
+}
+_NOT_OWN = {"403": "Another key asked for this prediction"}
 
 
-def _add_problems(operation: Document, *, keys: bool, body: bool) -> None:
-    problems = _COMMON | (_BODY if body else {}) | (_KEYS if keys else {})
+def _add_problems(operation: Document, *, keys: bool, body: bool, feedback: bool = False) -> None:
+    problems = _COMMON | (_BODY if body else {}) | (_KEYS if keys else {}) | (_NOT_OWN if keys and feedback else {})
     if keys:
         operation["security"] = [{"ApiKey": []}]
     for status, description in problems.items():

@@ -10,9 +10,9 @@ from plumbline.core import ids
 from plumbline.core.feedback import LARGEST
 from plumbline.core.logs import timestamp
 from plumbline.core.schema import Output
-from plumbline.serving.errors import Problem, from_pydantic
+from plumbline.serving.errors import FieldError, Problem, from_pydantic
 from plumbline.serving.events import append_feedback
-from plumbline.serving.http.asgi import CONTEXT, Receive, Scope, Send, read_body, require_json, respond
+from plumbline.serving.http.asgi import CONTEXT, Context, Receive, Scope, Send, read_body, require_json, respond
 from plumbline.serving.inference.contract import Contract
 from plumbline.serving.inference.engine import Engine
 from plumbline.serving.inference.reader import Batch, Values
@@ -39,7 +39,7 @@ class Predict:
         (row,) = await engine.fill([engine.contract.one(body)])
         output = await engine.predict_one(row)
         prediction = engine.answers.render(output)
-        event_id = ids.prediction_id()
+        event_id = context.prediction_id()
         await respond(send, f'{engine.head}"prediction_id":"{event_id}","prediction":{prediction}}}'.encode())
         server.record(context, event_id, [row], prediction.encode())
 
@@ -61,7 +61,7 @@ class PredictBatch:
         rows = await engine.fill(batch.rows)
         outputs = await engine.predict_rows(rows)
         predictions = engine.answers.render_all(outputs)
-        event_id = ids.prediction_id()
+        event_id = context.prediction_id()
         head = f'{engine.head}"prediction_id":"{event_id}","predictions":['.encode()
         await respond(send, b"%b%b]}" % (head, predictions))
         server.record(context, event_id, rows, predictions, batch.text if rows is batch.rows else None)
@@ -91,6 +91,7 @@ class Feedback:
             given = self._validator(engine).validate_json(body)
         except ValidationError as error:
             raise from_pydantic(error) from error
+        _require_own(context, given.model_dump()["prediction_id"])
         link = self._server.link
         if link is None:
             raise Problem(503, "this server has no feedback store; SERVING_REDIS_URL is not set")
@@ -107,6 +108,17 @@ class Feedback:
         if id(engine) not in self._validators:
             self._validators[id(engine)] = TypeAdapter(feedback_body(engine.schema.output))
         return self._validators[id(engine)]
+
+
+def _require_own(context: Context, prediction_id: str) -> None:
+    """Raise Problem 403 for feedback on a prediction that another key asked for."""
+    caller = context.caller
+    if caller is not None and "feedback" not in caller.roles and not caller.asked_for(prediction_id):
+        expected = "the id of an answer to this key; a key with the role feedback may name any"
+        message = "is not of an answer to this key"
+        raise Problem(
+            403, f"prediction_id: {message}; expected {expected}", [FieldError("prediction_id", message, expected)]
+        )
 
 
 class _Strict(BaseModel):

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, FailFast, Field, TypeAdapter, ValidationError
 from pydantic_core import to_json
 
-from plumbline.core import ids
 from plumbline.core.onnx import INPUT
 from plumbline.core.schema import Matrix, ModelSchema
 from plumbline.serving.errors import FieldError, Problem, from_pydantic, invalid, shown
@@ -83,7 +82,7 @@ class Infer:
         asked = _asked(engine, request)
         rows, outputs = await _predict(engine, tensors, most)
         predictions = engine.answers.render_all(outputs)
-        event_id = ids.prediction_id()
+        event_id = context.prediction_id()
         head, answer = _answer(engine, request, asked, outputs, event_id)
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(answer))]
         if head is not None:
