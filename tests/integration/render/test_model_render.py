@@ -210,7 +210,8 @@ def test_every_variable_of_the_container_has_a_source(environment: str) -> None:
         elif environment != "local":  # there scripts/bootstrap makes them
             assert f"ExternalSecret/{source['secretRef']['name']}" in names
     secrets = [volume["secret"]["secretName"] for volume in pod["volumes"] if "secret" in volume]
-    assert secrets == (["public-key"] if environment == "local" else ["flights-public-key"])
+    prefix = "" if environment == "local" else "flights-"
+    assert secrets == [f"{prefix}public-key", f"{prefix}gateway-key"]
 
 
 def _with(model: Path, component: str) -> dict[str, Any]:

@@ -23,6 +23,8 @@ def _named(node: Any, optional: tuple[bool, ...]) -> Iterator[tuple[str, str]]:
     """
     if isinstance(node, str):
         yield from re.findall(r"\$([a-z-]+):([a-z-]+)", node)
+        # A filter reads what the gateway's pods mount, which are a chart's.
+        yield from re.findall(r'"/etc/secrets/([a-z-]+)/([A-Z_]+)"', node)
     elif isinstance(node, list):
         for item in node:
             yield from _named(item, optional)

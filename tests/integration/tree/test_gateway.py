@@ -1,7 +1,8 @@
-"""Callers and their arms, asked of a real Envoy with the filter that git names."""
+"""Callers, their arms and the gateway's proof, asked of a real Envoy with the filters that git names."""
 
 import http.client
 import json
+import time
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -13,15 +14,31 @@ from services import answers_http, free_port, process
 
 ROOT = Path(__file__).parents[3]
 FIFTH = "[01]."
+TOLD = ("x-plumbline-gateway", "x-arm", "x-subject")
+
+
+def _filter(name: str) -> dict[str, Any]:
+    (patch,) = yaml.safe_load((ROOT / f"kustomize/gateway/{name}.yaml").read_text())["spec"]["configPatches"]
+    found: dict[str, Any] = patch["patch"]["value"]
+    return found
 
 
 @pytest.fixture(scope="module")
-def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+def secret(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of the gateway's key, which is not there yet."""
+    return tmp_path_factory.mktemp("secret") / "GATEWAY_KEY"
+
+
+@pytest.fixture(scope="module")
+def port(tmp_path_factory: pytest.TempPathFactory, secret: Path) -> Iterator[int]:
     """An Envoy that says `canary` to a fifth of the buckets and `stable` to everybody else."""
-    (patch,) = yaml.safe_load((ROOT / "kustomize/gateway/caller-bucket.yaml").read_text())["spec"]["configPatches"]
+    proof = _filter("gateway-key")
+    source = proof["typed_config"]["default_source_code"]
+    text = source["inline_string"].replace("/etc/secrets/gateway-key/GATEWAY_KEY", str(secret))
+    source["inline_string"] = text.replace("os.time() + 10", "os.time() + 1")
     port = free_port()
     folder = tmp_path_factory.mktemp("envoy")
-    (folder / "envoy.json").write_text(json.dumps(_bootstrap(port, patch["patch"]["value"])))
+    (folder / "envoy.json").write_text(json.dumps(_bootstrap(port, [_filter("caller-bucket"), proof])))
     envoy = Path(str(files("envoy") / "_bin/envoy"))
     command: list[str | Path] = [envoy, "--config-path", folder / "envoy.json", "--concurrency", "1"]
     command += ["--disable-hot-restart"]
@@ -29,8 +46,14 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         yield port
 
 
-def _bootstrap(port: int, bucket: dict[str, Any]) -> dict[str, Any]:
+def _bootstrap(port: int, ours: list[dict[str, Any]]) -> dict[str, Any]:
+    told = "|".join(f"%REQ({name})%" for name in TOLD)
     routes = [
+        {
+            "match": {"path": "/told"},
+            "direct_response": {"status": 200},
+            "response_headers_to_add": [{"header": {"key": "told", "value": told}, "keep_empty_value": True}],
+        },
         {
             "match": {
                 "prefix": "/",
@@ -50,7 +73,7 @@ def _bootstrap(port: int, bucket: dict[str, Any]) -> dict[str, Any]:
     manager = {
         "@type": f"{kind}.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "test",
-        "http_filters": [bucket, router],
+        "http_filters": [*ours, router],
         "route_config": {"virtual_hosts": [{"name": "any", "domains": ["*"], "routes": routes}]},
     }
     filters = [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]
@@ -97,3 +120,27 @@ def test_a_key_is_a_caller_as_well_and_none_is_in_no_experiment(port: int) -> No
 
 def test_nobody_chooses_a_bucket(port: int) -> None:
     assert set(_arms(port, [{"x-plumbline-bucket": "00"}] * 20)) == {"stable"}
+
+
+def _told(port: int, headers: dict[str, str]) -> list[str]:
+    """What a model's server is told of a request that a caller sends with these headers."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection.request("GET", "/told", headers={"Host": "flights.models.internal"} | headers)
+    told = connection.getresponse().headers["told"]
+    connection.close()
+    return str(told).split("|")
+
+
+def test_the_gateway_alone_writes_its_key_and_no_caller_names_an_arm(port: int, secret: Path) -> None:
+    """Also where its Secret is filled later, and changes while it runs."""
+    forged = {"x-plumbline-gateway": "a-key-that-was-guessed", "x-arm": "canary", "x-subject": "user-7"}
+    assert _told(port, forged) == ["", "", "user-7"]
+    for content in ("the-first-key-of-it\n", "the-second-key-of-it\nthe-first-key-of-it\n"):
+        secret.write_text(content)
+        written = content.split()[0]
+        deadline = time.monotonic() + 60
+        while _told(port, {})[0] != written and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert _told(port, forged) == [written, "", "user-7"]
+    secret.unlink()
+    assert _told(port, forged)[0] == "the-second-key-of-it"
