@@ -16,7 +16,7 @@ from plumbline.core import ids
 from plumbline.core.documents import DocumentError
 from plumbline.serving.http import addresses
 from plumbline.serving.http.addresses import Addresses, address_of
-from plumbline.serving.http.asgi import Context
+from plumbline.serving.http.asgi import Bodies, Context
 from plumbline.serving.http.keys import ApiKey, Keyring, read_gateway_keys, read_keys
 from plumbline.serving.http.limits import Bucket
 
@@ -185,7 +185,7 @@ def test_an_address_is_believed_from_the_gateway_alone(serve, bundles):
     ],
 )
 def test_an_address_is_the_last_one_named_and_a_network_of_ipv6(peer, forwarded, expected):
-    context = Context({b"x-forwarded-for": forwarded.encode()}, "id", 0.0)
+    context = Context({b"x-forwarded-for": forwarded.encode()}, "id", 0.0, Bodies(1))
     scope = {"client": (peer, 1234)}
     assert address_of(scope, context, by_gateway=True) == expected
     assert address_of(scope, context, by_gateway=False) == peer
@@ -284,7 +284,7 @@ def test_the_gateways_key_changes_while_the_server_runs(serve, bundles, tmp_path
 
     async def use(_, server):
         def proves(key):
-            return server.by_gateway(Context({b"x-plumbline-gateway": key.encode()}, "id", 0.0))
+            return server.by_gateway(Context({b"x-plumbline-gateway": key.encode()}, "id", 0.0, Bodies(1)))
 
         async def shown(value):
             return in_effect(server, "SERVING_GATEWAY_KEY_FILE") == value
