@@ -155,6 +155,11 @@ def test_a_readout_shows_the_policys_metric_with_an_interval_over_callers(log: A
     assert 0.8 < found["high"] < 0.95
     shown = CliRunner().invoke(app, command, env={"MONITORING_DATABASE_URL": log.dsn}).output
     assert "recall 0.65 (0." in shown
+    one = log.predict(version="v2.0.0", outputs=[{"label": "on_time", "probabilities": {"on_time": 0.9, "late": 0.1}}])
+    log.label(one, "on_time")
+    log.consume()
+    shown = CliRunner().invoke(app, command, env={"MONITORING_DATABASE_URL": log.dsn}).output
+    assert "recall -" in shown, "of a version of which no late flight is known"
     policy = tmp_path / "drift/flights.yaml"
     policy.write_text(policy.read_text().replace("recall", "rmse"))
     refused = CliRunner().invoke(app, command, env={"MONITORING_DATABASE_URL": log.dsn})

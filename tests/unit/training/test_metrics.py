@@ -175,6 +175,12 @@ def test_the_interval_is_the_same_for_the_same_seed_only():
     assert all(found.low <= found.value <= found.high for found in first.values())
 
 
+def test_a_recall_of_no_row_is_unknown():
+    found = metrics.build(BINARY, np.zeros(20), two_columns(np.linspace(0.1, 0.9, 20)), 0.5)
+    assert np.isnan(found["recall"](np.ones(20)))
+    assert "recall" not in metrics.intervals(found, 20, seed=0)
+
+
 def test_nothing_called_positive_is_precision_zero_not_an_error():
     truth, score = drawn(50)
     found = metrics.build(BINARY, truth, two_columns(score * 0.1), 0.9)

@@ -85,7 +85,8 @@ def _binary(truth: Floats, outputs: Floats, called: Places, curve: Curve) -> dic
         "ece": _calibration_error(truth, score),
         # Nothing called positive: no call was wrong, but none was right; 0 as scikit-learn has it.
         "precision": lambda weights: float(weights @ hit) / max(float(weights @ positive), 1e-300),
-        "recall": lambda weights: float(weights @ hit) / max(float(weights @ truth), 1e-300),
+        # No such row: nobody knows; 0 would be an alarm on a day without any.
+        "recall": lambda weights: _divided(float(weights @ hit), float(weights @ truth)),
         "f1": lambda weights: float(2 * (weights @ hit) / max(weights @ positive + weights @ truth, 1e-300)),
     }
 

@@ -145,6 +145,8 @@ def as_table(readout: Readout, confidence: float = 0.95) -> str:
 
 def _quality(line: Line, confidence: float) -> str:
     if (figure := line.quality) is not None:
+        if finite(figure.value) is None:
+            return f"{figure.metric} -"
         return f"{figure.metric} {figure.value:.4g} ({figure.low:.4g} … {figure.high:.4g})"
     usual = next((name for name in ("accuracy", "absolute_error") if name in line.metrics), "")
     return _cell(line, usual, confidence, usual)
