@@ -12,7 +12,7 @@ Costs = Mapping[str, Mapping[str, float]]
 """{true label: {answered label: what such an answer costs}}; a pair that is not named costs nothing."""
 _FIXED = {
     "binary": (
-        *("roc_auc", "pr_auc", "average_precision", "log_loss", "brier", "ece"),
+        *("roc_auc", "average_precision", "log_loss", "brier", "ece", "pr_auc"),
         *("accuracy", "balanced_accuracy", "precision", "recall", "f1", "macro_f1"),
     ),
     "multiclass": ("accuracy", "balanced_accuracy", "macro_f1", "average_precision", "log_loss", "brier"),
