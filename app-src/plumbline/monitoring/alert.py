@@ -11,7 +11,7 @@ STANDS = timedelta(hours=12)
 """Nobody takes such an alert back, so it ends by itself."""
 _LONGEST = 4000
 # The page in docs/runbooks that its message links to; what is not listed gets the table of them.
-_RUNBOOKS = {
+RUNBOOKS = {
     "WorkflowFailed": "workflows.md#workflowfailed",
     "ModelDrift": "quality.md#driftfound",
     "ConfigurationAborted": "rollouts.md#configurationaborted",
@@ -30,7 +30,7 @@ def send(url: str, name: str, subject: str, text: str) -> None:
         "annotations": {
             "summary": f"{name}: {subject}",
             "description": readable(text),
-            "runbook": _RUNBOOKS.get(name, "README.md"),
+            "runbook": RUNBOOKS.get(name, "README.md"),
         },
         "startsAt": now.isoformat(),
         "endsAt": (now + STANDS).isoformat(),
