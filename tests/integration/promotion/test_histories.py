@@ -12,7 +12,7 @@ from plumbline.promotion.registry.client import Registry
 
 from .histories import begin
 
-_FIRST, _COUNT = int(os.environ.get("SEED", "0")), int(os.environ.get("HISTORIES", "3"))
+_FIRST, _COUNT = int(os.environ.get("SEED", "0")), int(os.environ.get("HISTORIES", "2"))
 
 
 @pytest.mark.parametrize("seed", range(_FIRST, _FIRST + _COUNT))

@@ -28,7 +28,9 @@ def test_twenty_at_once(
     for name in models:
         add_model(remote, name)
         versions += [
-            register(registry, settings, log_run(Recipe(name, tags={"data.digest": f"sha256:{index:064d}"}))).version
+            register(
+                registry, settings, log_run(Recipe(name, tags={"data.digest": f"sha256:{index:064d}"}, seed=index))
+            ).version
             for index in range(VERSIONS)
         ]
     assert len(versions) == 20

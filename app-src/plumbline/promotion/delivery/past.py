@@ -57,20 +57,19 @@ def back_to(
 ) -> Past | None:
     """What an environment goes back to when a release failed there, or may not be served.
 
-    What is stable, where the cluster has said so and it may be served; else the newest wanted release that nobody
-    barred and that did not fail before. None where there is none: then a person decides.
+    Another release that is stable, if git named it and it may be served; whatever else git named was not stable last.
+    Where none is, or the failed one itself: the newest wanted release that nobody barred and that did not fail before.
+    None where there is none: then a person decides.
     """
     entries = list(past(tree, environment, failed.model, say))
-    served = {Served.of(entry.release) for entry in entries}
-    if stable is not None and stable not in served:
-        return None  # git never named what serves, and whatever else it named was not stable last
     legal = [
         entry
         for entry in entries
         if entry.release.spec != failed.spec and wanted(entry.release) and not bar_of(tree, environment, entry.release)
     ]
-    if proved := [entry for entry in legal if Served.of(entry.release) == stable]:
-        return proved[0]
+    proved = next((entry for entry in legal if Served.of(entry.release) == stable), None)
+    if proved is not None or stable not in (None, Served.of(failed)):
+        return proved
     failures = reverts(tree, environment, failed.model)
     passed = {Served.of(failed)}
     for entry in entries:
