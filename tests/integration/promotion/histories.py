@@ -328,7 +328,7 @@ class History:
         environment = self.chance.choice(ENVIRONMENTS)
         if self._served(environment) is None:
             return
-        branch = f"request-{len(self._requests)}"
+        branch = f"request-{self.chance.getrandbits(40):x}"
         release = self._release(self.chance.choice(_ARTIFACTS), self.chance.choice(_IMAGES))
         self.remote.git("checkout", "--quiet", "-b", branch)
         (self.remote.work / release_path(environment, self.model)).write_text(new_text(release))
