@@ -20,6 +20,8 @@ PLACES = {*TRACKED, *(str(folder) for name in TRACKED for folder in Path(name).p
 DOCUMENTS = sorted(name for name in TRACKED if name.endswith(".md"))
 TODAY = [name for name in DOCUMENTS if name != "CHANGELOG.md"]
 """Those that speak of the tree as it is; the change log names what was, too."""
+WRITTEN = {"docs/benchmarks.md", "docs/estimators.md", "docs/versions.md"}
+"""By programs."""
 TOPS = sorted({name.split("/")[0] for name in TRACKED if "/" in name}, key=len, reverse=True)
 PATH = re.compile(rf"(?<![\w./>-])(?:{'|'.join(map(re.escape, TOPS))}|plumbline)/[\w.<>*/-]*")
 MADE = ["clusters/*/models/*/release.yaml", "policies/approvals", "policies/barred", "policies/drift/*.yaml",
@@ -93,6 +95,13 @@ def misuse(words: str) -> str:
     options = {"--help", *(option for item in command.params for option in (*item.opts, *item.secondary_opts))}
     unknown = [word for word in rest if re.match(r"--?[a-z]", word) and word.split("=")[0].strip("[]") not in options]
     return f"no option {', '.join(unknown)}" if unknown else ""
+
+
+@pytest.mark.parametrize("name", [name for name in DOCUMENTS if name not in WRITTEN])
+def test_prose_has_lines_of_120_characters_at_most(name: str) -> None:
+    text = re.sub(r"^ *```.*?^ *```$", "", (ROOT / name).read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    # A row of a table, a heading, a block and a diagram are lines that can't be broken.
+    assert [line for line in text.splitlines() if len(line) > 120 and not line.startswith(("|", "#", "    "))] == []
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
