@@ -27,6 +27,8 @@ _GIT_SETTINGS = {
     "diff.noprefix": "false",
     "diff.mnemonicPrefix": "false",
     "gc.auto": "0",
+    "grep.patternType": "default",
+    "grep.extendedRegexp": "false",
 }
 _GIT_OPTIONS = [part for key, value in _GIT_SETTINGS.items() for part in ("-c", f"{key}={value}")]
 # What a hook of git, or a shell in one, would have set: of the repository that it runs for, not of ours.

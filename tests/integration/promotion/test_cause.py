@@ -5,6 +5,7 @@ import json
 import subprocess
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -17,8 +18,9 @@ from plumbline.promotion.cli import app
 from plumbline.promotion.delivery import cluster as clusters
 from plumbline.promotion.delivery.cluster import RELEASE_TEXT, Cluster, Failure, Running, Served, differing
 from plumbline.promotion.delivery.documents import Barred, Override, barred_path, dump, release_path
-from plumbline.promotion.delivery.git import checkout
+from plumbline.promotion.delivery.git import Change, checkout
 from plumbline.promotion.delivery.governance import bar
+from plumbline.promotion.delivery.past import reverts
 from plumbline.promotion.delivery.reconcile import reconcile, status
 from plumbline.promotion.delivery.release_text import new_text
 from plumbline.promotion.registry.client import Registry
@@ -407,3 +409,82 @@ def test_pods_are_compared_without_the_releases_own_values() -> None:
     assert differing(stable, template("500m", "b", "release-2")) == (RELEASE_TEXT,)
     assert differing(stable, template("500m", "b", "release-1")) == ()
     assert differing(stable, template("50m", "a", "release-1")) == ("/spec/containers/server/resources/requests/cpu",)
+
+
+def test_a_release_that_only_a_request_named_on_its_way_is_nowhere_to_go_back_to(loop: Loop) -> None:
+    """Two commits of a pull request: the branch, and so every cluster, saw the last one alone."""
+    old, draft, merged = (loop.release(f"v1.0.{n}", letter) for n, letter in enumerate("abc"))
+    loop.serve(old)
+    loop.remote.git("checkout", "--quiet", "-b", "request")
+    for release in (draft, merged):
+        (loop.remote.work / release_path("staging", loop.model)).write_text(new_text(release))
+        loop.remote.git("commit", "--quiet", "-am", release.spec.version)
+    loop.remote.git("checkout", "--quiet", "main")
+    loop.remote.git("merge", "--quiet", "--no-ff", "-m", "Merge pull request #7", "request")
+    loop.remote.git("push", "--quiet", "origin", "main")
+    bar(loop.settings, loop.model, "v1.0.2", lambda _: digest("c"), "accuracy", "labels came")
+    assert loop.served() == old
+
+
+def test_a_cluster_that_was_built_anew_takes_nothing_away(loop: Loop) -> None:
+    old, new = loop.release("v1.0.0", "a"), loop.release("v1.0.1", "b")
+    for environment in ("staging", "production"):
+        loop.serve(old, environment)
+        loop.serve(new, environment)
+    loop.minute(old)
+    assert loop.barred() == ["b" * 12]
+    loop.minute(None, None, "production", "Progressing")
+    assert loop.served("production") == new
+
+
+def test_a_broken_file_of_another_environment_holds_up_no_rollback(loop: Loop) -> None:
+    old, bad = loop.release("v1.0.0", "a"), loop.release("v1.0.1", "b")
+    for environment in ("staging", "production"):
+        loop.serve(old, environment)
+        loop.serve(bad, environment)
+    loop.remote.commit({release_path("production", loop.model): "kind: [\n"})
+    said = loop.minute(old)
+    assert said[0].startswith(f"production is left as it is: {release_path('production', loop.model)}: not readable")
+    assert (loop.served(), loop.barred()) == (old, ["b" * 12])
+    loop.serve(bad, "production")  # mended: what its cluster has proved, it keeps
+    loop.minute(bad, None, "production", "Healthy")
+    assert loop.served("production") == bad
+
+
+def test_where_the_artifact_is_changed_by_hand_is_taken_back(loop: Loop) -> None:
+    good = loop.release("v1.0.0", "a")
+    artifact = good.spec.artifact.model_copy(update={"uri": "s3://m/elsewhere"})
+    loop.serve(good)
+    loop.serve(good.model_copy(update={"spec": good.spec.model_copy(update={"artifact": artifact})}))
+    loop.minute(good, NEVER_READY)
+    assert (loop.served(), loop.barred(), loop.warned) == (good, [], [])
+    assert "Candidate: artifact.uri s3://m/a → s3://m/elsewhere" in loop.remote.git("log", "-1", "--format=%b")
+
+
+def test_another_model_whose_name_begins_alike_changed_no_pods(loop: Loop) -> None:
+    old, bad = loop.release("v1.0.0", "a"), loop.release("v1.0.1", "b")
+    loop.serve(old)
+    loop.remote.commit({f"clusters/staging/models/{loop.model}-2/kustomization.yaml": "# its own\n"}, "another's")
+    loop.serve(bad)
+    loop.minute(old)
+    assert loop.barred() == ["b" * 12]
+
+
+@pytest.mark.parametrize("text", [f"patches: [{{patch: '{'[' + 'x' * 300 + ']'}'}}]\n", "resources: &a [*a]\n"])
+def test_what_can_be_no_path_in_a_kustomization_stops_nobody(loop: Loop, text: str) -> None:
+    loop.serve(loop.release("v1.0.0", "a"))
+    loop.remote.commit({f"clusters/staging/models/{loop.model}/kustomization.yaml": text}, "patched")
+    assert "'patched' by Ada" in loop.minute(loop.served())[0]
+
+
+def test_a_persons_way_to_search_and_to_see_differences_is_their_own(
+    loop: Loop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n, letter in enumerate("abc"):
+        loop.serve(loop.release(f"v1.0.{n}", letter))
+    loop.minute(loop.release("v1.0.1", "b"), NEVER_READY)
+    (tmp_path / "gitconfig").write_text("[grep]\n  patternType = fixed\n[diff]\n  external = /bin/false\n")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
+    with checkout(loop.settings) as tree:
+        assert len(reverts(tree, "staging", loop.model)) == 1
+        assert "+new" in tree.diff(Change({"notes.md": "new\n"}, "notes"))

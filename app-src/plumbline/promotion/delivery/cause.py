@@ -4,7 +4,7 @@
 | --- | --- |
 | the artifact alone, or the image alone | back to stable, and that digest is barred |
 | several of artifact, image, threshold, configuration | back to stable; none is barred: the next canary tells |
-| only what has no digest: the threshold, the version's name | back to stable |
+| only what has no digest: the threshold, where the artifact is, the version's name | back to stable |
 | nothing of the release | nothing: the release is innocent, the commit that changed the pods is named |
 """
 
@@ -77,7 +77,7 @@ def cause_of(tree: Checkout, environment: str, failed: Release, running: Running
 
 
 def _without_digest(tree: Checkout, environment: str, failed: Release, running: Running, entries: list[Past]) -> str:
-    """What of the release differs although its bytes are stable's: its name, or a threshold changed by hand."""
+    """What of the release differs although its bytes are stable's: its name, or what somebody changed by hand."""
     stable = running.stable
     if stable is not None and failed.spec.version != stable.version:
         return f"version {stable.version} → {failed.spec.version} of the same bytes"
@@ -86,13 +86,24 @@ def _without_digest(tree: Checkout, environment: str, failed: Release, running: 
     began = _began(entries, failed)
     if not began or began in reverts(tree, environment, failed.model):
         return ""  # it was taken back already
-    bytes_of_stable = (entry.release for entry in entries if entry.release.spec.artifact == failed.spec.artifact)
+    digest = failed.spec.artifact.digest
+    bytes_of_stable = (entry.release for entry in entries if entry.release.spec.artifact.digest == digest)
     before = next((release for release in bytes_of_stable if release.spec != failed.spec), None)
-    if before is None or before.spec.threshold == failed.spec.threshold:
+    if before is None or not (changed := _by_hand(before, failed)):
         return ""
     if running.pods is None and changes(tree, environment, failed.model, began):
-        return ""  # the pods were changed after the threshold, so it was stable by then
-    return f"threshold {before.spec.threshold} → {failed.spec.threshold}"
+        return ""  # the pods were changed after the release, so it was stable by then
+    return changed
+
+
+def _by_hand(before: Release, after: Release) -> str:
+    """What servers read of two releases of the same bytes that differs."""
+    values = [
+        ("threshold", before.spec.threshold, after.spec.threshold),
+        ("artifact.uri", before.spec.artifact.uri, after.spec.artifact.uri),
+        ("artifact.schemaDigest", before.spec.artifact.schemaDigest, after.spec.artifact.schemaDigest),
+    ]
+    return ", ".join(f"{name} {old} → {new}" for name, old, new in values if old != new)
 
 
 def _began(entries: list[Past], failed: Release) -> str:

@@ -45,9 +45,9 @@ def _places(tree: Checkout, environment: str, model: str) -> list[str]:
     """What Kustomize reads for the model's folder, or all of the environment where that is unclear."""
     own = posixpath.dirname(release_path(environment, model))
     read = sorted(_closure(tree, own))
-    if any(not place.startswith(own) for place in read):
+    if any(place != own and not place.startswith(f"{own}/") for place in read):
         return read
-    others = [name for name in tree.names(f"clusters/{environment}", "models/*") if not name.startswith(own)]
+    others = [name for name in tree.names(f"clusters/{environment}", "models/*") if name != own]
     return [f"clusters/{environment}", "kustomize", "apps", *(f":(exclude){name}" for name in others)]
 
 
@@ -62,14 +62,21 @@ def _closure(tree: Checkout, folder: str) -> set[str]:
         try:
             text = tree.read(f"{place}/kustomization.yaml") if tree.is_folder(place) else None
             names = list(_texts(load(text or "")))
-        except (Refused, DocumentError, yaml.YAMLError):
+        except (Refused, DocumentError, yaml.YAMLError, RecursionError):
             continue  # what does not build is said by `plumbline tree validate`
         for name in names:
             # A ConfigMap's file may be given as key=file.
             path = posixpath.normpath(posixpath.join(place, name.rpartition("=")[2]))
-            if not path.startswith("..") and "\n" not in name and (tree.path / path).exists() and path != ".":
+            if not path.startswith("..") and _exists(tree, path) and path != ".":
                 waiting.append(path)
     return found
+
+
+def _exists(tree: Checkout, path: str) -> bool:
+    try:
+        return (tree.path / path).exists()
+    except OSError:  # a text that can be no name: a patch of one long line
+        return False
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -108,7 +108,7 @@ class Checkout:
         """The change as a unified diff; the clone is left as it was."""
         self._write(change)
         try:
-            return self.git("diff", "--cached", "--no-color").text
+            return self.git("diff", "--cached", "--no-color", "--no-ext-diff").text
         finally:
             self.git("reset", "--hard", "--quiet", "HEAD")
 

@@ -58,8 +58,9 @@ def back_to(
     """What an environment goes back to when a release failed there, or may not be served.
 
     Another release that is stable, if git named it and it may be served; whatever else git named was not stable last.
-    Where none is, or the failed one itself: the newest wanted release that nobody barred and that did not fail before.
-    None where there is none: then a person decides.
+    Where none is, or the failed one itself: the newest wanted release that nobody barred and that did not fail before,
+    of those that the branch itself named, and only without one, of those that a merged line named between two of its
+    commits, which no cluster has seen. None where there is none: then a person decides.
     """
     entries = list(past(tree, environment, failed.model, say))
     legal = [
@@ -71,12 +72,14 @@ def back_to(
     if proved is not None or stable not in (None, Served.of(failed)):
         return proved
     failures = reverts(tree, environment, failed.model)
+    branch = set(tree.git("rev-list", "--first-parent", "HEAD").text.split())
     passed = {Served.of(failed)}
+    left: list[Past] = []
     for entry in entries:
         passed |= failures.get(entry.commit, set())
         if entry in legal and Served.of(entry.release) not in passed:
-            return entry
-    return None
+            left.append(entry)
+    return next((entry for entry in left if entry.commit in branch), left[0] if left else None)
 
 
 def reverts(tree: Checkout, environment: str, model: str) -> dict[str, set[Served]]:

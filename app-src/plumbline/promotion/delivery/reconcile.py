@@ -117,7 +117,8 @@ def _step(
         return
     version, stable = release.spec.version, running.stable if running is not None else None
     seen = running is not None and running.wanted == Served.of(release) and running.phase != "Unseen"
-    if bar_of(tree, environment, release, proved_by(stable) if running is not None else None) is not None:
+    # A cluster with nothing stable, such as one that was built anew, does not say what the environment has proved.
+    if bar_of(tree, environment, release, proved_by(stable) if stable is not None else None) is not None:
         # Whoever committed it, and whether or not the cluster has it yet.
         yield from take_out(settings, environment, release, stable)
         tree.refresh()

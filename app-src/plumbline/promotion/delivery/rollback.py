@@ -6,6 +6,7 @@ nowhere further.
 
 from collections.abc import Callable, Iterator
 
+from plumbline.core.errors import Refused
 from plumbline.core.release import Release
 from plumbline.promotion.delivery.cause import CONFIGURATION, Cause, cause_of
 from plumbline.promotion.delivery.cluster import Failure, Running, Served
@@ -15,7 +16,7 @@ from plumbline.promotion.delivery.governance import checked, stranded
 from plumbline.promotion.delivery.past import back_to, gave_up
 from plumbline.promotion.delivery.records import read_barred, read_served
 from plumbline.promotion.delivery.release_text import move
-from plumbline.promotion.delivery.state import bar_of, digests_of, served_by
+from plumbline.promotion.delivery.state import bar_of, digests_of, environments_of
 from plumbline.promotion.settings import Settings
 
 Warn = Callable[[str], None]
@@ -63,7 +64,7 @@ def take_back(
 
 def take_out(settings: Settings, environment: str, served: Release, stable: Served | None) -> Iterator[str]:
     """Take a barred release out of an environment, however it came to be there; yields what was done."""
-    proved = proved_by(stable)
+    proved = proved_by(stable) if stable is not None else None
     skipped: list[str] = []
     barred: Barred | None = None
 
@@ -88,9 +89,9 @@ def take_out(settings: Settings, environment: str, served: Release, stable: Serv
         yield f"barred, and {stranded(environment, served.model, version)}"
 
 
-def proved_by(stable: Served | None) -> frozenset[str]:
+def proved_by(stable: Served) -> frozenset[str]:
     """The digests that a cluster has stable."""
-    return frozenset() if stable is None else frozenset({stable.digest, stable.image.rpartition("@")[2]})
+    return frozenset({stable.digest, stable.image.rpartition("@")[2]})
 
 
 class _TakeBack:
@@ -130,8 +131,7 @@ class _TakeBack:
         known = read_barred(tree, failed.model, digest)
         if known is not None and known.applies(self._environment):
             return {}
-        others = [name for name, other in served_by(tree, failed.model) if digest in digests_of(other)]
-        self.keeping = tuple(name for name in others if name != self._environment)
+        unread = self._others(tree, digest)
         record = checked(
             Barred,
             model=failed.model,
@@ -139,9 +139,29 @@ class _TakeBack:
             digest=digest,
             metric=_line(self._failure.metric),
             reason=_line(self._failure.reason),
-            stays=self.keeping or None,
+            stays=(*self.keeping, *unread) or None,
         )
         return {barred_path(failed.model, digest): dump(record)}
+
+    def _others(self, tree: Checkout, digest: str) -> list[str]:
+        """Note who else serves a digest; returns those whose file can't be read, which holds up nobody's rollback.
+
+        Whether one of those has proved the digest, its own cluster tells, once the file is mended.
+        """
+        keeping, unread = [], []
+        for name in environments_of(tree, self._failed.model):
+            if name == self._environment:
+                continue
+            try:
+                other = read_served(tree, name, self._failed.model)
+            except Refused as error:
+                unread.append(name)
+                self.skipped.append(f"{name} is left as it is: {error}")
+                continue
+            if other is not None and digest in digests_of(other):
+                keeping.append(name)
+        self.keeping = tuple(keeping)
+        return unread
 
     def _message(self, good: Release | None) -> str:
         failed, cause, failure = self._failed, self.cause, self._failure

@@ -24,10 +24,14 @@ def digests_of(release: Release) -> tuple[str, str]:
 
 def served_by(tree: Checkout, model: str) -> Iterator[tuple[str, Release]]:
     """(environment, what it serves) of every environment that serves the model."""
-    for path in tree.names("clusters", f"*/models/{model}/release.yaml"):
-        environment = path.split("/")[1]
+    for environment in environments_of(tree, model):
         if (release := read_served(tree, environment, model)) is not None:
             yield environment, release
+
+
+def environments_of(tree: Checkout, model: str) -> list[str]:
+    """Every environment that has a release.yaml of the model, readable or not."""
+    return [path.split("/")[1] for path in tree.names("clusters", f"*/models/{model}/release.yaml")]
 
 
 def bar_of(tree: Checkout, environment: str, release: Release, proved: Collection[str] | None = None) -> Barred | None:
