@@ -9,9 +9,9 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
-import uvloop
 from connections import LIMITS, Say
 from prometheus_client import generate_latest
+from uvicorn.loops.uvloop import uvloop_loop_factory
 from uvicorn.server import ServerState
 
 from bundles import Bundle, Keys, make_bundle, make_keys
@@ -141,6 +141,7 @@ def connect(settings_of, bundles):
             await server.stop()
             return answers, server, shown
 
-        return uvloop.run(main())  # as it is deployed
+        with asyncio.Runner(loop_factory=uvloop_loop_factory()) as runner:  # as it is deployed
+            return runner.run(main())
 
     return run
