@@ -63,7 +63,8 @@ def fault(rule: str, output: Output, costs: Costs | None) -> str:
 def choose(rule: str, output: Output, costs: Costs | None, truth: Floats, score: Floats) -> Chosen:
     """The probability from which on "positive" is best by the rule, on these rows, each of shape (rows,).
 
-    It is a number of half precision, which float32 and float64 read alike: whoever compares calls the same rows.
+    It is a number that float32 and float64 read alike, so that whoever compares calls the same rows: of half precision
+    where one lies between two scores, else a score itself.
     Where nothing keeps a limit, it is the threshold that comes nearest.
     """
     candidates = _candidates(score)
@@ -81,14 +82,17 @@ def choose(rule: str, output: Output, costs: Costs | None, truth: Floats, score:
 
 
 def _candidates(score: Floats) -> Floats:
-    """Numbers of half precision among the scores, also far out, where the positive rows of a rare label are."""
+    """Numbers between neighbours among the scores, also far out, where the positive rows of a rare label are."""
     tail = np.geomspace(1e-6, 0.01, 60)
-    places = np.concatenate([tail, np.linspace(0.01, 0.99, 197), 1 - tail])
-    exact = np.quantile(score, places)
-    halves = exact.astype(np.float16)
+    places = np.concatenate([[0], tail, np.linspace(0.01, 0.99, 197), 1 - tail, [1]])
+    known = np.unique(score)
+    upper = np.searchsorted(known, np.quantile(score, places, method="higher"))
+    above, below = known[upper], np.where(upper > 0, known[upper - 1], 0.0)
+    short = ((below + above) / 2).astype(np.float16).astype(np.float64)
+    exact = above.astype(np.float32)
     # Rounded down, so that the rows of that very score are called.
-    lower = np.where(halves > exact, np.nextafter(halves, np.float16(0)), halves)
-    return np.unique(lower.astype(np.float64))
+    exact = np.where(exact > above, np.nextafter(exact, np.float32(0)), exact).astype(np.float64)
+    return np.unique(np.where((below < short) & (short <= above), short, exact))
 
 
 def _calls(candidates: Floats, truth: Floats, score: Floats) -> Calls:

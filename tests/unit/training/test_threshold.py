@@ -97,3 +97,12 @@ def test_what_is_no_rule_is_refused_with_those_that_are(rule):
 def test_a_threshold_by_cost_needs_costs():
     assert "needs costs" in fault("cost", BINARY, None)
     assert fault("cost", BINARY, COSTS) == ""
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.9991, 0.9994), (1e-9, 3e-9), (0.5, 0.5 + 1e-6), (0.0, 1.0)])
+@pytest.mark.parametrize("rule", ["f1", "accuracy", "balanced_accuracy", "cost", "recall_at_precision_0.9"])
+def test_scores_close_to_each_other_or_to_an_end_are_told_apart(rule, low, high):
+    truth = np.repeat([0.0, 1.0], 100)
+    chosen = choose(rule, BINARY, COSTS, truth, np.repeat([low, high], 100))
+    assert (low < chosen.value <= high, chosen.short) == (True, "")
+    assert float(np.float32(chosen.value)) == chosen.value
