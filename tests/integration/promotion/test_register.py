@@ -180,6 +180,25 @@ def test_a_pickle_is_never_opened(
     assert marker.exists(), "the payload works where it is opened"
 
 
+def test_two_runs_with_the_same_bytes_at_once_are_one_version(
+    log_run: Log, registry: Registry, settings: Settings, remote: Remote, model: str
+) -> None:
+    def attempt(run: str) -> str:
+        try:
+            return str(register(registry, settings, run).version.semver)
+        except Accident as error:
+            return str(error)
+
+    runs = [log_run(Recipe(model, tags={"data.digest": f"sha256:{index:064d}"})) for index in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        said = set(pool.map(attempt, runs))
+    assert "v1.0.0" in said
+    assert all("being registered: try again" in words for words in said - {"v1.0.0"})
+    assert {attempt(run) for run in runs} == {"v1.0.0"}
+    [version] = registry.versions(model)
+    assert sorted(version.runs) == sorted(runs)
+
+
 @pytest.mark.parametrize(
     ("recipe", "said"),
     [

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from plumbline.core.artifact import SIGNATURE, ArtifactError, verify_artifact
 from plumbline.core.digests import sha256_of_json
-from plumbline.core.errors import Refused
+from plumbline.core.errors import Accident, Refused
 from plumbline.core.names import plain_name
 from plumbline.promotion.delivery.git import checkout
 from plumbline.promotion.delivery.records import read_policy
@@ -67,14 +67,25 @@ def register(registry: Registry, settings: Settings, run_id: str) -> Registered:
                 f"parity: ONNX differs from the native model by up to {parity.largest:.3g} on {parity.rows:,} rows; "
                 f"policies/promotion/{model}.yaml allows {limit.max_abs_difference:g}"
             )
-        # Another threshold makes other answers of the same bytes.
-        identity = evaluation.digest, _threshold(evaluation)
-        same = [item for item in versions if item.semver and (item.digest, item.tags["threshold"]) == identity]
-        if same:
-            return Registered(_also_made_by(registry, run_id, same[0], mine), parity, same_bytes=True)
+        if (same := _earliest(versions, evaluation)) is not None and same.semver is not None:
+            return Registered(_also_made_by(registry, run_id, same, mine), parity, same_bytes=True)
         _signed(registry, settings, run_id, evaluation)
         version = _claim(registry, run, mine, _tags(registry, run, evaluation, parity))
+        same = _earliest(registry.versions(model), evaluation)
+        if same is not None and same.run != run_id:
+            registry.drop_unfinished(version)
+            raise Accident(
+                f"run {same.run} has the same bytes and is being registered: try again when it is; "
+                f"if that ended early, `plumbline promote register --run {same.run}` finishes it"
+            )
         return Registered(_finish(registry, run, version, evaluation, Path(folder)), parity)
+
+
+def _earliest(versions: list[Version], evaluation: Evaluation) -> Version | None:
+    """The first version with the same bytes and threshold, finished or not: another threshold makes other answers."""
+    identity = evaluation.digest, _threshold(evaluation)
+    same = [item for item in versions if (item.tags.get("digest"), item.tags.get("threshold")) == identity]
+    return min(same, key=lambda item: int(item.number), default=None)
 
 
 def _also_made_by(registry: Registry, run_id: str, version: Version, unfinished: list[Version]) -> Version:
