@@ -57,7 +57,7 @@ def test_the_guide_leads_to_a_prediction_and_out_again(laptop, dev, task, name, 
         assert clients.keys() == {"python", "oip"}, said
         [probability] = {float(text.split()[1]) for text in clients.values()}
         assert said.count(f'"yes":{probability}') == 3, "the guide's curl, and both of this page"
-        assert "refused: [{'field': 'months'" in said, said
+        assert "refused: [{'field': 'features.months'" in said, said
 
     refused = laptop.bash(f"source .dev/env; plumbline remove-model {name}", expect=10)
     assert f"clusters/local/models/{name}/release.yaml names a release of {name}" in refused
