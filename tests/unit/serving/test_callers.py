@@ -1,19 +1,23 @@
 """Callers who hang up, send too much or do not read: what they left is not run, held or waited for."""
 
 import asyncio
+import errno
 import gzip
 import json
 import logging
+import re
 import socket
 import struct
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from connections import BODY, PREDICT, SOON, head, saying, status
 
+from plumbline.serving.http.wire import Protocol
 from plumbline.serving.inference.batching import Runner
 from plumbline.serving.metrics import Metrics
 from plumbline.serving.server import Server
@@ -250,3 +254,57 @@ def test_who_does_not_read_is_dropped(connect, caplog):
     assert found == ["dropped"]
     assert "did not read its answer within 1 s" in caplog.text
     assert server.in_flight == 0
+
+
+@pytest.mark.parametrize("end", ["says all", "garbage"])
+def test_who_does_not_read_the_end_of_its_answers_is_dropped(connect, monkeypatch, end):
+    """What is left is too little to keep the next answer waiting, and no next one comes."""
+    answered: list[Protocol] = []
+    complete = Protocol.on_response_complete
+    monkeypatch.setattr(Protocol, "on_response_complete", lambda self: (answered.append(self), complete(self)))
+    body = json.dumps({"columns": ["distance", "hour", "carrier"], "data": [[1400.0, 17, "UA"]] * 200}).encode()
+    asked = head(path="/v1/predict/batch", length=len(body)) + body
+
+    async def talk(reader, writer):
+        with await caller(writer) as quiet:
+            async with asyncio.timeout(PATIENCE):
+                while not answered or not answered[0].transport.get_write_buffer_size():
+                    before = len(answered)
+                    await asyncio.get_running_loop().sock_sendall(quiet, asked)
+                    while len(answered) == before:
+                        await asyncio.sleep(0.001)
+            assert not answered[0].flow.write_paused
+            if end == "garbage":
+                quiet.send(b"\0\0\r\n\r\n")
+            else:
+                quiet.shutdown(socket.SHUT_WR)
+            async with asyncio.timeout(PATIENCE):
+                while quiet.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != errno.ECONNRESET:
+                    await asyncio.sleep(0.01)
+        return "dropped"
+
+    found, server, _ = connect(talk, write_seconds=SOON)
+    assert found == ["dropped"]
+    assert server.in_flight == 0
+
+
+def test_what_one_caller_leaves_unread_is_bounded_in_the_kernel_too(connect):
+    """Left to itself it would take 4 MB for each connection, and counts them as the pod's memory."""
+    body = json.dumps({"columns": ["distance", "hour", "carrier"], "data": [[1400.0, 17, "UA"]] * 200}).encode()
+    asked = head(path="/v1/predict/batch", length=len(body)) + body
+    total = 0
+
+    async def talk(reader, writer):
+        nonlocal total
+        with await caller(writer) as quiet:
+            send = asyncio.get_running_loop().sock_sendall
+            for _ in range(60):
+                await send(quiet, asked)
+                await asyncio.sleep(0.02)
+            await asyncio.sleep(0.1)
+            ports = writer.get_extra_info("peername")[1], quiet.getsockname()[1]
+            (held,) = re.findall(r":{:04X} \S+:{:04X} \S+ (\w+):".format(*ports), Path("/proc/net/tcp").read_text())
+            total = int(held, 16)
+
+    connect(talk, max_pipelined=60)
+    assert 0 < total < 1 << 19
