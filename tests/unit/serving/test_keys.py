@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import uuid
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -122,7 +123,7 @@ def test_categories_are_named_to_who_may_see_them_and_counted_to_others(serve, b
         answers = [await client.get("/v1/models", headers=key) for key in (WEB, JUDGE)]
         others = [await client.get(path, headers=WEB) for path in ("/openapi.json", "/v2/models/delays", "/docs")]
         schemas = [answer.json()["models"][0]["schema"] for answer in answers]
-        return schemas, "".join(answer.text for answer in (answers[0], *others))
+        return schemas, unescape("".join(answer.text for answer in (answers[0], *others)))
 
     (counted, whole), everything = serve(bundles["binary"], use, keyring=many())
     assert whole == bundles["binary"].schema.model_dump(mode="json")
