@@ -22,9 +22,10 @@ class ApiKey(Strict):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
     sha256: Sha256
     """`printf %s "$KEY" | sha256sum`. Keys are random and long, so that one round of a plain hash is enough."""
-    rate: Annotated[float, Field(gt=0, le=1_000_000)]
+    rate: Annotated[float, Field(ge=0.001, le=1_000_000)]
     """Requests a second, over all pods."""
-    burst: Annotated[float, Field(ge=1)] | None = None
+    # Bounds within which Redis can keep the bucket: its refusal would count as if it were lost, for every caller.
+    burst: Annotated[float, Field(ge=1, le=1_000_000_000)] | None = None
     """Requests that may come at once; by default those of one second."""
     roles: tuple[Role, ...] = ()
     """What it may beyond asking: give feedback on what others asked; see the categories of a model one by one."""
