@@ -261,7 +261,12 @@ def test_who_does_not_read_the_end_of_its_answers_is_dropped(connect, monkeypatc
     """What is left is too little to keep the next answer waiting, and no next one comes."""
     answered: list[Protocol] = []
     complete = Protocol.on_response_complete
-    monkeypatch.setattr(Protocol, "on_response_complete", lambda self: (answered.append(self), complete(self)))
+
+    def on_response_complete(self: Protocol) -> None:
+        answered.append(self)
+        complete(self)
+
+    monkeypatch.setattr(Protocol, "on_response_complete", on_response_complete)
     body = json.dumps({"columns": ["distance", "hour", "carrier"], "data": [[1400.0, 17, "UA"]] * 200}).encode()
     asked = head(path="/v1/predict/batch", length=len(body)) + body
 

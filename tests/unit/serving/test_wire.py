@@ -1,6 +1,7 @@
 """An answer leaves in one write, and nothing of it stays behind."""
 
 import asyncio
+import socket
 from typing import Any
 
 import pytest
@@ -17,7 +18,9 @@ class Connection(asyncio.Transport):
     """Keeps what is written to it."""
 
     def __init__(self) -> None:
-        super().__init__({"peername": ("127.0.0.1", 1), "sockname": ("127.0.0.1", 2)})
+        self.socket = socket.socket()  # of the kernel, connected to nobody
+        where = {"peername": ("127.0.0.1", 1), "sockname": ("127.0.0.1", 2)}
+        super().__init__(where | {"socket": self.socket})
         self.written: list[bytes] = []
         self.closed = self.aborted = False
         self.unread = 0
