@@ -38,10 +38,10 @@ _WITHOUT = {
 _ALL = tuple(change for changes in _WITHOUT.values() for change in changes)
 
 
-def features(redis_url: str, subject: Subject, folder: Path, rounds: int) -> dict[str, dict[str, float]]:
-    """Microseconds of CPU that each feature costs a request of one row, each switched alone."""
+def without_features(redis_url: str) -> list[Kind]:
+    """The server as it is, without each of its features, and with what it decided against."""
     quiet: dict[str, Any] = {"SERVING_ACCESS_LOG": "false"}
-    kinds = [
+    return [
         ours.kind(redis_url, BASE),
         *(ours.kind(redis_url, name, changes=changes) for name, changes in _WITHOUT.items()),
         ours.kind(redis_url, "access log", **quiet),
@@ -49,8 +49,12 @@ def features(redis_url: str, subject: Subject, folder: Path, rounds: int) -> dic
         ours.kind(redis_url, "cache, against its decision", changes=("cache decision",)),
         ours.kind(redis_url, "batching, against its decision", changes=("inline",)),
     ]
+
+
+def features(redis_url: str, subject: Subject, folder: Path, rounds: int) -> dict[str, dict[str, float]]:
+    """Microseconds of CPU that each feature costs a request of one row, each switched alone."""
     with ExitStack() as stack:
-        servers = start(stack, kinds, subject, folder)
+        servers = start(stack, without_features(redis_url), subject, folder)
         found = measure(servers, "one", partial(closed, 16, 1), rounds, folder)
     base = found.pop(BASE)
     shown = {BASE: {"cpu_us": statistics.median(base.cpu), "ratio": 1.0}}

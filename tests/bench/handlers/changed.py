@@ -74,4 +74,4 @@ FEATURES = {
 if __name__ == "__main__":
     for name in sys.argv[1:]:
         FEATURES[name]()
-    __main__.main()
+    __main__.app([], "changed")

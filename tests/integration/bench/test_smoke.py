@@ -33,3 +33,12 @@ def test_servers_are_started_checked_and_measured_side_by_side(tmp_path):
     assert all(0 < series.windows[0].p50 <= series.windows[0].p99 for series in many.values())
     assert written > 50
     assert ECHO.name not in found
+
+
+@pytest.mark.timeout(900)  # a dozen starts
+def test_the_server_answers_right_without_each_of_its_features(tmp_path):
+    subject = boosting(tmp_path / "model", make_keys(tmp_path / "keys"), trees=5, rows=200)
+    with services.redis(tmp_path / "redis") as url:
+        for kind in studies.without_features(url):
+            with ExitStack() as stack:
+                studies.start(stack, [kind], subject, tmp_path / "servers")
