@@ -1,5 +1,7 @@
 """The platform's own columns beside a model's fields: in its rows, in its holdout and in a drift report."""
 
+from collections.abc import Iterable
+
 from plumbline.core.schema import Output
 
 TRUTH = "truth"
@@ -15,6 +17,11 @@ OURS = (TRUTH, TIME, "prediction")
 def is_ours(name: str) -> bool:
     """Whether a column of this name is the platform's own, so that no field may have it."""
     return name in OURS or name.startswith((SLICE, NATIVE))
+
+
+def slices(columns: Iterable[object]) -> tuple[str, ...]:
+    """What slices are judged by among columns, without `slice_`."""
+    return tuple(str(name).removeprefix(SLICE) for name in columns if str(name).startswith(SLICE))
 
 
 def native(output: Output) -> list[str]:

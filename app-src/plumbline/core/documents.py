@@ -1,6 +1,6 @@
 """Documents of people, YAML or JSON, read strictly into types; what is wrong is said with file, field and line."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -124,6 +124,22 @@ def _shapes(annotation: Any) -> list[type[BaseModel]]:
 
 def _got(value: object) -> str:
     return f" (got {value!r:.80})" if isinstance(value, str | int | float) or value is None else ""
+
+
+def leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """(path, value) of each plain or empty value.
+
+    An item of a list goes by its name, if it has one: an item put in front changes no other.
+    """
+    if isinstance(value, dict) and value:
+        for key, item in value.items():
+            yield from leaves(item, (*path, str(key)))
+    elif isinstance(value, list) and value:
+        for index, item in enumerate(value):
+            name = item.get("name", index) if isinstance(item, dict) else index
+            yield from leaves(item, (*path, str(name)))
+    else:
+        yield path, value
 
 
 def find(node: yaml.Node | None, path: tuple[str, ...]) -> yaml.Node | None:

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from plumbline.core.columns import SLICE, TIME, native
+from plumbline.core.metrics.figures import build
 from plumbline.core.schema import ModelSchema, Output
 from plumbline.training import learn, metrics, plots, threshold
 from plumbline.training.model import ByTime, Estimator, Floats, Inputs, Model, ModelError, folder_of
@@ -68,7 +69,7 @@ class Judge:
     def of(self, truth: Floats, outputs: Floats) -> dict[str, Interval]:
         """Every metric of the model with its interval, on rows of the truth (rows,) and the outputs (rows, k)."""
         model = self.model
-        built = metrics.build(self.output, truth, outputs, self.threshold, costs=model.costs, declared=model.metrics)
+        built = build(self.output, truth, outputs, self.threshold, costs=model.costs, declared=model.metrics)
         return metrics.intervals(built, len(truth), seed=self.seed)
 
 

@@ -1,13 +1,12 @@
-"""What training does with metrics: bootstrap intervals."""
+"""Bootstrap intervals of metrics."""
 
 from collections.abc import Mapping
 
 import numpy as np
 
-from plumbline.core.metrics.figures import Metric, build
+from plumbline.core.metrics.figures import Metric
 from plumbline.training.report import Interval
 
-__all__ = ["Metric", "build", "intervals"]
 RESAMPLES = 200
 
 

@@ -13,8 +13,9 @@ from sklearn.calibration import calibration_curve
 from sklearn.inspection import permutation_importance
 from sklearn.metrics import ConfusionMatrixDisplay, precision_recall_curve, roc_curve
 
+from plumbline.core.metrics.figures import build
 from plumbline.core.schema import Output
-from plumbline.training import learn, metrics
+from plumbline.training import learn
 from plumbline.training.model import Floats, Inputs
 from plumbline.training.report import OBJECTIVE, Interval, Slice
 from plumbline.training.work import written
@@ -88,7 +89,7 @@ def _importance(folder: Path, estimator: Any, judged: Judged, seed: int) -> None
     # scikit-learn's own scorers ask for an estimator of its kind, and for every label among the rows.
     def score(fitted: Any, inputs: Inputs, truth: Floats) -> float:
         outputs = learn.outputs_of(fitted, inputs, judged.output)
-        return -metrics.build(judged.output, truth, outputs, None)[name](np.ones(len(truth)))
+        return -build(judged.output, truth, outputs, None)[name](np.ones(len(truth)))
 
     importance = permutation_importance(
         estimator, judged.inputs[chosen], judged.truth[chosen], scoring=score, n_repeats=3, random_state=seed

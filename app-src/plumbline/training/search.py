@@ -8,8 +8,9 @@ import numpy as np
 import optuna
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
+from plumbline.core.metrics.figures import build
 from plumbline.core.schema import ModelSchema
-from plumbline.training import convert, learn, metrics, tracking
+from plumbline.training import convert, learn, tracking
 from plumbline.training.model import Examples, Model, Params, own_code
 from plumbline.training.prepare import examples
 from plumbline.training.report import OBJECTIVE
@@ -75,7 +76,7 @@ def _run(work: Work, number: int, params: Params, schema: ModelSchema, train: Ex
             learn.fit(estimator, train, validation, schema.output)
         outputs = learn.outputs_of(estimator, validation.inputs, schema.output)
         name = OBJECTIVE[schema.output.task]
-        judged = metrics.build(schema.output, validation.target, outputs, None)
+        judged = build(schema.output, validation.target, outputs, None)
         value = judged[name](np.ones(len(outputs)))
         tracking.log_metrics({f"validation_{name}": value})
     trial = Trial(number=number, params=params, value=value, run=run)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from plumbline.core.columns import SLICE
+from plumbline.core.columns import slices
 from plumbline.core.subject import Subject, fields_of
 from plumbline.training.model import Model, folder_of, load
 
@@ -31,10 +31,9 @@ def _slices(model: Model) -> tuple[str, ...] | None:
             name: pd.DataFrame({key: pd.Series(dtype=str(column.dtype)) for key, column in schema.columns.items()})
             for name, schema in model.tables.items()
         }
-        columns = list(model.rows(empty).columns)
+        return slices(model.rows(empty).columns)
     except Exception:
         return None
-    return tuple(str(name).removeprefix(SLICE) for name in columns if str(name).startswith(SLICE))
 
 
 def _sections(card: Path) -> tuple[str, ...] | None:

@@ -1,10 +1,10 @@
 """What two renderings differ in: objects that come, go or change, and the fields that do."""
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from plumbline.core.documents import leaves
 from plumbline.tree.render.build import Objects
 from plumbline.tree.validate.cluster import name_of
 
@@ -44,17 +44,8 @@ def _by_name(objects: Objects) -> dict[str, Any]:
 
 
 def _fields(value: Any) -> dict[str, Any]:
-    return {".".join(path): leaf for path, leaf in _leaves(value, ())}
+    return {".".join(path): _plain(leaf) for path, leaf in leaves(value)}
 
 
-def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """An item of a list goes by its name, if it has one: an item put in front changes no other."""
-    if isinstance(value, dict) and value:
-        for key, item in value.items():
-            yield from _leaves(item, (*path, str(key)))
-    elif isinstance(value, list) and value:
-        for index, item in enumerate(value):
-            name = item.get("name", index) if isinstance(item, dict) else index
-            yield from _leaves(item, (*path, str(name)))
-    else:
-        yield path, _HASH.sub("", value) if isinstance(value, str) else value
+def _plain(leaf: Any) -> Any:
+    return _HASH.sub("", leaf) if isinstance(leaf, str) else leaf

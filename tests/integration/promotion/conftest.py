@@ -22,6 +22,7 @@ from skl2onnx import convert_sklearn
 from skl2onnx.common.data_types import FloatTensorType
 from sklearn.linear_model import LogisticRegression
 
+from plumbline.core.metrics.figures import build
 from plumbline.core.release import Release, parse_release
 from plumbline.core.schema import ModelSchema, Output
 from plumbline.promotion.delivery.promote import How, Outcome, promote
@@ -156,7 +157,7 @@ def judged(noise: float, seed: int) -> Report:
 
 
 def _intervals(late: np.ndarray, native: np.ndarray) -> dict[str, Interval]:
-    measured = metrics.build(Output.model_validate(SCHEMA["output"]), late.astype(float), native, 0.5)
+    measured = build(Output.model_validate(SCHEMA["output"]), late.astype(float), native, 0.5)
     return metrics.intervals(measured, len(late), seed=1, resamples=20)
 
 

@@ -19,6 +19,8 @@ Places = npt.NDArray[np.intp]
 Metric = Callable[[Floats], float]
 """A metric as a function of the rows' weights, shape (rows,). NaN where the rows do not define it."""
 BINS = 10
+TINY = float(np.finfo(np.float32).eps)
+"""As near to 0 and to 1 as a log loss takes a probability for."""
 
 
 def answered(output: Output, outputs: Floats, threshold: float | None) -> Places:
@@ -137,8 +139,7 @@ def _divided(part: float, whole: float) -> float:
 
 
 def _log_loss(labels: Places, outputs: Floats) -> Metric:
-    tiny = float(np.finfo(np.float32).eps)
-    return _mean(-np.log(np.clip(outputs[np.arange(len(labels)), labels], tiny, 1 - tiny)))
+    return _mean(-np.log(np.clip(outputs[np.arange(len(labels)), labels], TINY, 1 - TINY)))
 
 
 def _regression(truth: Floats, value: Floats) -> dict[str, Metric]:

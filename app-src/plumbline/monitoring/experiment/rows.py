@@ -10,13 +10,13 @@ import numpy as np
 from psycopg import Connection
 
 from plumbline.core.ids import instant
+from plumbline.core.metrics.figures import TINY
 from plumbline.monitoring.experiment.readout import finite
 from plumbline.monitoring.experiment.verdict import ExperimentRows, Look, Result, Test
 from plumbline.monitoring.log.queries import ROWS, window
 from plumbline.monitoring.policy import Arm, Experiment
 
 _METRICS = ("accuracy", "absolute_error", "value", "ms", "brier", "log_loss")
-_TINY = float(np.finfo(np.float32).eps)
 _OF_ARM: LiteralString = """
     FROM monitoring.predictions
     WHERE model = %(model)s AND id >= %(low)s AND (%(role)s::text IS NULL OR role = %(role)s)
@@ -74,7 +74,7 @@ def _scores(probabilities: Mapping[str, float], truth: str) -> tuple[float, floa
     squares = sum((share - (label == truth)) ** 2 for label, share in probabilities.items())
     # Of two labels the positive one's alone: that of the other is the same.
     brier = squares / 2 if len(probabilities) == 2 else squares
-    return brier, -float(np.log(np.clip(probabilities[truth], _TINY, 1 - _TINY)))
+    return brier, -float(np.log(np.clip(probabilities[truth], TINY, 1 - TINY)))
 
 
 def _versions(connection: Connection[Any], policy: Experiment, since: datetime | None) -> Versions:

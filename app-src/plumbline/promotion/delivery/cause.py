@@ -57,7 +57,7 @@ def cause_of(tree: Checkout, environment: str, failed: Release, running: Running
     if wanted.digest != stable.digest:
         candidates.append((f"artifact {artifact}", artifact))
     if wanted.image != stable.image:
-        same_bytes = image == stable.image.rpartition("@")[2]
+        same_bytes = image == stable.digests[1]
         candidates.append((f"image {failed.spec.image}", "" if same_bytes else image))
     # A version's threshold goes with its bytes.
     if wanted.digest == stable.digest and (other := _without_digest(tree, environment, failed, running, entries)):

@@ -1,12 +1,13 @@
 """What a cluster says about a model: the releases that its Rollout runs, and what its analyses found. Reads only."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from plumbline.core.documents import leaves
 from plumbline.core.errors import Accident
 from plumbline.core.release import Release
 
@@ -36,6 +37,11 @@ class Served:
     digest: str
     """Of the artifact."""
     image: str
+
+    @property
+    def digests(self) -> tuple[str, str]:
+        """What of it can be barred: the digests of its artifact and of its image."""
+        return self.digest, self.image.rpartition("@")[2]
 
     @classmethod
     def of(cls, release: Release) -> "Served":
@@ -152,7 +158,7 @@ class Cluster:
             for metric in run.get("status", {}).get("metricResults", []):
                 if metric.get("phase") == "Failed":
                     return Failure(metric["name"], _explained(metric))
-        return Failure("", _line(status.get("message") or "aborted"))
+        return Failure("", one_line(status.get("message") or "aborted"))
 
     def _get(self, plural: str, name: str) -> Any:
         return self._ask(
@@ -182,28 +188,17 @@ class Cluster:
 
 def differing(stable: Any, canary: Any) -> tuple[str, ...]:
     """Where two pod templates differ in more than the release's own values; RELEASE_TEXT where its file differs."""
-    ours, theirs = dict(_leaves(stable)), dict(_leaves(canary))
+    ours, theirs = ({"/" + "/".join(path): leaf for path, leaf in leaves(side)} for side in (stable, canary))
     paths = sorted(path for path in ours.keys() | theirs.keys() if ours.get(path) != theirs.get(path))
     return tuple(RELEASE_TEXT if path == _RELEASE_VOLUME else path for path in paths if path not in _OF_RELEASE)
-
-
-def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """(path, value) of each plain value; parts of a list that have a name go by it."""
-    if isinstance(value, dict):
-        for key, item in value.items():
-            yield from _leaves(item, f"{path}/{key}")
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _leaves(item, f"{path}/{item.get('name', index) if isinstance(item, dict) else index}")
-    else:
-        yield path, value
 
 
 def _explained(metric: Mapping[str, Any]) -> str:
     """The analysis's words for a failed metric, with the last value that was measured."""
     values = [item["value"] for item in metric.get("measurements", []) if item.get("value")]
-    return _line(f"{metric.get('message') or 'failed'}{f'; last value {values[-1]}' if values else ''}")
+    return one_line(f"{metric.get('message') or 'failed'}{f'; last value {values[-1]}' if values else ''}")
 
 
-def _line(text: str) -> str:
+def one_line(text: str) -> str:
+    """Somebody's words as one line of 500 characters at most."""
     return " ".join(text.split())[:500]

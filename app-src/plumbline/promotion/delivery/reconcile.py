@@ -25,7 +25,7 @@ from plumbline.promotion.delivery.cluster import Cluster, Running, Served
 from plumbline.promotion.delivery.follow import sync, unjudged
 from plumbline.promotion.delivery.git import Checkout, checkout
 from plumbline.promotion.delivery.records import read_served, require_environment
-from plumbline.promotion.delivery.rollback import Warn, proved_by, take_back, take_out
+from plumbline.promotion.delivery.rollback import Warn, take_back, take_out
 from plumbline.promotion.delivery.state import bar_of, forbidden, unapproved
 from plumbline.promotion.registry.client import Registry
 from plumbline.promotion.settings import Settings
@@ -118,7 +118,7 @@ def _step(
     version, stable = release.spec.version, running.stable if running is not None else None
     seen = running is not None and running.wanted == Served.of(release) and running.phase != "Unseen"
     # A cluster with nothing stable, such as one that was built anew, does not say what the environment has proved.
-    if bar_of(tree, environment, release, proved_by(stable) if stable is not None else None) is not None:
+    if bar_of(tree, environment, release, stable.digests if stable is not None else None) is not None:
         # Whoever committed it, and whether or not the cluster has it yet.
         yield from take_out(settings, environment, release, stable)
         tree.refresh()

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from plumbline.core.errors import Refused
 from plumbline.core.release import Release
 from plumbline.promotion.delivery.cause import CONFIGURATION, Cause, cause_of
-from plumbline.promotion.delivery.cluster import Failure, Running, Served
+from plumbline.promotion.delivery.cluster import Failure, Running, Served, one_line
 from plumbline.promotion.delivery.documents import Barred, barred_path, dump, release_path
 from plumbline.promotion.delivery.git import Change, Checkout, checkout, commit_and_push
 from plumbline.promotion.delivery.governance import checked, stranded
@@ -64,7 +64,7 @@ def take_back(
 
 def take_out(settings: Settings, environment: str, served: Release, stable: Served | None) -> Iterator[str]:
     """Take a barred release out of an environment, however it came to be there; yields what was done."""
-    proved = proved_by(stable) if stable is not None else None
+    proved = stable.digests if stable is not None else None
     skipped: list[str] = []
     barred: Barred | None = None
 
@@ -87,11 +87,6 @@ def take_out(settings: Settings, environment: str, served: Release, stable: Serv
         yield f"{version}: taken out, for it is barred for {barred.metric}; commit {commit}"
     elif barred is not None:
         yield f"barred, and {stranded(environment, served.model, version)}"
-
-
-def proved_by(stable: Served) -> frozenset[str]:
-    """The digests that a cluster has stable."""
-    return frozenset({stable.digest, stable.image.rpartition("@")[2]})
 
 
 class _TakeBack:
@@ -183,4 +178,4 @@ class _TakeBack:
 
 def _line(text: str) -> str:
     """A cluster's words as one line of a commit message."""
-    return " ".join(text.split())[:500] or "no reason given"
+    return one_line(text) or "no reason given"

@@ -7,6 +7,7 @@ and `plumbline promote reconcile` takes back what is barred. Git alone is asked,
 from collections.abc import Collection, Iterator
 
 from plumbline.core.release import Release
+from plumbline.promotion.delivery.cluster import Served
 from plumbline.promotion.delivery.documents import (
     BY_MERGE,
     Barred,
@@ -18,8 +19,8 @@ from plumbline.promotion.delivery.records import read_approval, read_barred, rea
 
 
 def digests_of(release: Release) -> tuple[str, str]:
-    """What of a release can be barred: the digests of its artifact and of its image."""
-    return release.spec.artifact.digest, release.spec.image.rpartition("@")[2]
+    """`Served.digests` of a release."""
+    return Served.of(release).digests
 
 
 def served_by(tree: Checkout, model: str) -> Iterator[tuple[str, Release]]:

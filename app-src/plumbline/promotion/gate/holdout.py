@@ -9,14 +9,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from plumbline.core.columns import native
+from plumbline.core.columns import native, slices
 from plumbline.core.errors import Inconclusive, Refused
 from plumbline.core.schema import ModelSchema
 from plumbline.core.values import RowsError, encode_columns
 from plumbline.promotion.gate.bundle import Bundle, Floats
 
 SEED = 20130101
-_SLICE = "slice_"
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class Holdout:
     @property
     def slices(self) -> tuple[str, ...]:
         """The columns that slices are judged by, without `slice_`."""
-        return tuple(name.removeprefix(_SLICE) for name in self.table.column_names if name.startswith(_SLICE))
+        return slices(self.table.column_names)
 
     def encode(self, schema: ModelSchema) -> npt.NDArray[np.float32]:
         """The rows as a model's input, shape (rows, fields).

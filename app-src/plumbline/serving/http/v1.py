@@ -88,14 +88,14 @@ class Feedback:
         body = await read_body(context, receive, min(self._limit, _FEEDBACK_BYTES))
         engine = self._server.serving()
         try:
-            given = self._validator(engine).validate_json(body)
+            given = self._validator(engine).validate_json(body).model_dump()
         except ValidationError as error:
             raise from_pydantic(error) from error
-        _require_own(context, given.model_dump()["prediction_id"])
+        _require_own(context, given["prediction_id"])
         link = self._server.link
         if link is None:
             raise Problem(503, "this server has no feedback store; SERVING_REDIS_URL is not set")
-        event = given.model_dump() | {"at": timestamp(), "model": engine.release.model}
+        event = given | {"at": timestamp(), "model": engine.release.model}
         try:
             await append_feedback(link, to_json(event), self._server.settings.stream_maxlen)
         except Bypass as error:
