@@ -16,6 +16,7 @@ from plumbline.promotion.registry.client import Registry, Version
 from plumbline.promotion.registry.lifecycle import Lifecycle
 from plumbline.promotion.registry.register import register
 from plumbline.promotion.settings import Settings
+from plumbline.training.report import Report
 
 from .conftest import SCHEMA, Recipe, Remote
 
@@ -178,6 +179,15 @@ def test_a_pickle_is_never_opened(
     assert registry.versions(model) == []
     pickle.loads(payload)  # noqa: S301
     assert marker.exists(), "the payload works where it is opened"
+
+
+def test_a_card_says_what_its_report_does_not(registered: Make, registry: Registry, model: str, tmp_path: Path) -> None:
+    def without(report: Report) -> Report:
+        kept = {name: figure for name, figure in report.metrics.items() if name != "log_loss"}
+        return report.model_copy(update={"metrics": kept})
+
+    text = (registry.download(registered(report=without).run, "card", tmp_path) / "card.md").read_text()
+    assert "Its report does not compare its log_loss with a baseline's." in text
 
 
 def test_two_runs_with_the_same_bytes_at_once_are_one_version(

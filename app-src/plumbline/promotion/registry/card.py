@@ -40,6 +40,8 @@ def facts(version: Version, semver: str, evaluation: Evaluation, approval: Appro
 def summary(report: Report, task: str) -> str:
     """What whoever approves reads first: how good the model is, next to its baseline, and where it is weakest."""
     name = OBJECTIVE[task]
+    if name not in report.metrics or name not in report.baseline:
+        return f"Its report does not compare its {name} with a baseline's."
     model, baseline = report.metrics[name], report.baseline[name]
     if model.high < baseline.low:
         beside = "better than the baseline's"
@@ -49,8 +51,8 @@ def summary(report: Report, task: str) -> str:
         f"On {report.test.rows:,} rows that it did not learn from, its {name} is {_figures(model)}, lower is better: "
         f"{beside} {_figures(baseline)}."
     ]
-    if report.slices:
-        weakest = max(report.slices, key=lambda item: item.metrics[name].value)
+    if judged := [item for item in report.slices if name in item.metrics]:
+        weakest = max(judged, key=lambda item: item.metrics[name].value)
         where = f"{weakest.column} is {weakest.value}"
         said.append(f"It is weakest where {where}: {_figures(weakest.metrics[name])} on {weakest.rows:,} rows.")
     return " ".join(said)
