@@ -13,7 +13,7 @@ from tabulate import tabulate
 
 from plumbline.core.commands import AsJson, application, print_json
 from plumbline.core.durations import duration
-from plumbline.core.errors import Misuse, PlumblineError, Refused
+from plumbline.core.errors import Inconclusive, Misuse, PlumblineError, Refused
 from plumbline.core.settings import load
 from plumbline.promotion.settings import Settings
 
@@ -255,7 +255,8 @@ def reconcile(
 def status(env: Env, model: Models = None, as_json: AsJson = False) -> None:
     """Print what git, cluster and registry say side by side; exit code 10 where they differ or what is named is barred.
 
-    Where no cluster is configured it is not asked, and the verdict is about git and registry.
+    Exit code 11 where git's files of a model can't be read and all else agrees. Where no cluster is configured it is
+    not asked, and the verdict is about git and registry.
     """
     from plumbline.promotion.delivery import reconcile as reconciliation
     from plumbline.promotion.delivery.cluster import Cluster
@@ -273,8 +274,9 @@ def status(env: Env, model: Models = None, as_json: AsJson = False) -> None:
         for row in rows:
             if row.reason:
                 typer.echo(f"{row.model}: {row.reason}")
-    if any(row.verdict != "agree" for row in rows):
-        raise typer.Exit(Refused.exit_code)
+    verdicts = {row.verdict for row in rows} - {"agree"}
+    if verdicts:
+        raise typer.Exit(Inconclusive.exit_code if verdicts == {"unknown"} else Refused.exit_code)
 
 
 @app.command()

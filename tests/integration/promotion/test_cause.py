@@ -157,6 +157,21 @@ def test_a_configuration_that_failed_is_an_alert(loop: Loop, monkeypatch: pytest
     assert alert["annotations"]["runbook"] == "rollouts.md#configurationaborted"
 
 
+def test_a_submodule_in_the_files_place_was_no_release(loop: Loop) -> None:
+    good, bad = loop.release("v1.0.0", "a"), loop.release("v1.0.1", "b")
+    path = release_path("staging", loop.model)
+    loop.serve(good)
+    loop.remote.git("rm", "--quiet", path)
+    loop.remote.git("update-index", "--add", "--cacheinfo", f"160000,{'d' * 40},{path}")
+    loop.remote.git("commit", "--quiet", "-m", "a submodule")
+    loop.remote.git("rm", "--quiet", "--cached", path)
+    loop.remote.git("commit", "--quiet", "-m", "none")
+    loop.remote.git("push", "--quiet", "origin", "main")
+    loop.serve(bad)
+    loop.minute(good)
+    assert (loop.served(), loop.barred()) == (good, ["b" * 12])
+
+
 def test_the_commit_is_found_where_kustomize_reads(loop: Loop) -> None:
     """Not every commit of the environment is one that changes the model's pods."""
     loop.serve(loop.release("v1.0.0", "a"))
@@ -174,6 +189,33 @@ def test_the_commit_is_found_where_kustomize_reads(loop: Loop) -> None:
     loop.remote.commit({"kustomize/mlflow/pod.yaml": "cpu: 1\n"}, "mlflow: more CPU")
     loop.remote.commit({f"clusters/staging/models/{loop.model}/canary.yaml": "weight: 20\n"}, "another ladder")
     assert "'base: less CPU' by Ada" in loop.minute(loop.served())[0]
+
+
+def test_a_configuration_changed_in_the_merge_itself_is_found(loop: Loop) -> None:
+    """Who resolves a conflict may write what neither side had."""
+    base = "kustomize/base/pod.yaml"
+    loop.serve(loop.release("v1.0.0", "a"))
+    loop.remote.commit({base: "cpu: 500m\n"}, "a base")
+    loop.remote.git("checkout", "--quiet", "-b", "mine")
+    loop.remote.git("commit", "--quiet", "--allow-empty", "-m", "mine")
+    loop.remote.git("checkout", "--quiet", "main")
+    loop.remote.commit({"notes.md": "theirs\n"}, "notes")
+    loop.remote.git("merge", "--quiet", "--no-ff", "--no-commit", "mine")
+    (loop.remote.work / base).write_text("cpu: 50m\n")
+    loop.remote.git("commit", "--quiet", "-am", "Merge of mine, and less CPU")
+    loop.remote.git("push", "--quiet", "origin", "main")
+    assert "'Merge of mine, and less CPU' by Ada" in loop.minute(loop.served())[0]
+
+
+def test_a_configuration_since_stable_was_first_named_is_a_candidate_of_every_later_canary(loop: Loop) -> None:
+    """That a rollback names stable's release again says nothing of what its pods run with."""
+    stable, one, two = (loop.release(f"v1.0.{n}", letter) for n, letter in enumerate("abc"))
+    loop.serve(stable)
+    loop.remote.commit({"clusters/staging/model-server/kustomization.yaml": "# cpu: 50m\n"}, "staging: less CPU")
+    for release in (one, two):
+        loop.serve(release)
+        assert "'staging: less CPU' by Ada" in loop.minute(stable)[0]
+        assert (loop.served(), loop.barred()) == (stable, [])
 
 
 def test_never_ready_goes_back_to_stable_once(loop: Loop) -> None:
@@ -245,6 +287,15 @@ def test_a_threshold_changed_by_hand_is_taken_back_and_bars_nothing(loop: Loop) 
     after = loop.remote.log()
     assert "configuration change" in loop.minute(good)[0]
     assert loop.remote.log() == after
+
+
+def test_a_threshold_that_was_stable_before_the_pods_changed_is_innocent(loop: Loop) -> None:
+    loop.serve(loop.release("v1.0.0", "a"))
+    proved = loop.release("v1.0.0", "a", threshold=0.9)
+    loop.serve(proved)
+    loop.remote.commit({"clusters/staging/model-server/kustomization.yaml": "# cpu: 50m\n"}, "staging: less CPU")
+    assert "canary of a configuration change" in loop.minute(proved)[0]
+    assert loop.served() == proved
 
 
 def test_another_environment_keeps_what_it_has_proved(loop: Loop, settings: Settings) -> None:

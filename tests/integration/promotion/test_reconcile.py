@@ -236,6 +236,16 @@ def test_what_runs_though_git_never_named_it_is_told(
     assert [row.verdict for row in rows if row.model == "by-hand"] == ["differ"]
 
 
+def test_one_broken_file_hides_no_other_models_row(
+    two_versions: Served, served: Callable[[], Served], registry: Registry, settings: Settings, remote: Remote
+) -> None:
+    broken = "clusters/staging/models/broken/release.yaml"
+    remote.commit({broken: "kind: Release\n"})
+    rows = status(registry, settings, Said(canary(served(), served(), "Healthy")), "staging", [])
+    assert [(row.git, row.verdict) for row in rows if broken in row.reason] == [("unreadable", "unknown")]
+    assert "v1.0.1" in {row.git[:6] for row in rows}
+
+
 def test_a_misspelt_environment_serves_not_nothing(registry: Registry, settings: Settings) -> None:
     with pytest.raises(Refused, match=r"clusters/stagign/ is not in git, only .*staging"):
         status(registry, settings, Said(None), "stagign", [])

@@ -14,7 +14,7 @@ from plumbline.core.release import Release
 from plumbline.promotion.delivery.cluster import RELEASE_TEXT, Running, Served
 from plumbline.promotion.delivery.configuration import Changed, changes
 from plumbline.promotion.delivery.git import Checkout
-from plumbline.promotion.delivery.past import Past, Say, past, reverts
+from plumbline.promotion.delivery.past import Past, reverts
 from plumbline.promotion.delivery.state import digests_of
 
 CONFIGURATION = "configuration"
@@ -46,12 +46,11 @@ def is_configuration(running: Running) -> bool:
     return on_the_way and running.stable == running.wanted
 
 
-def cause_of(tree: Checkout, environment: str, failed: Release, running: Running, say: Say) -> Cause:
-    """What differs between the canary of `failed`, which is what main names, and stable."""
+def cause_of(tree: Checkout, environment: str, failed: Release, running: Running, entries: list[Past]) -> Cause:
+    """What differs between the canary of `failed`, which is what main names, and stable; `entries` are all the past."""
     stable, wanted = running.stable, Served.of(failed)
     if stable is None:
         return Cause(("everything, for nothing was stable before",), "", True, ())
-    entries = list(past(tree, environment, failed.model, say))
     artifact, image = digests_of(failed)
     candidates = []
     if wanted.digest != stable.digest:

@@ -37,8 +37,15 @@ def changes(
     outside = [name for name in _NOT_PODS if not (release_too and name == "release.yaml")]
     places = [*_places(tree, environment, model), *(f":(exclude,glob)**/{name}" for name in outside)]
     range_ = f"{since}..HEAD" if since else "HEAD"
-    log = tree.git("log", "--full-history", "--no-merges", "--format=%H%x00%an%x00%s", range_, "--", *places).text
-    return [Changed(*line.split("\0")) for line in log.split("\n") if line]
+    # A merge that has lines of neither side names files too; one that only brings them together names none.
+    shown = ("-c", "--name-only", "--format=%H%x00%an%x00%s")
+    found: dict[Changed, None] = {}
+    for line in tree.git("log", "--full-history", *shown, range_, "--", *places).text.split("\n"):
+        if "\0" in line:
+            commit = Changed(*line.split("\0"))
+        elif line:
+            found[commit] = None
+    return list(found)
 
 
 def _places(tree: Checkout, environment: str, model: str) -> list[str]:

@@ -11,7 +11,7 @@ from plumbline.core.names import SemVer, plain_name
 from plumbline.core.release import Release
 from plumbline.promotion.delivery.documents import Approval, Barred, approval_path, barred_path, dump, release_path
 from plumbline.promotion.delivery.git import Change, Checkout, checkout, commit_and_push
-from plumbline.promotion.delivery.past import back_to
+from plumbline.promotion.delivery.past import back_to, past
 from plumbline.promotion.delivery.records import read_barred, read_policy
 from plumbline.promotion.delivery.release_text import edit, move
 from plumbline.promotion.delivery.state import digests_of, served_by
@@ -137,7 +137,8 @@ def _revert(
     skipped: list[str],
 ) -> None:
     path = release_path(environment, release.model)
-    good = back_to(tree, environment, release, None, skipped.append, lambda other: digest not in digests_of(other))
+    entries = past(tree, environment, release.model, skipped.append)
+    good = back_to(tree, environment, release, None, entries, lambda other: digest not in digests_of(other))
     if good is None:
         left.append(environment)
         return

@@ -1,7 +1,7 @@
 """What an environment's release.yaml said before, and where a rollback may go: never to what failed already."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from plumbline.core.documents import DocumentError
@@ -32,9 +32,10 @@ def gave_up(served: Served) -> str:
     return f"Gave-up: {served.version} {served.digest} {served.image}\n"
 
 
-def past(tree: Checkout, environment: str, model: str, say: Say) -> Iterator[Past]:
+def past(tree: Checkout, environment: str, model: str, say: Say) -> list[Past]:
     """Every release of the file's history, newest first; `say` is told of each commit that is skipped and why."""
     path = release_path(environment, model)
+    entries = []
     for commit, text in tree.history(path):
         try:
             release = parse_release(text, source=path)
@@ -44,7 +45,8 @@ def past(tree: Checkout, environment: str, model: str, say: Say) -> Iterator[Pas
         if release.model != model:
             say(f"{path} of commit {commit[:12]} is skipped: it is the release of {release.model}")
             continue
-        yield Past(commit, release, text)
+        entries.append(Past(commit, release, text))
+    return entries
 
 
 def back_to(
@@ -52,17 +54,16 @@ def back_to(
     environment: str,
     failed: Release,
     stable: Served | None,
-    say: Say,
+    entries: list[Past],
     wanted: Callable[[Release], bool] = lambda _: True,
 ) -> Past | None:
-    """What an environment goes back to when a release failed there, or may not be served.
+    """What an environment goes back to, of all its past, when a release failed there or may not be served.
 
     Another release that is stable, if git named it and it may be served; whatever else git named was not stable last.
     Where none is, or the failed one itself: the newest wanted release that nobody barred and that did not fail before,
     of those that the branch itself named, and only without one, of those that a merged line named between two of its
     commits, which no cluster has seen. None where there is none: then a person decides.
     """
-    entries = list(past(tree, environment, failed.model, say))
     legal = [
         entry
         for entry in entries

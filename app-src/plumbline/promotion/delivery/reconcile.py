@@ -14,40 +14,22 @@ Where git names none any more: wait until Argo CD has taken the Rollout away, th
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
-from plumbline.core.errors import PlumblineError
+from plumbline.core.documents import DocumentError
+from plumbline.core.errors import PlumblineError, Refused
 from plumbline.core.release import Release
 from plumbline.promotion.delivery.cause import cause_of, is_configuration
 from plumbline.promotion.delivery.cluster import Cluster, Running, Served
 from plumbline.promotion.delivery.follow import sync, unjudged
 from plumbline.promotion.delivery.git import Checkout, checkout
+from plumbline.promotion.delivery.past import past
 from plumbline.promotion.delivery.records import read_served, require_environment
 from plumbline.promotion.delivery.rollback import Warn, take_back, take_out
 from plumbline.promotion.delivery.state import bar_of, forbidden, unapproved
 from plumbline.promotion.registry.client import Registry
 from plumbline.promotion.settings import Settings
-
-
-@dataclass(frozen=True, slots=True)
-class Views:
-    """What the three say about one model in one environment."""
-
-    git: Release | None
-    cluster: Running | None
-    registry: str
-    """The version that carries the environment's alias, or empty."""
-
-    @property
-    def agree(self) -> bool:
-        """Whether all three name one release, and it is up; or all three none."""
-        if self.git is None:
-            return self.cluster is None and not self.registry
-        cluster, served = self.cluster, Served.of(self.git)
-        up = cluster is not None and cluster.phase == "Healthy" and served == cluster.wanted == cluster.stable
-        return up and self.registry == self.git.spec.version
 
 
 class Step(NamedTuple):
@@ -61,13 +43,6 @@ class Step(NamedTuple):
 def models_of(tree: Checkout, environment: str) -> list[str]:
     """Models that git says the environment serves."""
     return [path.split("/")[3] for path in tree.names(f"clusters/{environment}", "models/*/release.yaml")]
-
-
-def views(tree: Checkout, cluster: Cluster | None, registry: Registry, environment: str, model: str) -> Views:
-    """Ask git, cluster and registry."""
-    release = read_served(tree, environment, model)
-    named = [str(item.semver) for item in registry.versions(model) if item.semver and environment in item.aliases]
-    return Views(release, cluster.running(model) if cluster else None, ", ".join(named))
 
 
 def reconcile(
@@ -153,7 +128,7 @@ class Status(NamedTuple):
     cluster: str
     registry: str
     verdict: str
-    """`agree`, `differ`, or `barred` where git names what may not be served."""
+    """`agree`, `differ`, `barred` where git names what may not be served, `unknown` where its files can't be read."""
     reason: str
     """Why they do not agree, as far as one of them says it."""
 
@@ -165,40 +140,53 @@ def status(
 
     On every model that one of them names if none is given: what runs though git forgot it is told too.
     """
-    rows = []
     with checkout(settings) as tree:
         require_environment(tree, environment)
         running = cluster.models() if cluster else []
         asked = models or sorted({*models_of(tree, environment), *running, *registry.models_with(environment)})
-        for model in asked:
-            view = views(tree, cluster, registry, environment, model)
-            in_git = _short(Served.of(view.git)) if view.git is not None else "-"
-            in_cluster = _described(view.cluster) if cluster else "not asked"
-            reasons = list(_reasons(tree, view, registry, environment))
-            verdict = _verdict(tree, view, environment, bool(cluster), reasons)
-            rows.append(Status(model, in_git, in_cluster, view.registry or "-", verdict, "; ".join(reasons)))
-    return rows
+        return [_row(registry, tree, cluster, environment, model) for model in asked]
 
 
-def _reasons(tree: Checkout, view: Views, registry: Registry, environment: str) -> Iterator[str]:
+def _row(registry: Registry, tree: Checkout, cluster: Cluster | None, environment: str, model: str) -> Status:
+    running = cluster.running(model) if cluster else None
+    versions = (item for item in registry.versions(model) if item.semver and environment in item.aliases)
+    named = ", ".join(str(item.semver) for item in versions)
+    in_git = "unreadable"
+    try:
+        release = read_served(tree, environment, model)
+        in_git = _short(Served.of(release)) if release is not None else "-"
+        reasons = list(_reasons(tree, release, running, registry, environment))
+        up = cluster is None or _is_up(release, running)
+        verdict = "agree" if up and not reasons and named == (release.spec.version if release else "") else "differ"
+        if release is not None and bar_of(tree, environment, release) is not None:
+            verdict = "barred"
+    except (Refused, DocumentError) as error:  # of this model: the others' rows are told
+        verdict, reasons = "unknown", [str(error)]
+    in_cluster = _described(running) if cluster else "not asked"
+    return Status(model, in_git, in_cluster, named or "-", verdict, "; ".join(reasons))
+
+
+def _is_up(release: Release | None, running: Running | None) -> bool:
+    """Whether the cluster has as stable and Healthy what git names, or nothing as git names nothing."""
+    if release is None or running is None:
+        return release is None and running is None
+    return running.phase == "Healthy" and Served.of(release) == running.wanted == running.stable
+
+
+def _reasons(
+    tree: Checkout, release: Release | None, running: Running | None, registry: Registry, environment: str
+) -> Iterator[str]:
     """What is against the release that git names, and what a canary is that is none of a release."""
-    release, running = view.git, view.cluster
     if release is None:
         return
     yield from forbidden(tree, environment, release)
     yield from unjudged(registry, environment, release)
     if running is not None and is_configuration(running):
         aborted = f", {running.failure.metric or 'never ready'}: {running.failure.reason}" if running.failure else ""
-        cause = cause_of(tree, environment, release, running, lambda _: None)
+        entries = past(tree, environment, release.model, lambda _: None)
+        cause = cause_of(tree, environment, release, running, entries)
         commit = f"; the pods were changed by {cause.commits[0]}" if cause.commits else ""
         yield f"canary of a configuration change{aborted}{commit}"
-
-
-def _verdict(tree: Checkout, view: Views, environment: str, asked: bool, reasons: list[str]) -> str:
-    if view.git is not None and bar_of(tree, environment, view.git) is not None:
-        return "barred"
-    agree = view.agree if asked else view.registry == (view.git.spec.version if view.git else "")
-    return "agree" if agree and not reasons else "differ"
 
 
 def _short(served: Served) -> str:

@@ -13,7 +13,7 @@ from plumbline.promotion.delivery.cluster import Failure, Running, Served, one_l
 from plumbline.promotion.delivery.documents import Barred, barred_path, dump, release_path
 from plumbline.promotion.delivery.git import Change, Checkout, checkout, commit_and_push
 from plumbline.promotion.delivery.governance import checked, stranded
-from plumbline.promotion.delivery.past import back_to, gave_up
+from plumbline.promotion.delivery.past import back_to, gave_up, past
 from plumbline.promotion.delivery.records import read_barred, read_served
 from plumbline.promotion.delivery.release_text import move
 from plumbline.promotion.delivery.state import bar_of, digests_of, environments_of
@@ -72,8 +72,10 @@ def take_out(settings: Settings, environment: str, served: Release, stable: Serv
         nonlocal barred
         now = read_served(tree, environment, served.model)
         barred = bar_of(tree, environment, now, proved) if now is not None and now.spec == served.spec else None
-        good = back_to(tree, environment, served, stable, skipped.append) if barred is not None else None
-        if barred is None or good is None:
+        if barred is None:
+            return None
+        good = back_to(tree, environment, served, stable, past(tree, environment, served.model, skipped.append))
+        if good is None:
             return None
         body = f"Barred: {barred.digest}\nFailed: {barred.metric}\nReason: {barred.reason}\n"
         title = f"{served.model}({environment}): {move(served, good.release)}, which is barred"
@@ -108,10 +110,11 @@ class _TakeBack:
         served = read_served(tree, environment, failed.model)
         if served is None or served.spec != failed.spec:
             return None
-        self.cause = cause_of(tree, environment, failed, self._running, self.skipped.append)
+        entries = past(tree, environment, failed.model, self.skipped.append)
+        self.cause = cause_of(tree, environment, failed, self._running, entries)
         if not self.cause.of_release:
             return None
-        good = back_to(tree, environment, failed, self._running.stable, self.skipped.append)
+        good = back_to(tree, environment, failed, self._running.stable, entries)
         files = self._bar(tree) if self._failure.metric else {}
         self.found = good is not None
         if good is not None:
