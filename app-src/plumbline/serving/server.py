@@ -9,8 +9,9 @@ from hmac import compare_digest
 from itertools import chain, repeat
 from pathlib import Path
 
-from plumbline.core.artifact import ArtifactError, PublicKeyError, read_public_key
+from plumbline.core.artifact import ArtifactError
 from plumbline.core.documents import DocumentError
+from plumbline.core.dsse import PublicKeyError, read_public_keys
 from plumbline.core.onnx import ModelError
 from plumbline.core.release import Release, read_release
 from plumbline.serving.artifact.fetch import folder_of, obtain, verify
@@ -253,7 +254,7 @@ class Steps:
 def _read_public_key(path: Path) -> bytes:
     try:
         public_key = path.read_bytes()
-        read_public_key(public_key)
+        read_public_keys(public_key)
     except (OSError, PublicKeyError) as error:
         raise DocumentError(f"SERVING_PUBLIC_KEY: {error}") from error
     return public_key

@@ -1,5 +1,6 @@
 """F11: twenty poisoned requests and commits. All are refused with the reason, and git stays as it was."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,12 +8,15 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
+from plumbline.core.artifact import digest_of
 from plumbline.core.errors import Misuse, Refused
 from plumbline.promotion.delivery.documents import Approval, Barred, barred_path, dump
 from plumbline.promotion.delivery.promote import Outcome, promote
 from plumbline.promotion.gate.audit import audit
 from plumbline.promotion.gate.gate import Request
+from plumbline.promotion.registry import register as registration
 from plumbline.promotion.registry.client import Registry, Version
+from plumbline.promotion.registry.register import register
 from plumbline.promotion.registry.signing import generate_keys
 from plumbline.promotion.settings import Settings
 
@@ -86,6 +90,119 @@ def test_tampered_artifacts(
     assert remote.log() == before
 
 
+@pytest.mark.parametrize(
+    ("tag", "value"),
+    [
+        ("threshold", "0.0"),
+        ("data.digest", "sha256:" + "1" * 64),
+        ("code.commit", "1" * 40),
+        ("code.dirty", "false"),
+        ("schema.digest", "sha256:" + "1" * 64),
+        ("workflow", "one-of-mine"),
+    ],
+)
+def test_tags_that_were_changed_after_registration(
+    registered: Make, bump: Bump, client: MlflowClient, remote: Remote, tag: str, value: str
+) -> None:
+    """They would be in git as what the model was made from, or how it answers."""
+    version = registered(tags={"code.dirty": "true"})
+    client.set_model_version_tag(version.model, version.number, tag, value)
+    before = remote.log()
+    with pytest.raises(Refused, match=f"changed what was registered: {tag} is '{value}'"):
+        bump("v1.0.0")
+    assert remote.log() == before
+
+
+def test_tags_of_people_are_theirs(registered: Make, bump: Bump, client: MlflowClient) -> None:
+    version = registered()
+    client.set_model_version_tag(version.model, version.number, "looked at by", "Ada")
+    assert bump("v1.0.0").commit
+
+
+def test_an_evaluation_that_was_replaced_with_the_tag_that_names_it(
+    registered: Make,
+    bump: Bump,
+    client: MlflowClient,
+    registry: Registry,
+    settings: Settings,
+    remote: Remote,
+    tmp_path: Path,
+) -> None:
+    """Before the gate, and after it: then the audit of the commit that it allowed finds it."""
+    version = registered()
+    bump("v1.0.0")
+    _overwrite(client, version.run, "evaluation/card.yaml", tmp_path, lambda old: old + b"more: text\n")
+    forged = digest_of(Path(client.download_artifacts(version.run, "evaluation", str(tmp_path))))
+    client.set_model_version_tag(version.model, version.number, "evaluation.digest", forged)
+    remote.pull()
+    (problem,), _ = audit(registry, settings, remote.work)
+    assert f"changed what was registered: evaluation.digest is '{forged}'" in problem
+    remote.commit({f"clusters/staging/models/{version.model}/release.yaml": None})
+    with pytest.raises(Refused, match=r"changed what was registered: evaluation\.digest"):
+        bump("v1.0.0", again="it was deleted")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda _: b"{}", "is no signed statement"),
+        (lambda _: b"[" * 100_000, "is no JSON"),
+        (lambda old: old.replace(b'"payload": "', b'"payload": "e30K'), "not made with a key that is trusted here"),
+        (lambda old: old.replace(b"in-toto", b"in-tote"), "is no in-toto statement"),
+    ],
+)
+def test_statements_that_are_none(
+    registered: Make, bump: Bump, client: MlflowClient, tmp_path: Path, change: Any, said: str
+) -> None:
+    version = registered()
+    _overwrite(client, version.run, "attestation/registration.json", tmp_path, change)
+    with pytest.raises(Refused, match=said):
+        bump("v1.0.0")
+
+
+def test_the_statement_of_another_version(registered: Make, bump: Bump, client: MlflowClient, tmp_path: Path) -> None:
+    """A good signature, of something else; and none at all."""
+    one, other = registered(), registered(seed=1, tags={"data.digest": "sha256:" + "e" * 64})
+    path = client.download_artifacts(one.run, "attestation/registration.json", str(tmp_path))
+    client.log_artifact(other.run, path, "attestation")
+    with pytest.raises(Refused, match="changed what was registered"):
+        bump(str(other.semver))
+    signature = client.download_artifacts(other.run, "bundle/model.sig", str(tmp_path))
+    client.log_artifact(other.run, signature, "attestation")
+    (tmp_path / "registration.json").write_text(json.dumps(json.loads(Path(signature).read_bytes())["dsseEnvelope"]))
+    client.log_artifact(other.run, str(tmp_path / "registration.json"), "attestation")
+    with pytest.raises(Refused, match="states something else: 'https://model_signing"):
+        bump(str(other.semver))
+
+
+def test_a_version_that_nobody_attested(
+    registered: Make, bump: Bump, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registration, "attest", lambda *_: None)
+    registered()
+    with pytest.raises(Refused, match=r"attestation/registration\.json of run .* is missing"):
+        bump("v1.0.0")
+
+
+def test_a_key_is_rotated_without_an_outage(
+    registered: Make, bump: Bump, settings: Settings, registry: Registry, remote: Remote, model: str, tmp_path: Path
+) -> None:
+    """The new one is believed beside the old one; once the old one is not, nothing that it signed is promoted."""
+    registered()
+    private, public = generate_keys(tmp_path / "next")
+    both = tmp_path / "both.pem"
+    both.write_bytes(settings.public_pem() + public.read_bytes())
+    run = log(registry.client, Recipe(model, seed=1, tags={"data.digest": "sha256:" + "e" * 64}), tmp_path / "second")
+    during = settings.model_copy(update={"public_key": both, "signing_key": private})
+    second = register(registry, during, run).version
+    for version in ("v1.0.0", str(second.semver)):
+        assert promote(registry, during, Request(model, version, "staging", IMAGE), "commit").commit
+    after = settings.model_copy(update={"public_key": public})
+    assert audit(registry, after, remote.work)[0] == [], "what is served was signed with the new key"
+    with pytest.raises(Refused, match="not made with a key that is trusted here"):
+        promote(registry, after, Request(model, "v1.0.0", "staging", IMAGE, again="back"), "commit")
+
+
 def test_a_file_that_was_added(registered: Make, bump: Bump, client: MlflowClient, tmp_path: Path) -> None:
     version = registered()
     (tmp_path / "weights.bin").write_bytes(b"more")
@@ -99,7 +216,7 @@ def test_another_keys_signature(
 ) -> None:
     add_model(remote, standing.model)
     _, public = generate_keys(tmp_path / "other")
-    with pytest.raises(Refused, match="not made with the key that this server trusts"):
+    with pytest.raises(Refused, match="not made with a key that is trusted here"):
         promote(
             registry,
             settings.model_copy(update={"public_key": public}),

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from plumbline.core.artifact import ArtifactError, verify_artifact
 from plumbline.core.digests import sha256
 from plumbline.core.documents import parse
 from plumbline.core.errors import Misuse, Refused
@@ -20,6 +19,7 @@ from plumbline.promotion.delivery.git import Checkout
 from plumbline.promotion.delivery.records import read_approval, read_policy, read_served
 from plumbline.promotion.delivery.state import forbidden
 from plumbline.promotion.gate.evaluation import read_evaluation
+from plumbline.promotion.gate.integrity import require_registered
 from plumbline.promotion.gate.rules import repository_of
 from plumbline.promotion.registry.client import Registry, Version
 from plumbline.promotion.settings import Settings
@@ -89,7 +89,8 @@ def _release(registry: Registry, settings: Settings, tree: Checkout, name: str) 
     if release.spec.evidence.approvedBy not in {"", BY_MERGE, approval.by if approval is not None else ""}:
         raise Refused("spec.evidence.approvedBy: not what the recorded approval says")
     with tempfile.TemporaryDirectory(prefix="promotion-") as folder:
-        _artifact(registry, settings, release, Path(folder))
+        evaluation = read_evaluation(registry, version.run, model, Path(folder))
+        require_registered(registry, settings, version, evaluation)
         _gate(registry, release, environment, Path(folder))
 
 
@@ -110,14 +111,6 @@ def _same(release: Release, version: Version) -> None:
     wrong = [f"spec.{name} is {ours}, registered {theirs}" for name, (ours, theirs) in pairs.items() if ours != theirs]
     if wrong:
         raise Refused("; ".join(wrong))
-
-
-def _artifact(registry: Registry, settings: Settings, release: Release, folder: Path) -> None:
-    bundle = read_evaluation(registry, release.spec.lineage.run, release.model, folder).bundle.folder
-    try:
-        verify_artifact(bundle, release.spec.artifact.digest, settings.public_pem())
-    except ArtifactError as error:
-        raise Refused(f"spec.artifact: {error}") from error
 
 
 def _gate(registry: Registry, release: Release, environment: str, folder: Path) -> None:

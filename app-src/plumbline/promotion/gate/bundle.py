@@ -4,19 +4,17 @@ import time
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnx
 import onnxruntime as ort
-from google.protobuf.message import DecodeError
 from pydantic import ValidationError
 
 from plumbline.core.artifact import SIGNATURE
 from plumbline.core.errors import Refused
 from plumbline.core.onnx import INPUT, open_model
 from plumbline.core.schema import ModelSchema
+from plumbline.promotion.gate.graph import operators, read_graph, weights_digest
 
 Floats = npt.NDArray[np.float64]
 MODEL, SCHEMA = "model.onnx", "schema.json"
@@ -31,6 +29,8 @@ class Bundle:
     schema: ModelSchema
     kind: str
     """The graph's operators, e.g. `TreeEnsembleClassifier`."""
+    weights: str
+    """Digest of what the graph computes, whatever its file says of itself."""
     session: ort.InferenceSession
 
     @property
@@ -74,9 +74,8 @@ def open_bundle(folder: Path, model: str) -> Bundle:
     if schema.model != model:
         raise Refused(f"{SCHEMA}: model is {schema.model!r}, expected {model!r}")
     data = (folder / MODEL).read_bytes()
-    graph = _read_graph(data)
-    session = open_model(data, schema)
-    return Bundle(folder, schema, "+".join(sorted({node.op_type for node in graph.node})), session)
+    graph = read_graph(data)
+    return Bundle(folder, schema, operators(graph), weights_digest(graph), open_model(data, schema))
 
 
 def one_row_p95_ms(bundle: Bundle, runs: int = 500) -> float:
@@ -100,14 +99,3 @@ def _read_schema(path: Path) -> ModelSchema:
     if schema.to_json() != text:
         raise Refused(f"{SCHEMA}: not in its canonical form, so its digest would differ; write ModelSchema.to_json()")
     return schema
-
-
-def _read_graph(data: bytes) -> Any:
-    try:
-        graph = onnx.load_model_from_string(data).graph
-    except (DecodeError, ValueError) as error:
-        raise Refused(f"{MODEL}: not an ONNX file: {error}") from error
-    tensors = [*graph.initializer, *(a.t for node in graph.node for a in node.attribute if a.HasField("t"))]
-    if outside := sorted(tensor.name for tensor in tensors if tensor.data_location == onnx.TensorProto.EXTERNAL):
-        raise Refused(f"{MODEL}: the weights {outside} stand outside the file, where no digest covers them")
-    return graph

@@ -11,13 +11,14 @@ from pathlib import Path
 from tabulate import tabulate
 
 from plumbline.core import documents
-from plumbline.core.artifact import ArtifactError, digest_of, verify_artifact
+from plumbline.core.artifact import digest_of
 from plumbline.core.digests import sha256
 from plumbline.core.errors import Inconclusive, Refused
 from plumbline.core.names import SemVer, plain_name
 from plumbline.core.release import Release
-from plumbline.promotion.delivery.documents import policy_path, release_path
+from plumbline.promotion.delivery.documents import policy_path
 from plumbline.promotion.delivery.git import Checkout
+from plumbline.promotion.delivery.past import past
 from plumbline.promotion.delivery.records import (
     read_approval,
     read_barred,
@@ -27,10 +28,11 @@ from plumbline.promotion.delivery.records import (
 )
 from plumbline.promotion.gate.bundle import open_bundle
 from plumbline.promotion.gate.evaluation import Evaluation, read_evaluation
+from plumbline.promotion.gate.integrity import require_registered
 from plumbline.promotion.gate.paired import Paired, paired
 from plumbline.promotion.gate.rules import Evidence, Outcome, Standing, Verdict, judge, worst
 from plumbline.promotion.policy import Champion
-from plumbline.promotion.registry.client import Registry, Version, bundle_uri
+from plumbline.promotion.registry.client import Registry, Version
 from plumbline.promotion.settings import Settings
 
 
@@ -120,15 +122,10 @@ class Candidate:
     @cached_property
     def integrity(self) -> str:
         """Why the artifacts are not what was registered and signed; empty where they are."""
-        uri = bundle_uri(self.registry.run(self.version.run).info.artifact_uri)
-        if self.version.source != uri:
-            return f"the registry names {self.version.source} as its source, its run has {uri}"
         try:
-            verify_artifact(self.evaluation.bundle.folder, self.version.digest, self.settings.public_pem())
-        except ArtifactError as error:
-            return str(error)
-        if self.evaluation.evidence != self.version.tags["evaluation.digest"]:
-            return f"evaluation/ hashes to {self.evaluation.evidence}, registered was another"
+            require_registered(self.registry, self.settings, self.version, self.evaluation)
+        except Refused as refusal:
+            return str(refusal)
         return ""
 
     def evidence(self, parity_rows: int) -> Evidence:
@@ -208,7 +205,8 @@ def examine(tree: Checkout, request: Request, subject: Candidate) -> Judgement:
     rules = policy.spec.rules_of(request.environment)
     served = read_served(tree, request.environment, request.model)
     image_digest = (request.image or "").rpartition("@")[2]
-    records = [read_barred(tree, request.model, digest) for digest in (version.digest, image_digest)]
+    digests = (version.digest, *_twins(subject.registry, version), image_digest)
+    records = [read_barred(tree, request.model, digest) for digest in digests]
     barred = [record for record in records if record is not None and request.environment not in (record.stays or ())]
     standing = Standing(
         version=SemVer.parse(request.version),
@@ -224,7 +222,7 @@ def examine(tree: Checkout, request: Request, subject: Candidate) -> Judgement:
         served_before=_moved_away(tree, request.environment, request.model, version.digest, served),
         again=request.again,
         after_done=environment.after is None
-        or (version.proved(environment.after) and _ever(tree, environment.after, request.model, version.digest)),
+        or (version.proved(environment.after) and any(_named(tree, environment.after, request.model, version.digest))),
         champion=None if served is None else subject.against(served, rules.champion),
     )
     policy_text = tree.read(policy_path(request.model)) or ""
@@ -240,13 +238,26 @@ def examine(tree: Checkout, request: Request, subject: Candidate) -> Judgement:
     )
 
 
-def _ever(tree: Checkout, environment: str, model: str, digest: str) -> bool:
-    return any(digest in text for _, text in tree.history(release_path(environment, model)))
+def _twins(registry: Registry, version: Version) -> list[str]:
+    """Digests of versions that compute the same, or come from the same run, though their files differ."""
+    weights = version.tags.get("weights.digest")
+    return [
+        other.digest
+        for other in registry.versions(version.model)
+        if other.digest != version.digest
+        and ((weights and other.tags.get("weights.digest") == weights) or version.run in other.runs)
+    ]
+
+
+def _named(tree: Checkout, environment: str, model: str, digest: str) -> Iterator[str]:
+    """Commits whose release.yaml served a digest, newest first; one that stands in a comment was not served."""
+    for entry in past(tree, environment, model, lambda _: None):
+        if entry.release.spec.artifact.digest == digest:
+            yield entry.commit
 
 
 def _moved_away(tree: Checkout, environment: str, model: str, digest: str, served: Release | None) -> str:
     """The newest commit that served a digest which is not served now, or empty."""
     if served is not None and served.spec.artifact.digest == digest:
         return ""
-    history = tree.history(release_path(environment, model))
-    return next((commit for commit, text in history if digest in text), "")
+    return next(_named(tree, environment, model, digest), "")

@@ -1,7 +1,7 @@
 """From a run to a version of the registry: checked, signed, numbered, described. Nothing is ever unpickled."""
 
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from plumbline.promotion.delivery.records import read_policy
 from plumbline.promotion.gate.evaluation import Evaluation, read_evaluation
 from plumbline.promotion.gate.holdout import Parity
 from plumbline.promotion.registry import card
+from plumbline.promotion.registry.attestation import attest
 from plumbline.promotion.registry.client import RECIPE, Registry, Version, bundle_uri
 from plumbline.promotion.registry.lifecycle import Lifecycle
 from plumbline.promotion.registry.signing import sign
@@ -70,7 +71,8 @@ def register(registry: Registry, settings: Settings, run_id: str) -> Registered:
         if (same := _earliest(versions, evaluation)) is not None and same.semver is not None:
             return Registered(_also_made_by(registry, run_id, same, mine), parity, same_bytes=True)
         _signed(registry, settings, run_id, evaluation)
-        version = _claim(registry, run, mine, _tags(registry, run, evaluation, parity))
+        tags = _tags(registry, run, evaluation, parity)
+        version = _claim(registry, run, mine, tags)
         same = _earliest(registry.versions(model), evaluation)
         if same is not None and same.run != run_id:
             registry.drop_unfinished(version)
@@ -78,7 +80,8 @@ def register(registry: Registry, settings: Settings, run_id: str) -> Registered:
                 f"run {same.run} has the same bytes and is being registered: try again when it is; "
                 f"if that ended early, `plumbline promote register --run {same.run}` finishes it"
             )
-        return Registered(_finish(registry, run, version, evaluation, Path(folder)), parity)
+        version = replace(version, tags=tags)
+        return Registered(_finish(registry, settings, run, version, evaluation, Path(folder)), parity)
 
 
 def _earliest(versions: list[Version], evaluation: Evaluation) -> Version | None:
@@ -130,6 +133,7 @@ def _tags(registry: Registry, run: "Run", evaluation: Evaluation, parity: Parity
     return {
         "lifecycle": Lifecycle.NONE.value,
         "digest": evaluation.digest,
+        "weights.digest": evaluation.bundle.weights,
         "evaluation.digest": evaluation.evidence,
         "task": schema.output.task,
         "threshold": _threshold(evaluation),
@@ -162,13 +166,16 @@ def _claim(registry: Registry, run: "Run", mine: list[Version], tags: dict[str, 
     return first
 
 
-def _finish(registry: Registry, run: "Run", version: Version, evaluation: Evaluation, folder: Path) -> Version:
-    """Number the version, write its card, and only then its name."""
+def _finish(
+    registry: Registry, settings: Settings, run: "Run", version: Version, evaluation: Evaluation, folder: Path
+) -> Version:
+    """Number the version, write its card, sign what it is, and only then give it its name."""
     earlier = [item for item in registry.versions(version.model) if int(item.number) <= int(version.number)]
     semver = str(number((item.semver, item.recipe) for item in earlier))
     facts = card.facts(version, semver, evaluation, approval=None)
     plots = registry.download(run.info.run_id, "plots", folder) if registry.names(run.info.run_id, "plots") else None
     for path in card.write(facts, plots, folder / "card"):
         registry.upload(run.info.run_id, path, "card")
+    attest(registry, settings, version, semver, folder)
     registry.name(version, semver)
     return registry.find(version.model, semver)

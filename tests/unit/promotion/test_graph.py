@@ -1,0 +1,153 @@
+"""What a graph may hold wherever it stands in it, and which graphs are one model."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+from plumbline.core.errors import Refused
+from plumbline.promotion.gate.graph import MOST_TURNS, operators, read_graph, weights_digest
+
+OPSETS = [helper.make_opsetid("", 18), helper.make_opsetid("ai.onnx.ml", 3)]
+FLOAT = TensorProto.FLOAT
+
+
+def model(nodes: list[NodeProto], weights: list[TensorProto], **more: object) -> ModelProto:
+    taken = helper.make_tensor_value_info("features", FLOAT, [None, 2])
+    given = helper.make_tensor_value_info("value", FLOAT, [None, 1])
+    graph = helper.make_graph(nodes, "g", [taken], [given], weights)
+    return helper.make_model(graph, opset_imports=OPSETS, **more)
+
+
+def linear(name: str = "w", values: tuple[float, float] = (0.5, -1.0), **more: object) -> ModelProto:
+    weights = numpy_helper.from_array(np.array(values, np.float32).reshape(2, 1), name)
+    return model([helper.make_node("MatMul", ["features", name], ["value"])], [weights], **more)
+
+
+def looping(count: list[TensorProto], counted_by: str = "count", inner: list[NodeProto] | None = None) -> ModelProto:
+    """Adds the row to itself, `count` times."""
+    body = helper.make_graph(
+        [
+            helper.make_node("Identity", ["go"], ["goes"]),
+            *(inner or [helper.make_node("Add", ["sum", "sum"], ["next"])]),
+        ],
+        "body",
+        [
+            helper.make_tensor_value_info("turn", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("sum", FLOAT, [None, 2]),
+        ],
+        [
+            helper.make_tensor_value_info("goes", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("next", FLOAT, [None, 2]),
+        ],
+    )
+    loop = helper.make_node("Loop", [counted_by, "", "features"], ["summed"], name="turns", body=body)
+    return model([loop, helper.make_node("ReduceSum", ["summed"], ["value"])], count)
+
+
+def turns(number: int) -> list[TensorProto]:
+    return [numpy_helper.from_array(np.array(number, np.int64), "count")]
+
+
+def outside(tensor: TensorProto) -> TensorProto:
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="model.sig")
+    return tensor
+
+
+def in_a_branch(node: NodeProto, weights: list[TensorProto]) -> ModelProto:
+    """The node in an If within an If."""
+    given = helper.make_tensor_value_info("out", FLOAT, None)
+    inner = helper.make_graph([node], "inner", [], [given], weights)
+    nested = helper.make_node("If", ["yes"], ["out"], then_branch=inner, else_branch=inner)
+    outer = helper.make_graph([nested], "outer", [], [given])
+    yes = numpy_helper.from_array(np.array(True), "yes")
+    return model([helper.make_node("If", ["yes"], ["value"], then_branch=outer, else_branch=outer)], [yes])
+
+
+def a_function(node: NodeProto) -> ModelProto:
+    made = helper.make_function("own", "F", ["x"], ["y"], [node], [helper.make_opsetid("", 18)])
+    found = model([helper.make_node("F", ["features"], ["value"], domain="own")], [])
+    found.functions.append(made)
+    found.opset_import.append(helper.make_opsetid("own", 1))
+    return found
+
+
+def weights() -> TensorProto:
+    return numpy_helper.from_array(np.ones((2, 1), np.float32), "w")
+
+
+MULTIPLIED = helper.make_node("MatMul", ["features", "w"], ["out"])
+HELD = "stand outside the file"
+REFUSED: dict[str, tuple[Callable[[], ModelProto], str]] = {
+    "weights outside": (lambda: model([MULTIPLIED], [outside(weights())]), HELD),
+    "weights outside in a subgraph": (lambda: in_a_branch(MULTIPLIED, [outside(weights())]), HELD),
+    "a constant outside in a subgraph": (
+        lambda: in_a_branch(helper.make_node("Constant", [], ["out"], value=outside(weights())), []),
+        HELD,
+    ),
+    "a constant outside in a function": (
+        lambda: a_function(helper.make_node("Constant", [], ["y"], value=outside(weights()))),
+        HELD,
+    ),
+    "an operator of another domain": (
+        lambda: model([helper.make_node("Gelu", ["features"], ["value"], domain="com.microsoft")], []),
+        r"\['com.microsoft.Gelu'\] are not of the ONNX standard",
+    ),
+    "one in a subgraph": (
+        lambda: in_a_branch(helper.make_node("Any", ["features"], ["out"], domain="x"), []),
+        r"\['x.Any'\] are not of the ONNX standard",
+    ),
+    "chance": (lambda: model([helper.make_node("RandomNormalLike", ["features"], ["value"])], []), "draw lots"),
+    "a loop that a field drives": (lambda: looping([], counted_by="features"), "'turns' may run for ever"),
+    "a loop without a number": (lambda: looping([], counted_by=""), "'turns' may run for ever"),
+    "a long loop": (lambda: looping(turns(MOST_TURNS + 1)), "takes 1,001 turns"),
+    "a loop in a function": (lambda: a_function(looping(turns(2)).graph.node[0]), "a function of the graph holds a"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_a_graph_may_not_hold(what: str) -> None:
+    made, said = REFUSED[what]
+    with pytest.raises(Refused, match=said):
+        read_graph(made().SerializeToString())
+
+
+def test_loops_within_loops_are_multiplied() -> None:
+    inner = looping(turns(40)).graph.node[0]
+    inner.input[2], inner.output[0] = "sum", "next"
+    count = helper.make_node("Constant", [], ["count"], value=turns(40)[0])
+    with pytest.raises(Refused, match="takes 1,600 turns"):
+        read_graph(looping(turns(40), inner=[count, inner]).SerializeToString())
+
+
+def test_what_it_may_hold() -> None:
+    assert operators(read_graph(looping(turns(3)).SerializeToString())) == "Loop+ReduceSum"
+    assert operators(read_graph(in_a_branch(MULTIPLIED, [weights()]).SerializeToString())) == "If"
+    read_graph(a_function(helper.make_node("Neg", ["x"], ["y"])).SerializeToString())
+
+
+def test_what_is_no_model_is_said() -> None:
+    with pytest.raises(Refused, match="not an ONNX file"):
+        read_graph(b"PK\x03\x04 a zip")
+
+
+def test_names_and_notes_make_no_other_model() -> None:
+    known = weights_digest(linear())
+    noted = linear(name="other", producer_name="somebody else", doc_string="mine", model_version=7)
+    noted.graph.node[0].name = "first"
+    noted.metadata_props.add(key="by", value="me")
+    assert weights_digest(noted) == known
+    assert weights_digest(linear(values=(0.5, -1.0001))) != known
+    assert weights_digest(model([helper.make_node("Gemm", ["features", "w"], ["value"])], [weights()])) != known
+
+
+def test_weights_as_numbers_are_those_as_bytes() -> None:
+    listed = linear()
+    tensor = helper.make_tensor("w", FLOAT, [2, 1], [0.5, -1.0])
+    listed.graph.initializer[0].CopyFrom(tensor)
+    assert listed.SerializeToString() != linear().SerializeToString()
+    assert weights_digest(listed) == weights_digest(linear())
