@@ -5,7 +5,6 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import orjson
@@ -15,7 +14,6 @@ from plumbline.serving.inference.reader import Values
 from plumbline.serving.logs import log
 from plumbline.serving.metrics import MODEL, Metrics
 from plumbline.serving.redis_link import Bypass, RedisLink, State, still_wanted
-from plumbline.serving.settings import read_role
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -60,7 +58,7 @@ class PredictionLog:
         capacity: int,
         maxlen: int,
         metrics: Metrics,
-        role_file: Path | None = None,
+        role: str = "",
     ) -> None:
         self._link, self._capacity, self._maxlen = link, capacity, maxlen
         self._queue: deque[tuple[bytes, int]] = deque()
@@ -69,10 +67,15 @@ class PredictionLog:
         self._dropped = metrics.of(metrics.log_dropped)
         self._written = metrics.of(metrics.log_written)
         self._named = {name: metrics.labels[name] for name in MODEL}
+        self._head = b""
+        self.set_role(role or metrics.labels["role"])
         # The names stand once before the rows: with each row they would be more than half of the stream.
         self._columns = orjson.dumps(columns)
-        self._role_file = role_file
-        self._head = self._begin()
+
+    def set_role(self, role: str) -> None:
+        """What events say of this pod from now on; nothing changes where that is empty."""
+        if role:
+            self._head = orjson.dumps(self._named | {"role": role})[1:-1]
 
     def put(self, event: Event) -> None:
         """Keep an event for the stream, or count it as dropped when Redis was away for too long."""
@@ -92,7 +95,6 @@ class PredictionLog:
                 async with asyncio.timeout(_IDLE_SECONDS):
                     await self._filling.wait()
             self._filling.clear()
-            self._head = self._begin()
             try:
                 while self._queue and self._link.state is State.CLOSED:
                     await self._write()
@@ -130,13 +132,6 @@ class PredictionLog:
             self._queue.popleft()
         self._rows -= rows
         self._written.inc(len(events))
-
-    def _begin(self) -> bytes:
-        """How events begin now; a role that can't be read stays the one that was set."""
-        if self._role_file is not None:
-            with suppress(OSError, ValueError):
-                self._named["role"] = read_role(self._role_file) or self._named["role"]
-        return orjson.dumps(self._named)[1:-1]
 
     def encode(self, event: Event) -> bytes:
         """The JSON document of the stream's `event` field."""

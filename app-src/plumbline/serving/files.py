@@ -1,20 +1,35 @@
-"""Files that change while the server runs: keys of callers, of the gateway, and of whoever signs models.
+"""Files that change while the server runs: keys of callers, of the gateway, of whoever signs models; the pod's role.
 
 Kubernetes swaps a link where a Secret changes. A file is looked at every few seconds and read anew where it is another;
 a bad one is not taken, and what was read before stays in effect.
 """
 
 import asyncio
+import errno
+import stat
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 from typing import Any, TypeVar
 
+from plumbline.core.documents import DocumentError
 from plumbline.core.errors import PlumblineError
 from plumbline.serving.logs import log
 from plumbline.serving.metrics import Metrics
 
 T = TypeVar("T")
+Stamp = tuple[int, ...]
+LATE_SECONDS = 30.0
+"""A file that is not read by then is said to be bad; longer than it takes to judge a large model by another key."""
+_WRITING_SECONDS = 1.0
+"""A file that was written less than so long ago may be half of what it becomes."""
+
+
+class Changing(Exception):
+    """The file was written a moment ago or while it was read: it is looked at again, and nothing is wrong."""
 
 
 @dataclass(slots=True)
@@ -23,8 +38,14 @@ class _File:
     path: Path
     read: Callable[[Path], Any]
     take: Callable[[Any], None]
-    stamp: object
+    stamp: Stamp | None
     problem: str = ""
+    asked: float | None = None
+    """Since when it is read, by the loop's clock; None while it is not."""
+
+    @property
+    def place(self) -> str:
+        return f"{self.variable}: {self.path}"
 
 
 class Files:
@@ -37,11 +58,16 @@ class Files:
     def add(
         self, variable: str, path: Path, read: Callable[[Path], T], take: Callable[[T], None], *, now: bool = True
     ) -> None:
-        """Watch a file and, if `now`, read and take it; then raises what `read` does.
+        """Watch a file and, if `now`, read and take it; then raises what `read` does, or DocumentError for no file.
 
         `read` runs in a thread when the file has changed; its error names the variable, and keeps what was taken.
         """
-        file = _File(variable, path, read, take, _stamp(path))
+        file = _File(variable, path, read, take, None)
+        try:
+            file.stamp = stamp_of(path)
+        except OSError as error:
+            if now:
+                raise DocumentError(f"cannot be read: {error}", source=file.place) from error
         if now:
             take(read(path))
         self._show(file, good=file.stamp is not None)
@@ -52,24 +78,58 @@ class Files:
         while True:
             await asyncio.sleep(self._seconds)
             for file in self._files:
-                await self._look(file)
+                self._look(file)
 
-    async def _look(self, file: _File) -> None:
-        stamp = _stamp(file.path)
-        if stamp == file.stamp and not file.problem:
-            return
+    def _look(self, file: _File) -> None:
+        """Have it read. A mount that hangs keeps the thread, and neither the loop, other files nor the process' end."""
+        loop = asyncio.get_running_loop()
+        if file.asked is None:
+            Thread(target=self._ask, args=(loop, file), name=f"read {file.variable}", daemon=True).start()
+            file.asked = loop.time()
+        elif loop.time() - file.asked > LATE_SECONDS:
+            self._refused(file, f"{file.place}: cannot be read: no answer within {LATE_SECONDS:g} s")
+
+    def _ask(self, loop: asyncio.AbstractEventLoop, file: _File) -> None:
         try:
-            value = await asyncio.to_thread(file.read, file.path)  # it may be a large file, or a model to verify
-            file.take(value)
-        except (PlumblineError, OSError, ValueError) as error:
+            found: Any = self._changed(file)
+        except Exception as error:
+            found = error
+        with suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(self._answered, file, found)
+
+    def _changed(self, file: _File) -> tuple[Stamp | None, Any] | None:
+        """Its stamp and what it says; None where nothing has changed. Raises Changing, OSError, or what `read` does."""
+        stamp = stamp_of(file.path)
+        if stamp == file.stamp and not file.problem:
+            return None
+        if stamp is not None and 0 <= time.time() - stamp[-1] / 1e9 < min(self._seconds, _WRITING_SECONDS):
+            raise Changing
+        try:
+            return stamp, file.read(file.path)
+        finally:
+            if stamp_of(file.path) != stamp:
+                raise Changing  # whatever was read, or was wrong with it
+
+    def _answered(self, file: _File, found: Any) -> None:
+        file.asked = None
+        try:
+            if isinstance(found, Exception):
+                raise found
+            if found is not None:
+                stamp, value = found
+                file.take(value)
+                file.stamp, file.problem = stamp, ""
+                self._show(file, good=True)
+                log.info("%s has changed and is in effect", file.place)
+        except Changing:
+            log.debug("%s is being written", file.place)
+        except PlumblineError as error:
             self._refused(file, " ".join(str(error).split()))
+        except (OSError, ValueError) as error:
+            self._refused(file, " ".join(f"{file.place}: {error}".split()))
         except Exception as error:  # the task goes on to look
-            log.exception("%s: %s could not be read", file.variable, file.path)
+            log.exception("%s could not be read", file.place)
             self._refused(file, f"{file.variable}: {error!r}")
-        else:
-            file.stamp, file.problem = stamp, ""
-            self._show(file, good=True)
-            log.info("%s: %s has changed and is in effect", file.variable, file.path)
 
     def _refused(self, file: _File, problem: str) -> None:
         if problem != file.problem:  # once, not every few seconds
@@ -81,10 +141,15 @@ class Files:
         self._metrics.file_in_effect.labels(file=file.variable).set(good)
 
 
-def _stamp(path: Path) -> object:
-    """What differs if a file is another one, or was written; None where there is none."""
+def stamp_of(path: Path) -> Stamp | None:
+    """What differs if a file is another one, or was written, the time of that (ns) last; None where there is none.
+
+    Raises OSError for a pipe or a device, which may never end.
+    """
     try:
         found = path.stat()
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "no regular file", str(path))
+    return found.st_dev, found.st_ino, found.st_size, found.st_ctime_ns, found.st_mtime_ns

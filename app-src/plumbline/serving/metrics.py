@@ -106,7 +106,7 @@ class Metrics:
         )
         self.file_in_effect = Gauge(
             "serving_file_in_effect",
-            "0 where a file of keys is missing or bad, and what it held before goes on",
+            "0 where a file of keys or of the role is missing or bad, and what it held before goes on",
             ("file",),
             registry=registry,
         )

@@ -19,7 +19,7 @@ from plumbline.serving.artifact.sources import FetchError
 from plumbline.serving.cpus import available_cpus
 from plumbline.serving.errors import Problem
 from plumbline.serving.events import Event, PredictionLog
-from plumbline.serving.files import Files
+from plumbline.serving.files import Files, stamp_of
 from plumbline.serving.http.asgi import Bodies, Context
 from plumbline.serving.http.keys import read_gateway_keys
 from plumbline.serving.inference.engine import Engine
@@ -28,7 +28,7 @@ from plumbline.serving.inference.reader import Values
 from plumbline.serving.logs import LogBuffer, log
 from plumbline.serving.metrics import Metrics
 from plumbline.serving.redis_link import RedisLink
-from plumbline.serving.settings import Settings
+from plumbline.serving.settings import Settings, read_role
 from plumbline.serving.supervise import supervise
 
 _RETRY_SECONDS = (1.0, 2.0, 5.0, 10.0, 30.0)
@@ -66,6 +66,9 @@ class Server:
             self.files.add("SERVING_GATEWAY_KEY_FILE", path, read_gateway_keys, self._take_gateway_keys, now=there)
             if not there:
                 log.warning("SERVING_GATEWAY_KEY_FILE: %s is missing: nobody proves to be the gateway until then", path)
+        self._role = ""
+        if settings.role_file is not None:
+            self.files.add("SERVING_ROLE_FILE", settings.role_file, read_role, self._take_role)
         self.files.add("SERVING_PUBLIC_KEY", settings.public_key, self._judge_public_key, self._load_anew, now=False)
         self._loading: asyncio.Task[None] | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -86,7 +89,8 @@ class Server:
         """Begin to load; returns at once, so that the process is alive and says why it is not ready."""
         self._steps.lap("import")
         self._loading = asyncio.create_task(self._load())
-        self._tasks += [self._loading, asyncio.create_task(self.files.run())]
+        self._tasks.append(self._loading)
+        self._keep_going("files", self.files.run)
 
     def drain(self) -> None:
         """Say unready from now on, and go on answering."""
@@ -142,7 +146,7 @@ class Server:
         delays = chain(_RETRY_SECONDS, repeat(_RETRY_SECONDS[-1]))
         while self.engine is None:
             try:
-                release = read_release(self.settings.release)
+                release = await asyncio.to_thread(self._read_release)
                 self.metrics.bind(release.model, release.spec.version, self.settings.role)
                 self._became_ready(await asyncio.to_thread(self._make_engine, release))
             except (FetchError, OSError) as error:
@@ -155,6 +159,15 @@ class Server:
                 log.exception("the model can't be loaded")
                 self._failed("error", error)
                 break
+
+    def _read_release(self) -> Release:
+        stamp_of(self.settings.release)
+        return read_release(self.settings.release)
+
+    def _take_role(self, role: str) -> None:
+        self._role = role or self._role
+        if self.log is not None:
+            self.log.set_role(role)
 
     def _take_gateway_keys(self, keys: tuple[bytes, ...]) -> None:
         self._gateway_keys = keys
@@ -195,9 +208,7 @@ class Server:
         metrics, spec = self.metrics, engine.release.spec
         if self.link is not None:
             link, settings, columns = self.link, self.settings, engine.contract.columns
-            self.log = PredictionLog(
-                link, columns, settings.log_queue, settings.stream_maxlen, metrics, settings.role_file
-            )
+            self.log = PredictionLog(link, columns, settings.log_queue, settings.stream_maxlen, metrics, self._role)
             link.on_close = lambda: engine.use_redis(link)
             self._keep_going("redis", link.keep)
             self._keep_going("prediction-log", self.log.run)
@@ -206,6 +217,8 @@ class Server:
         metrics.watch(metrics.in_flight, lambda: float(self.in_flight))
         metrics.watch(metrics.bodies, lambda: float(self.bodies.size))
         self.buffer.failed = metrics.of(metrics.task_failures, task="log").inc
+        for task in ("files", "redis", "prediction-log"):
+            metrics.of(metrics.task_failures, task=task)  # a series that begins with 1 shows no increase
         gc.collect()
         gc.freeze()  # what stands now stays: no collection needs to look at it again
         # A batch makes thousands of objects and no cycle: at the default of 700 it is searched for some many times.
@@ -222,8 +235,10 @@ class Server:
         )
 
     def _keep_going(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
-        failures = self.metrics.of(self.metrics.task_failures, task=name)
-        self._tasks.append(asyncio.create_task(supervise(name, work, failures.inc)))
+        def failed() -> None:  # by then the release may be known
+            self.metrics.of(self.metrics.task_failures, task=name).inc()
+
+        self._tasks.append(asyncio.create_task(supervise(name, work, failed)))
 
     def _failed(self, reason: str, error: Exception) -> None:
         self.reason = f"{reason}: {error}"
@@ -253,6 +268,7 @@ class Steps:
 
 def _read_public_key(path: Path) -> bytes:
     try:
+        stamp_of(path)
         public_key = path.read_bytes()
         read_public_keys(public_key)
     except (OSError, PublicKeyError) as error:

@@ -8,6 +8,8 @@ from typing import Annotated
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, RedisDsn, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from plumbline.serving.files import stamp_of
+
 _REDIS_OPTIONS = frozenset({"db", "username", "password", "client_name", "health_check_interval"})
 _TLS_OPTIONS = frozenset(f"ssl_{name}" for name in ("ca_certs", "ca_path", "cert_reqs", "certfile", "keyfile"))
 """What may follow the ? of the address; the time limits and retries are the server's own."""
@@ -17,6 +19,7 @@ _ROLE = re.compile(r"[a-z][a-z0-9-]{0,30}", re.ASCII)
 
 def read_role(path: Path) -> str:
     """The role that a file says, empty where it says none yet; raises ValueError for what is no role, or OSError."""
+    stamp_of(path)
     role = path.read_text(encoding="utf-8").strip()
     if role and not _ROLE.fullmatch(role):
         raise ValueError(f"{role[:40]!r} is no role; expected small letters, digits and - alone, such as canary")
@@ -146,7 +149,7 @@ class Settings(BaseSettings, Limits):
     wrong_keys_burst: Annotated[float, Field(ge=1)] = 20
     """Requests without a known key, from one address: a second, and at once."""
     reload_seconds: Annotated[float, Field(gt=0)] = 5
-    """So often is looked whether a file of keys has changed."""
+    """So often is looked whether a file of keys, or of the role, has changed."""
 
     fetch_timeout_seconds: Annotated[float, Field(gt=0)] = 30
     max_artifact_bytes: Annotated[int, Field(ge=1)] = 2 * 1024**3

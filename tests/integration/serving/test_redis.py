@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+import os
 import socket
 import statistics
 import threading
@@ -449,27 +450,30 @@ def test_an_application_fills_in_logs_and_stores_feedback(bundle_of, redis_url, 
     assert [row.get("wind") for row in rows] == [1.0, 1.0, None]
 
 
-def test_a_promoted_pod_logs_its_new_role(redis_url, tmp_path):
-    """Its label changes while it runs, which the file follows; a file that is not there yet changes nothing."""
+def test_a_promoted_pod_logs_its_new_role(serve, bundle_of, redis_url, tmp_path):
+    """Its label changes while it runs, which the file follows; one that says nothing changes nothing."""
+    role = tmp_path / "role"
+    role.write_text("")
+    settings = {"SERVING_ROLE_FILE": role, "SERVING_RELOAD_SECONDS": 0.05, "SERVING_ROLE": "set"}
+    with (
+        redis.Redis.from_url(redis_url) as store,
+        serve(bundle_of("binary"), SERVING_REDIS_URL=redis_url, **settings) as server,
+    ):
 
-    async def main():
-        metrics = Metrics()
-        metrics.bind("m", "v1.0.0", "set")
-        async with connected(redis_url, metrics) as link:
-            log = PredictionLog(link, ["n"], 100, 100, metrics, tmp_path / "role")
-            writing = asyncio.create_task(log.run())
-            for number, role in enumerate((None, "canary", "stable")):
-                if role is not None:
-                    (tmp_path / "role").write_text(role)
-                await asyncio.sleep(0.2)
-                log.put(Event(str(number), number, "r", "", "", [(number,)], b'{"value":1.0}', 0.001))
-            writing.cancel()
-            await log.drain(5)
+        def logged():
+            seen = store.xlen("predictions")
+            server.predict(**ROW)
+            server.until(lambda: store.xlen("predictions") > seen)
+            return json.loads(store.xrevrange("predictions", count=1)[0][1][b"event"])["role"]
 
-    asyncio.run(main())
-    with redis.Redis.from_url(redis_url) as store:
-        roles = [json.loads(fields[b"event"])["role"] for _, fields in store.xrange("predictions")]
-    assert roles == ["set", "canary", "stable"]
+        assert logged() == "set"
+        for name in ("canary", "stable"):
+            role.write_text(name)
+            server.until(lambda name=name: logged() == name)
+        role.unlink()
+        os.mkfifo(role)
+        server.until(lambda: server.metric("serving_file_in_effect", file="SERVING_ROLE_FILE") == 0)
+        assert logged() == "stable"
 
 
 def test_a_writer_that_is_stopped_in_the_middle_of_a_call_stops(redis_url):

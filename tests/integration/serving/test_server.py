@@ -1,6 +1,8 @@
 """The server process as it is deployed: start, answers, an unmodified client, drain."""
 
+import hashlib
 import json
+import os
 import socket
 import subprocess
 import threading
@@ -171,3 +173,32 @@ def test_a_metrics_port_that_is_taken_is_named(serve, bundle_of):
             assert server.process.wait(30) == 2
             assert f"SERVING_METRICS_PORT {port}: cannot be listened on" in server.log()
             assert "Traceback" not in server.log()
+
+
+def test_keys_change_under_a_running_process(serve, bundle_of, tmp_path):
+    """As main.py watches them: also where the file is a pipe for a while, which nobody writes to."""
+    path = tmp_path / "keys.yaml"
+
+    def put(key):
+        new = tmp_path / "new"
+        digest = hashlib.sha256(key.encode()).hexdigest()
+        new.write_text(json.dumps({"keys": [{"name": "web", "sha256": digest, "rate": 1000}]}))
+        new.rename(path)
+
+    put("first")
+    with serve(bundle_of("binary"), SERVING_API_KEYS_FILE=path, SERVING_RELOAD_SECONDS=0.05) as server:
+
+        def status(key):
+            return server.client.get("/v1/models", headers={"x-api-key": key}).status_code
+
+        assert (status("first"), status("second")) == (200, 401)
+        put("second")
+        server.until(lambda: status("second") == 200)
+        assert status("first") == 401
+        path.unlink()
+        os.mkfifo(path)
+        server.until(lambda: server.metric("serving_file_in_effect", file="SERVING_API_KEYS_FILE") == 0)
+        assert status("second") == 200
+        put("third")
+        server.until(lambda: status("third") == 200)
+        assert server.stop() == 0

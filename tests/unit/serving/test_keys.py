@@ -1,6 +1,5 @@
 """Who asked, who may say more, and files of keys that change while the server runs."""
 
-import asyncio
 import hashlib
 import json
 import os
@@ -8,9 +7,9 @@ import subprocess
 import sys
 import uuid
 from html import unescape
-from pathlib import Path
 
 import pytest
+from changing import Mounted, in_effect, until
 
 from bundles import make_keys
 from plumbline.core import ids
@@ -207,37 +206,6 @@ def test_addresses_take_bounded_memory(monkeypatch):
 
 
 # Files
-
-
-class Mounted:
-    """A folder as Kubernetes mounts a Secret: the name is a link through a link that is swapped."""
-
-    def __init__(self, folder: Path, name: str) -> None:
-        self.folder, self.path, self.count = folder, folder / name, 0
-        folder.mkdir()
-        self.path.symlink_to(Path("..data") / name)
-
-    def put(self, content: bytes | None) -> Path:
-        self.count += 1
-        new = self.folder / f"..{self.count}"
-        new.mkdir()
-        if content is not None:
-            (new / self.path.name).write_bytes(content)
-        (self.folder / "..new").symlink_to(new.name)
-        (self.folder / "..new").rename(self.folder / "..data")
-        return self.path
-
-
-async def until(condition):
-    for _ in range(1000):
-        if await condition():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("it did not come about within ten seconds")
-
-
-def in_effect(server, name):
-    return server.metrics.registry.get_sample_value("serving_file_in_effect", {"file": name})
 
 
 def document(*entries):

@@ -93,7 +93,7 @@ def test_the_queue_refuses_before_the_gateway_gives_up():
         (b'{"role": "canary"}', "is no role"),
         (b"Stable One", "is no role"),
         (b"c" * 300, "is no role"),
-        (None, "cannot be read: Is a directory"),
+        (None, "cannot be read: no regular file"),
     ],
 )
 def test_a_role_file_that_says_no_role_is_refused_in_one_line(environment, tmp_path, content, message):
