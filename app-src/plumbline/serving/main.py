@@ -1,6 +1,7 @@
 """`plumbline serve`: one worker process on uvicorn with uvloop and httptools."""
 
 import asyncio
+import resource
 import signal
 import socket
 import sys
@@ -21,6 +22,9 @@ from plumbline.serving.settings import Settings
 
 KEEP_ALIVE_SECONDS = 75
 """How long an idle connection is kept: longer than the gateway does (kustomize/model-server/destination-rules.yaml)."""
+
+_OTHER_FILES = 256
+"""Of a process beside its connections: libraries, the model, Redis, what Prometheus asks."""
 
 
 class _Uvicorn(uvicorn.Server):
@@ -65,6 +69,7 @@ def app(arguments: list[str], prog_name: str) -> None:
             server.files.add("SERVING_API_KEYS_FILE", settings.api_keys_file, read_keys, keyring.replace)
     except Misuse as error:
         sys.exit(_refuse(error))
+    _make_room(settings.max_connections)
     if keyring is None:
         log.warning("SERVING_API_KEYS_FILE is not set: every caller is let in")
     try:
@@ -77,7 +82,7 @@ def app(arguments: list[str], prog_name: str) -> None:
         host=settings.host,
         port=settings.port,
         loop="uvloop",
-        http=protocol_within(settings),
+        http=protocol_within(settings, server.connections),
         ws="none",
         proxy_headers=False,  # a layer for each request, for an address that nothing here asks for
         lifespan="on",
@@ -91,6 +96,17 @@ def app(arguments: list[str], prog_name: str) -> None:
         _Uvicorn(config, server, settings.drain_seconds).run()
     finally:
         buffer.close()
+
+
+def _make_room(connections: int) -> None:
+    """Let the process open so many files: each connection is one, and a shell's usual limit is 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections * 9 // 8 + _OTHER_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+        if most < wanted:
+            log.warning("SERVING_MAX_CONNECTIONS %d: the process may open %d files, too few for it", connections, most)
 
 
 def _refuse(error: object) -> int:

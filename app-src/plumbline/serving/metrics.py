@@ -69,6 +69,10 @@ class Metrics:
         self.bodies = Gauge(
             "serving_body_bytes", "Bytes of bodies that are read or wait for their answers", MODEL, registry=registry
         )
+        self.connections = Gauge("serving_connections", "Connections that are open", MODEL, registry=registry)
+        self.connections_refused = Counter(
+            "serving_connections_refused", "Connections beyond as many as may be open", MODEL, registry=registry
+        )
         self.queue_depth = Gauge("serving_queue_rows", "Rows that wait for the model", MODEL, registry=registry)
         self.batch_rows = Histogram(
             "serving_batch_rows", "Rows that the model was given at once", MODEL, buckets=ROWS, registry=registry

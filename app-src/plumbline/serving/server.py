@@ -20,7 +20,7 @@ from plumbline.serving.cpus import available_cpus
 from plumbline.serving.errors import Problem
 from plumbline.serving.events import Event, PredictionLog
 from plumbline.serving.files import Files, stamp_of
-from plumbline.serving.http.asgi import Bodies, Context
+from plumbline.serving.http.asgi import Bodies, Connections, Context
 from plumbline.serving.http.keys import read_gateway_keys
 from plumbline.serving.inference.engine import Engine
 from plumbline.serving.inference.model import load_model
@@ -49,6 +49,7 @@ class Server:
         self.draining = False
         self.in_flight = 0
         self.bodies = Bodies(settings.max_bytes_in_flight)
+        self.connections = Connections(settings.max_connections)
         self.link: RedisLink | None = None
         if settings.redis_url is not None:
             self.link = RedisLink(str(settings.redis_url), settings.redis_timeout_ms, metrics)
@@ -216,6 +217,8 @@ class Server:
         metrics.watch(metrics.ready, lambda: float(self.ready))
         metrics.watch(metrics.in_flight, lambda: float(self.in_flight))
         metrics.watch(metrics.bodies, lambda: float(self.bodies.size))
+        metrics.watch(metrics.connections, lambda: float(self.connections.open))
+        self.connections.refused = metrics.of(metrics.connections_refused).inc
         self.buffer.failed = metrics.of(metrics.task_failures, task="log").inc
         for task in ("files", "redis", "prediction-log"):
             metrics.of(metrics.task_failures, task=task)  # a series that begins with 1 shows no increase

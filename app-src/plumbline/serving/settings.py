@@ -31,6 +31,8 @@ class Limits(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
+    max_connections: Annotated[int, Field(ge=1)] = 12_000
+    """Open at once, at 8 KB each while idle; a new one beyond is told 503, beyond an eighth more it is closed."""
     max_head_bytes: Annotated[int, Field(ge=1024)] = 16 * 1024
     max_headers: Annotated[int, Field(ge=16)] = 100
     max_pipelined: Annotated[int, Field(ge=1)] = 16

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import resource
 import socket
 import subprocess
 import threading
@@ -202,3 +203,14 @@ def test_keys_change_under_a_running_process(serve, bundle_of, tmp_path):
         put("third")
         server.until(lambda: status("third") == 200)
         assert server.stop() == 0
+
+
+def test_a_process_may_open_as_many_files_as_it_may_have_connections(serve, bundle_of):
+    """However few its shell allows it at first."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (512, before[1]))
+    try:
+        with serve(bundle_of("binary"), SERVING_MAX_CONNECTIONS=1000) as server:
+            assert resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)[0] > 1125
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)

@@ -123,7 +123,7 @@ def connect(settings_of, bundles):
                     return await predict_one(row)
 
                 server.engine.predict_one = slow  # type: ignore[method-assign]
-            protocol = protocol_within(settings)
+            protocol = protocol_within(settings, server.connections)
             loop = asyncio.get_running_loop()
             listening = await loop.create_server(lambda: protocol(config, ServerState(), {}), "127.0.0.1", 0)
             port = listening.sockets[0].getsockname()[1]

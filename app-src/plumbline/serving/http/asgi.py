@@ -45,6 +45,16 @@ class Bodies:
             raise overloaded("the server holds as much as it can; send it again", connection="close")
 
 
+class Connections:
+    """Those that are open, and what is called for each that is refused beyond so many."""
+
+    __slots__ = ("most", "open", "refused")
+
+    def __init__(self, most: int) -> None:
+        self.most, self.open = most, 0
+        self.refused: Callable[[], None] = lambda: None
+
+
 class Context:
     """What the edge knows of a request."""
 

@@ -17,8 +17,8 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from plumbline.core import ids
-from plumbline.serving.errors import MEDIA_TYPE, Problem
-from plumbline.serving.http.asgi import RECEIVED, REFUSED
+from plumbline.serving.errors import MEDIA_TYPE, Problem, overloaded
+from plumbline.serving.http.asgi import RECEIVED, REFUSED, Connections
 from plumbline.serving.http.caller import Caller
 from plumbline.serving.http.joining import Joining
 from plumbline.serving.inference.batching import CALLER
@@ -41,6 +41,7 @@ class Protocol(HttpToolsProtocol):
     """One connection."""
 
     limits: ClassVar[Limits]
+    held: ClassVar[Connections]
 
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
@@ -66,10 +67,15 @@ class Protocol(HttpToolsProtocol):
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _UNREAD_BYTES)
         self._caller = Caller(self.loop, transport)
         super().connection_made(cast(asyncio.Transport, self._joining))
-        self._arm()
+        self.held.open += 1
+        if self.held.open <= self.held.most:
+            self._arm()
+        else:
+            self._turn_away()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing is waited for any more, and nothing is answered."""
+        self.held.open -= 1
         self._disarm()
         self._expect_no_reading()
         super().resume_writing()
@@ -178,6 +184,16 @@ class Protocol(HttpToolsProtocol):
         self._joining.flush()
         super().on_response_complete()
 
+    def _turn_away(self) -> None:
+        """One connection too many. It gets an answer while there are not too many of these as well, and no line."""
+        self.held.refused()
+        if self.held.open > self.held.most * 9 // 8:
+            self._raw.abort()
+            return
+        self._deaf = True
+        self._answer(overloaded(f"the server has {self.held.most} connections, as many as it may; try again"))
+        self._linger()
+
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._answering = cycle
         CALLER.set(self._caller)
@@ -235,6 +251,7 @@ class Protocol(HttpToolsProtocol):
                 cycle.message_event.set()
             return
         if self._part is not _Part.BODY:  # else it has its answer
+            log.warning("refused before it was a request: %d %s", problem.status, problem.detail)
             self._answer(problem)
         self._linger()
 
@@ -282,14 +299,16 @@ class Protocol(HttpToolsProtocol):
 
     def _answer(self, problem: Problem) -> None:
         request_id = ids.request_id(None)
-        log.warning("refused before it was a request: %d %s", problem.status, problem.detail)
         body = problem.body(request_id)
         title = HTTPStatus(problem.status).phrase
-        head = f"HTTP/1.1 {problem.status} {title}\r\nx-request-id: {request_id}\r\nconnection: close\r\n"
+        headers = problem.headers | {"x-request-id": request_id, "connection": "close"}
+        lines = [f"HTTP/1.1 {problem.status} {title}", *(f"{name}: {value}" for name, value in headers.items()), ""]
+        head = "\r\n".join(lines)
         kind = b"content-type: %b\r\ncontent-length: %d\r\n\r\n" % (MEDIA_TYPE, len(body))
         self.transport.write(head.encode() + kind + body)
 
 
-def protocol_within(limits: Limits) -> type[Protocol]:
+def protocol_within(limits: Limits, connections: Connections | None = None) -> type[Protocol]:
     """The protocol with these limits; uvicorn makes one for each connection and gives it nothing of ours."""
-    return type("Protocol", (Protocol,), {"limits": limits})
+    counted = connections or Connections(limits.max_connections)
+    return type("Protocol", (Protocol,), {"limits": limits, "held": counted})
