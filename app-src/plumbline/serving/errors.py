@@ -32,6 +32,8 @@ class Problem(Exception):
     detail: str
     errors: Sequence[FieldError] = ()
     headers: dict[str, str] = field(default_factory=dict)
+    excuse: str = ""
+    """Why no release is at fault for a 5xx: `load`, more than the server carries, or `store`, which is away."""
 
     def body(self, request_id: str) -> bytes:
         """The problem+json document. `error` repeats the detail for Open Inference Protocol clients."""
@@ -55,7 +57,7 @@ class HungUp(Exception):
 
 def overloaded(what: str, seconds: float = 1, **headers: str) -> Problem:
     """503 for what more of would cost the callers who are served already; it may be tried after so long."""
-    return Problem(503, what, headers={"retry-after": str(max(1, math.ceil(seconds)))} | headers)
+    return Problem(503, what, headers={"retry-after": str(max(1, math.ceil(seconds)))} | headers, excuse="load")
 
 
 def invalid(errors: Sequence[FieldError]) -> Problem:

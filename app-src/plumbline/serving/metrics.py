@@ -58,6 +58,12 @@ class Metrics:
         self.requests = Counter(
             "serving_requests", "Answered requests by route and status", (*MODEL, "route", "status"), registry=registry
         )
+        self.excused = Counter(
+            "serving_requests_excused",
+            "Answered with 5xx for no fault of the release: `load` beyond what it carries, or a `store` that is away",
+            (*MODEL, "route", "excuse"),
+            registry=registry,
+        )
         self.latency = Histogram(
             "serving_request_seconds",
             "Time from the request's head to its answer",

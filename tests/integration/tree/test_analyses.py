@@ -34,6 +34,8 @@ class Pods:
     per_second: int = 10
     seconds: float = 0.004
     errors: float = 0.0
+    excused: float = 0.0
+    """The share that is refused because more is asked than the pods carry."""
     spoil: Spoil = lambda rows, answers, _: (rows, answers)
 
 
@@ -72,6 +74,10 @@ CANARIES = {
     "two-callers": Pods(spoil=_two_callers),
     "one-row-only": Pods(spoil=lambda rows, answers, _: (np.repeat(rows[:1] * 0, len(rows), 0), answers)),
     "silent": Pods(per_second=0),
+    "overloaded": Pods(excused=0.3),
+    "overloaded-a-little": Pods(excused=0.03),
+    "overloaded-and-failing": Pods(excused=0.9, errors=0.2, per_second=100),
+    "stable-overloaded": Pods(seed=0, per_second=90, excused=0.3),
 }
 MODELS: dict[tuple[Kind, int], Model] = {}
 
@@ -108,6 +114,9 @@ def _serve(name: str, pods: Pods, generator: np.random.Generator, families: dict
         rows, answers = pods.spoil(rows, MODELS[pods.kind, pods.seed].run(rows), generator)
         for row, answer in zip(rows, answers.tolist(), strict=True):
             status = "500" if generator.random() < pods.errors else "200"
+            if pods.excused and generator.random() < pods.excused:
+                status = "503"
+                metrics.of(metrics.excused, route=ROUTE, excuse="load").inc()
             metrics.of(metrics.requests, route=ROUTE, status=status).inc()
             latency.observe(pods.seconds * generator.uniform(0.5, 1.5))
             profile.add(row[np.newaxis], np.array([answer], np.float32))
@@ -206,6 +215,24 @@ def test_without_stable_nothing_is_compared(judge: Callable[..., dict[str, str]]
         "score-shift",
         "agreement",
     }
+    assert judge("overloaded", "unknown")["excused-above-stable"] == "Inconclusive"
+
+
+@pytest.mark.parametrize(
+    ("canary", "stable", "answers", "excused"),
+    [
+        ("overloaded", "stable-overloaded", "Successful", "Successful"),
+        ("overloaded", "stable", "Successful", "Failed"),
+        ("overloaded-a-little", "stable", "Successful", "Inconclusive"),
+        ("overloaded-and-failing", "stable-overloaded", "Failed", "Failed"),
+        ("good", "stable-overloaded", "Successful", "Successful"),
+    ],
+)
+def test_more_load_than_pods_carry_is_no_fault_unless_the_canarys_alone(
+    judge: Callable[..., dict[str, str]], canary: str, stable: str, answers: str, excused: str
+) -> None:
+    phases = judge(canary, stable)
+    assert (phases["error-share"], phases["excused-above-stable"]) == (answers, excused)
 
 
 def test_equal_rows_can_not_show_an_agreement(judge: Callable[..., dict[str, str]]) -> None:
@@ -221,7 +248,7 @@ def test_what_five_fields_say_alike_counts_once(judge: Callable[..., dict[str, s
 def test_every_measurement_ends(templates: dict[str, dict[str, Any]]) -> None:
     """Three good windows in a row, one bad one, or a dozen without a result: a `count` alone would promote on those."""
     metrics = [metric for spec in templates.values() for metric in spec.get("metrics", [])]
-    assert len(metrics) == 5
+    assert len(metrics) == 6
     for metric in metrics:
         limits = [metric[name] for name in ("consecutiveSuccessLimit", "failureLimit", "inconclusiveLimit", "count")]
         assert limits == [3, 0, 11, 12]

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from prometheus_client import generate_latest
 
-from plumbline.core.ids import is_prediction_id
+from plumbline.core.ids import is_prediction_id, prediction_id
 
 ROW = {"distance": 1400.0, "hour": 17, "carrier": "UA"}
 TENSORS = [
@@ -414,3 +414,38 @@ def test_the_documents_page_runs_nothing_and_asks_nobody_else(serve, bundles):
 
 def test_metrics_are_not_on_the_callers_port(serve, bundles):
     assert serve(bundles["binary"], get("/metrics")).status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/v1/predict", "/v1/predict/batch", "/v2/models/delays/infer"])
+def test_load_beyond_the_server_is_excused_and_a_failure_is_not(serve, bundles, monkeypatch, path):
+    async def use(client, server):
+        def counted(excuse):
+            labels = {**server.metrics.labels, "route": _route(path), "excuse": excuse}
+            return server.metrics.registry.get_sample_value("serving_requests_excused_total", labels)
+
+        async def ask():
+            return (await client.post(path, content=b"{}", headers={"content-type": "application/json"})).status_code
+
+        found = [await ask(), counted("load")]
+        monkeypatch.setattr(server.bodies, "size", server.bodies.most)
+        found += [await ask(), counted("load")]
+        monkeypatch.setattr(server.bodies, "size", 0)
+        monkeypatch.setattr(server, "engine", None)
+        return [*found, await ask(), counted("load"), counted("store")]
+
+    assert serve(bundles["binary"], use) == [422, 0, 503, 1, 503, 1, 0]
+
+
+def test_a_store_that_is_away_is_excused(serve, bundles):
+    async def use(client, server):
+        body = {"prediction_id": prediction_id(), "truth": "late"}
+        answer = await client.post("/v1/feedback", json=body)
+        labels = {**server.metrics.labels, "route": "/v1/feedback", "excuse": "store"}
+        return answer.status_code, server.metrics.registry.get_sample_value("serving_requests_excused_total", labels)
+
+    assert serve(bundles["binary"], use, redis_url="redis://127.0.0.1:1/0") == (503, 1)
+    assert serve(bundles["binary"], use) == (503, 0), "that none is set is the configuration's fault"
+
+
+def _route(path):
+    return path.replace("delays", "{model}")

@@ -9,7 +9,7 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
-from plumbline.serving.errors import MEDIA_TYPE, Problem
+from plumbline.serving.errors import Problem
 from plumbline.serving.http.asgi import CONTEXT, Endpoint
 from plumbline.serving.http.docs import PAGE_HEADERS, page
 from plumbline.serving.http.edge import Edge
@@ -41,7 +41,7 @@ def create_app(server: Server, keyring: Keyring | None) -> Edge:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        exception_handlers={HTTPException: _as_problem, Problem: _as_problem},
+        exception_handlers={HTTPException: _as_problem},
     )
     # The edge calls the hot ones without FastAPI's layers; as routes they also give 405 and their paths.
     hot: dict[str, Endpoint] = {
@@ -76,14 +76,11 @@ def create_app(server: Server, keyring: Keyring | None) -> Edge:
     return Edge(app, hot, server, keyring)
 
 
-async def _as_problem(request: Request, error: Exception) -> Response:
-    """Answer this server's problems, and Starlette's own refusals (404, 405)."""
-    if isinstance(error, HTTPException):
-        headers = {name.lower(): value for name, value in (error.headers or {}).items()}
-        error = Problem(error.status_code, str(error.detail), headers=headers)
-    assert isinstance(error, Problem)  # noqa: S101 - registered for nothing else
-    body = error.body(request.scope[CONTEXT].request_id)
-    return Response(body, error.status, error.headers, MEDIA_TYPE.decode())
+async def _as_problem(_: Request, error: Exception) -> Response:
+    """Starlette's own refusals (404, 405), for the edge to answer as all others."""
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for nothing else
+    headers = {name.lower(): value for name, value in (error.headers or {}).items()}
+    raise Problem(error.status_code, str(error.detail), headers=headers)
 
 
 def _add_health(app: FastAPI, server: Server) -> None:

@@ -23,6 +23,8 @@ RECEIVED = "plumbline.received"
 """Where the connection leaves the time of a request's last byte, by time.perf_counter; absent until then."""
 REFUSED = "plumbline.refused"
 """Where the connection leaves a Problem with a body that will not be complete: it is late, or broken."""
+INFER = "/v2/models/{model}/infer"
+"""The route that its metrics are labelled with, with or without a version in the path."""
 _JSON = (b"content-type", b"application/json")
 _MAX_HEADER = 256
 _TAKEN_FOR_JSON = (b"application/json", b"application/x-www-form-urlencoded")

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_json
@@ -12,7 +13,18 @@ from plumbline.core import ids
 from plumbline.core.logs import timestamp
 from plumbline.serving.errors import MEDIA_TYPE, FieldError, HungUp, Problem
 from plumbline.serving.http.addresses import Addresses, address_of
-from plumbline.serving.http.asgi import CONTEXT, RECEIVED, REFUSED, Context, Endpoint, Message, Receive, Scope, Send
+from plumbline.serving.http.asgi import (
+    CONTEXT,
+    INFER,
+    RECEIVED,
+    REFUSED,
+    Context,
+    Endpoint,
+    Message,
+    Receive,
+    Scope,
+    Send,
+)
 from plumbline.serving.http.keys import Keyring
 from plumbline.serving.http.limits import Limiter
 from plumbline.serving.logs import log
@@ -25,6 +37,9 @@ _QUIET = ("/health", "/metrics", "/v2/health")
 _OTHER = "other"
 _HUNG_UP = 499
 """In metrics and log: nobody is answered, and no release is at fault."""
+_EXCUSE = "plumbline.excuse"
+"""Where a request's scope says why its 5xx is no fault of the release."""
+_EXCUSES = ("load", "store")
 _SHOWN = 256
 """Characters of a path in the log."""
 
@@ -74,6 +89,8 @@ class Edge:
                 await self._admit(scope, context, self._keyring)
             await (endpoint or self._app)(routed, receive, answer)
         except Problem as problem:
+            if problem.excuse:
+                scope[_EXCUSE] = problem.excuse
             await _send_problem(answer, problem, request_id)
         except HungUp:
             status = _HUNG_UP
@@ -148,6 +165,8 @@ class Edge:
         if self._bound is not self._server.metrics.labels:  # the release became known
             self._counters.clear()
             self._bound = self._server.metrics.labels
+            for path, excuse in product((*self._hot, INFER), _EXCUSES):  # a series that begins with 1 shows no increase
+                self._server.metrics.of(self._server.metrics.excused, route=path, excuse=excuse)
         recorders = self._counters.get((route, status))
         if recorders is None:
             metrics = self._server.metrics
@@ -156,6 +175,9 @@ class Edge:
                 metrics.of(metrics.latency, route=route).observe,
             )
         recorders[0]()
+        if status == 503 and _EXCUSE in scope:
+            metrics = self._server.metrics
+            metrics.of(metrics.excused, route=route, excuse=scope[_EXCUSE]).inc()
         # A body that never came says nothing of the release, nor does a caller that went.
         if RECEIVED in scope and status != _HUNG_UP:
             recorders[1](seconds)

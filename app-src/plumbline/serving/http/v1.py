@@ -99,9 +99,8 @@ class Feedback:
         try:
             await append_feedback(link, to_json(event), self._server.settings.stream_maxlen)
         except Bypass as error:
-            raise Problem(
-                503, "the feedback was not stored: Redis does not answer; send it again", headers={"retry-after": "5"}
-            ) from error
+            detail = "the feedback was not stored: Redis does not answer; send it again"
+            raise Problem(503, detail, headers={"retry-after": "5"}, excuse="store") from error
         await respond(send, to_json({"status": "accepted", "prediction_id": event["prediction_id"]}), 202)
 
     def _validator(self, engine: Engine) -> TypeAdapter[BaseModel]:

@@ -12,7 +12,7 @@ from pydantic_core import to_json
 from plumbline.core.onnx import INPUT
 from plumbline.core.schema import Matrix, ModelSchema
 from plumbline.serving.errors import FieldError, Problem, from_pydantic, invalid, shown
-from plumbline.serving.http.asgi import CONTEXT, Context, Receive, Scope, Send, read_body, require_json
+from plumbline.serving.http.asgi import CONTEXT, INFER, Context, Receive, Scope, Send, read_body, require_json
 from plumbline.serving.http.tensors import Tensor, decode, encode_bytes, matrix_of, row_values
 from plumbline.serving.inference.engine import Engine
 from plumbline.serving.inference.reader import Values
@@ -63,8 +63,7 @@ _REQUEST = TypeAdapter(InferRequest)
 class Infer:
     """POST /v2/models/{model}[/versions/{version}]/infer."""
 
-    path = "/v2/models/{model}/infer"
-    """What its metrics are labelled with, with or without a version in the path."""
+    path = INFER
 
     def __init__(self, server: Server) -> None:
         self._server, self._limit = server, server.settings.max_body_bytes
