@@ -14,7 +14,7 @@ from pathlib import Path
 import services
 
 from bench import ours, studies
-from bench.load import closed
+from bench.load import LoadError, closed
 from bench.servers import Running
 from bench.subject import boosting
 from bundles import make_keys
@@ -37,7 +37,13 @@ def main() -> int:
         subject = boosting(folder / "model", make_keys(folder / "keys"))
         url = stack.enter_context(services.redis(folder / "redis"))
         (server,) = studies.start(stack, [ours.kind(url)], subject, folder)
-        sizes = _drive(server, folder, arguments.requests, arguments.minutes * 60)
+        try:
+            sizes = _drive(server, folder, arguments.requests, arguments.minutes * 60)
+        except LoadError:
+            for log in folder.glob("*/log"):
+                bad = [line for line in log.read_text().splitlines() if '"status":200' not in line]
+                print("\n".join(bad[-20:]), file=sys.stderr)
+            raise
     settled = [size for asked, size in sizes if asked >= _SETTLED]
     if not settled:
         print("no million of requests was answered: nothing can be said of the memory", file=sys.stderr)

@@ -26,7 +26,9 @@ async def rest(reader):
 
 
 def value(shown, name):
-    return float(re.search(rf"^{name}\{{.*\}} (.*)$", shown, re.MULTILINE)[1])
+    found = re.search(rf"^{name}\{{.*\}} (.*)$", shown, re.MULTILINE)
+    assert found is not None
+    return float(found[1])
 
 
 def test_connections_beyond_the_most_are_told_so_or_closed_and_those_open_go_on(connect):
