@@ -1,7 +1,9 @@
-"""Callers behind a real Envoy who hang up: the gateway hangs up on the server, which drops their rows."""
+"""Behind a real Envoy: rows of callers who hang up are dropped, and a server is restarted without a lost request."""
 
 import json
 import socket
+import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
@@ -19,8 +21,8 @@ BODY = json.dumps({"rows": [ROW] * ROWS}).encode()
 
 
 @contextmanager
-def envoy(folder: Path, upstream: str) -> Iterator[int]:
-    """The port of an Envoy that sends everything to one server, as a gateway does."""
+def envoy(folder: Path, *servers: str) -> Iterator[int]:
+    """The port of an Envoy that sends everything to the servers that are ready, and tries nothing twice."""
     port = services.free_port()
     kind = "type.googleapis.com/envoy.extensions.filters"
     router = {"name": "envoy.filters.http.router", "typed_config": {"@type": f"{kind}.http.router.v3.Router"}}
@@ -33,10 +35,18 @@ def envoy(folder: Path, upstream: str) -> Iterator[int]:
     }
     filters = [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]
     listener = {"address": _at(port), "filter_chains": [{"filters": filters}]}
-    endpoints = [{"endpoint": {"address": _at(httpx.URL(upstream).port or 0)}}]
+    endpoints = [{"endpoint": {"address": _at(httpx.URL(server).port or 0)}} for server in servers]
+    check = {
+        "timeout": "30s",
+        "interval": "0.1s",
+        "no_traffic_interval": "0.1s",
+        "unhealthy_threshold": 1,
+        "healthy_threshold": 1,
+    }
     cluster = {
         "name": "server",
         "load_assignment": {"cluster_name": "server", "endpoints": [{"lb_endpoints": endpoints}]},
+        "health_checks": [check | {"http_health_check": {"path": "/health/ready"}}],
     }
     bootstrap = {"static_resources": {"listeners": [listener], "clusters": [cluster]}}
     (folder / "envoy.json").write_text(json.dumps(bootstrap))
@@ -73,3 +83,53 @@ def test_rows_of_callers_who_hung_up_on_the_gateway_are_not_run(serve: Any, bund
         assert run <= CALLERS - SEEN / 2, "rows were run for nobody"
         assert server.metric("serving_requests_total", status="500") == 0
         assert httpx.post(f"http://127.0.0.1:{port}/v1/predict", json={"features": ROW}, timeout=60).status_code == 200
+
+
+def test_a_server_is_restarted_under_load_without_a_lost_request(serve: Any, bundle_of: Any, tmp_path: Path) -> None:
+    """One of two, by SIGTERM; callers keep their connections to the gateway, which tries nothing twice."""
+    failures: list[str] = []
+    """Of every answer; empty for a good one."""
+    stop = threading.Event()
+    settings = {"SERVING_DRAIN_SECONDS": 5}
+    with (
+        serve(bundle_of("binary"), **settings) as first,
+        serve(bundle_of("binary"), **settings) as other,
+        envoy(tmp_path, first.url, other.url) as port,
+    ):
+
+        def call() -> None:
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False) as client:
+                while not stop.is_set():
+                    answer = client.post("/v1/predict", json={"features": ROW})
+                    failures.append("" if answer.status_code == 200 else f"{answer.status_code} {answer.text}")
+
+        def answered() -> float:
+            return float(first.metric("serving_requests_total", route="/v1/predict", status="200"))
+
+        callers = [threading.Thread(target=call) for _ in range(4)]
+        for caller in callers:
+            caller.start()
+        first.until(lambda: answered() > 20, 60)
+        told = Path(f"/proc/{first.process.pid}/environ").read_text().rstrip("\0").split("\0")
+        assert first.stop(60) == 0
+        there = len(failures)
+        environment = dict(item.split("=", 1) for item in told)
+        again = subprocess.Popen(first.process.args, env=environment, stdout=subprocess.DEVNULL)
+        try:
+            other.until(lambda: _ready(first.url), 60)
+            other.until(lambda: answered() > 20, 60)
+        finally:
+            stop.set()
+            for caller in callers:
+                caller.join()
+            again.kill()
+            again.wait()
+    assert len(failures) > there
+    assert set(failures) == {""}
+
+
+def _ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/health/ready", timeout=5, trust_env=False).status_code == 200
+    except httpx.TransportError:
+        return False
