@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from plumbline.core.metrics import names
+from plumbline.core.metrics.names import Costs
 from plumbline.core.schema import ModelSchema, Output
 
 
@@ -14,8 +15,8 @@ class Subject:
     output: Output
     fields: Mapping[str, bool]
     """And whether each is a number."""
-    costs: bool = False
-    """Whether it says what mistakes cost."""
+    costs: Costs | None = None
+    """What mistakes cost, where it says so."""
     declared: tuple[str, ...] = ()
     """Metrics with a limit in their name that its reports have."""
     slices: tuple[str, ...] | None = None
@@ -25,7 +26,7 @@ class Subject:
 
     def metric_fault(self, name: str) -> str:
         """Why its reports have no such metric; empty where they have it."""
-        return names.fault(name, self.output, costs=self.costs, declared=self.declared)
+        return names.fault(name, self.output, costs=self.costs is not None, declared=self.declared)
 
     def slice_fault(self, name: str) -> str:
         """Why it is not judged by such a column; empty where it is, or where nobody knows."""

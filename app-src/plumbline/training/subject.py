@@ -17,7 +17,7 @@ def subject_of(name: str, models: Path) -> Subject:
     return Subject(
         output=schema.output,
         fields=fields_of(schema),
-        costs=model.costs is not None,
+        costs=model.costs,
         declared=model.metrics,
         slices=_slices(model),
         sections=_sections(folder_of(name, models) / "card.yaml"),

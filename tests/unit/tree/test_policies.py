@@ -162,6 +162,11 @@ def test_policies_that_name_what_the_model_has_are_no_problem(root: Path) -> Non
             lambda policy: policy["quality"].update(metric="cost", costs={"setosa": {"rose": 1}}),
             "quality.costs: unknown label 'rose'; expected setosa, versicolor, virginica",
         ),
+        (
+            "drift",
+            lambda policy: policy["quality"].update(metric="cost", costs={"setosa": {"virginica": 1}}),
+            "quality.costs: the model's MODEL has no costs; say them there too",
+        ),
         ("drift", lambda policy: policy.update(surprise=1), "surprise: Extra inputs are not permitted"),
     ],
 )
@@ -195,6 +200,31 @@ def test_what_the_model_declares_may_be_named(root: Path) -> None:
     policy["spec"]["rules"]["metrics"][0]["metric"] = "setosa_recall_at_precision_0.9"
     write(root, "promotion", policy)
     assert said(root) == []
+
+
+@pytest.mark.parametrize(
+    ("costs", "expected"),
+    [
+        # A pair that is not named costs nothing.
+        ({"setosa": {"virginica": 2.0, "versicolor": 0}}, ""),
+        (
+            {"setosa": {"virginica": 1}},
+            "quality.costs: expected those of the model's MODEL, {'setosa': {'virginica': 2}}, found "
+            "{'setosa': {'virginica': 1.0}}",
+        ),
+        ({"setosa": {"virginica": 2}, "versicolor": {"setosa": 1}}, "quality.costs: expected those of the model's"),
+    ],
+)
+def test_live_answers_are_judged_by_the_costs_of_the_model(root: Path, costs: dict[str, Any], expected: str) -> None:
+    path = root / "app-src/models/iris/__init__.py"
+    declared = 'split=ByShare(), costs={"setosa": {"virginica": 2}},'
+    path.write_text(path.read_text().replace("split=ByShare(),", declared))
+    policy = yaml.safe_load((root / "policies/drift/iris.yaml").read_text())
+    policy["quality"] = {"metric": "cost", "worse": 1, "costs": costs}
+    write(root, "drift", policy)
+    problems = said(root)
+    assert len(problems) == bool(expected)
+    assert all(problem.startswith("policies/drift/iris.yaml:") and expected in problem for problem in problems)
 
 
 def test_slices_of_rows_that_need_rows_are_left_to_the_gate(root: Path) -> None:

@@ -51,7 +51,7 @@ class Evaluation:
         return Subject(
             output=schema.output,
             fields=fields_of(schema),
-            costs=report.costs is not None,
+            costs=report.costs,
             declared=tuple(report.declared(schema.output)),
             slices=self.holdout.slices,
         )

@@ -2,10 +2,13 @@
 
 from collections.abc import Iterator
 from functools import cache
+from itertools import chain
 from pathlib import Path
 
 from plumbline.core.documents import DocumentError, Fault, parse, require
 from plumbline.core.errors import Misuse
+from plumbline.core.metrics.figures import cost_matrix
+from plumbline.core.metrics.names import costs_fault
 from plumbline.core.subject import Subject, unknown
 from plumbline.monitoring.policy import Drift, Experiment
 from plumbline.promotion.policy import Policy
@@ -65,5 +68,16 @@ def _faults(policy: _Policy, about: Subject) -> Iterator[Fault]:
     if isinstance(policy, Policy):
         return policy.faults(about)
     if isinstance(policy, Drift):
-        return policy.faults(about.output, about.fields)
+        return chain(policy.faults(about.output, about.fields), _other_costs(policy, about))
     return policy.faults(labels=about.output.task != "regression")
+
+
+def _other_costs(policy: Drift, about: Subject) -> Iterator[Fault]:
+    """Costs that are not those of the model's folder: live answers would be judged by others than the gate's."""
+    if policy.quality is None or (asked := policy.quality.costs) is None or costs_fault(asked, about.output):
+        return
+    if about.costs is None:
+        yield "quality.costs", "the model's MODEL has no costs; say them there too, so that the gate judges by them"
+    elif (cost_matrix(about.output, asked) != cost_matrix(about.output, about.costs)).any():
+        said = {one: dict(answers) for one, answers in about.costs.items()}
+        yield "quality.costs", f"expected those of the model's MODEL, {said}, found {asked}"
