@@ -26,7 +26,7 @@ def texts(name: str, data: Data, csv: bytes, environments: list[str], owner: str
         "name": name,
         "data": data,
         "regression": regression,
-        "output": identifier(data.target),
+        "output": identifier(data.target).lower(),
         "renamed": [field for field in data.fields if field.name != field.column],
         "slice": next((field.name for field in data.fields if 0 < field.values <= _SLICES), ""),
         "owner": owner,

@@ -77,7 +77,7 @@ def look(csv: bytes, path: str, task: str, target: str, positive: str) -> Data:
 
 def identifier(column: str) -> str:
     """What a column is called in a request: a name of the schema that means nothing else."""
-    name = re.sub(r"[^a-z0-9]+", "_", column.lower()).strip("_")
+    name = re.sub(r"[^A-Za-z0-9]+", "_", column).strip("_")
     if not name[:1].isalpha():
         name = f"field_{name}"
     return f"field_{name}" if is_ours(name) else name

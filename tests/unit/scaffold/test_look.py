@@ -31,7 +31,7 @@ def test_columns_become_fields_with_what_the_file_shows() -> None:
     assert found.labels == ("no", "yes"), "the rarer label is the positive one"
     assert found.left_out == ()
     assert found.fields == (
-        Found("Sepal length (cm)", "sepal_length_cm", "number", True, 4.6, 0, 7),
+        Found("Sepal length (cm)", "Sepal_length_cm", "number", True, 4.6, 0, 7),
         Found("visits", "visits", "integer", False, 7 * 60 % 40 - 3, -50, 80),
         Found("plan", "plan", "category", False, "basic", values=2),
     )

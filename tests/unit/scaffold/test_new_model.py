@@ -72,7 +72,7 @@ def test_columns_that_are_called_otherwise_and_quotes_in_them(tree: Path) -> Non
     code, said = run(tree, "new-model", "trains", "--task", "binary", "--data", str(file))
     assert code == 0, said
     source = (tree / "app-src/models/trains/__init__.py").read_text(encoding="utf-8")
-    assert '"size_m": "Size (m²)"' in source
+    assert '"Size_m": "Size (m²)"' in source
     compile(source, "trains", "exec")
     assert (tree / "app-src/models/trains/rows.csv").read_bytes() == file.read_bytes()
 
