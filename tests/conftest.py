@@ -23,13 +23,16 @@ settings.load_profile("plumbline")
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """A copy of what is declared, that a test may break."""
+    """A copy of what is declared, that a test may break; with the model `flights`, also where a person removed it."""
+    from trees import with_model
+
     from plumbline.tree.render.build import READ
 
     root = Path(__file__).parents[1]
     for folder in READ:
         if (root / folder).exists():
             shutil.copytree(root / folder, tmp_path / folder)
+    with_model(tmp_path, "flights")
     return tmp_path
 
 

@@ -25,7 +25,7 @@ from plumbline.promotion.delivery.documents import (
     dump,
 )
 from plumbline.promotion.delivery.release_text import edit, new_text
-from plumbline.tree.render.build import environments
+from plumbline.tree.render.build import READ, environments
 
 ROOT = Path(__file__).parents[1]
 AT = "2026-11-23T12:00:00Z"
@@ -35,15 +35,16 @@ IMAGES = ("localhost/model-server", "ghcr.io/plumbline/model-server", "registry.
 APPROVERS = ("", BY_MERGE, "Ada", "4711", "null", "Bö \\ 'Q': #1")
 
 
-def release(model: str, version: str, chance: random.Random, approved: bool) -> Release:
+def release(model: str, version: str, chance: random.Random, approved: bool, environment: str = "local") -> Release:
     """A release of this version that promotion may have written."""
+    images = IMAGES if environment == "local" else IMAGES[1:]
 
     def digits(count: int) -> str:
         return f"{chance.getrandbits(4 * count):0{count}x}"
 
     spec = Spec(
         version=version,
-        image=f"{chance.choice(IMAGES)}@sha256:{digits(64)}",
+        image=f"{chance.choice(images)}@sha256:{digits(64)}",
         artifact=Artifact(
             uri=f"s3://models/{digits(8)}", digest=f"sha256:{digits(64)}", schemaDigest=f"sha256:{digits(64)}"
         ),
@@ -139,7 +140,8 @@ def served(tree: Path, chance: random.Random) -> None:
             continue
         model, path = folder.name, folder / "release.yaml"
         approved = "admission/production" in (folder.parents[1] / "admission/kustomization.yaml").read_text()
-        first, second = (release(model, version, chance, approved) for version in ("v1.0.0", "v1.1.0"))
+        about = (chance, approved, folder.parents[1].name)
+        first, second = (release(model, version, *about) for version in ("v1.0.0", "v1.1.0"))
         texts = [new_text(first)]
         texts.append(edit(texts[0], second))
         texts.append(edit(texts[1], first, earlier_text=texts[0]))
@@ -187,6 +189,15 @@ def barred(tree: Path, chance: random.Random) -> None:
         write(tree, barred_path(item.model, item.spec.artifact.digest), dump(record))
 
 
+def one_model_less(tree: Path, chance: random.Random) -> None:
+    """One of the models is removed, as `plumbline remove-model` does it."""
+    from plumbline.scaffold.files import places
+
+    models = sorted({folder.name for folder in folders(tree)})
+    for place in places(chance.choice(models), environments(tree)) if len(models) > 1 else ():
+        (shutil.rmtree if (tree / place).is_dir() else Path.unlink)(tree / place)
+
+
 def another_model(tree: Path, chance: random.Random) -> None:
     """One or two models more, each a copy of one that there is."""
     for name in ("terns", "null")[: chance.randint(1, 2)]:
@@ -221,6 +232,7 @@ def another_environment(tree: Path, chance: random.Random) -> None:
 
 # In an order in which each finds what it needs; the first ones make what the later ones change.
 CHANGES = (
+    one_model_less,
     another_model,
     another_environment,
     other_weights,
@@ -238,12 +250,12 @@ def change(tree: Path, seed: int) -> list[str]:
     chosen = [item for item in CHANGES if seed == 0 or chance.random() < 0.5]
     for item in chosen:
         item(tree, chance)
-    # A registry of one's own is a line in the policy.
-    policy = tree / "policies/admission/images.yaml"
-    text, first = policy.read_text(encoding="utf-8"), "          'ghcr.io/plumbline/',\n"
+    # A registry of one's own is a line in the policy; that of a laptop's images is known to `local` alone.
+    policy = tree / "policies/admission/registries.yaml"
+    text, first = policy.read_text(encoding="utf-8"), "        'ghcr.io/plumbline/'\n"
     assert first in text
-    own = [f"          '{image.partition('/')[0]}/',\n" for image in IMAGES if not image.startswith("ghcr.io/")]
-    policy.write_text(text.replace(first, "".join([first, *own])), encoding="utf-8")
+    own = IMAGES[-1].partition("/")[0]
+    policy.write_text(text.replace(first, f"        '{own}/',\n{first}"), encoding="utf-8")
     return [item.__name__ for item in chosen]
 
 
@@ -258,6 +270,23 @@ def copy(folder: Path, links: Sequence[str] = (".venv", ".venv-serving", ".venv-
     for name in links:
         if (ROOT / name).exists() and not (folder / name).exists():
             (folder / name).symlink_to((ROOT / name).resolve())
+
+
+def with_model(tree: Path, name: str) -> None:
+    """What git declares of a model of this name, as `plumbline new-model` writes it, if the tree has none.
+
+    Tests that name one of the repository's models must pass where a person removed it too.
+    """
+    known = environments(tree)
+    if all((tree / f"clusters/{environment}/models/{name}").is_dir() for environment in known):
+        return
+    from plumbline.scaffold import example, files, look
+
+    data = example.csv("binary")
+    found = look.look(data, "the example", "binary", "", "")
+    for path, content in files.texts(name, found, data, known, "nobody@example.com").items():
+        if path.split("/")[0] in READ and not (tree / path).exists():
+            write(tree, path, content.decode())
 
 
 def commit(folder: Path) -> None:

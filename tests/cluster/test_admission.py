@@ -8,7 +8,7 @@ from harness.kubectl import Kubectl
 from harness.settings import ROOT
 from plumbline.tree.render.environment import Environment
 from plumbline.tree.validate.cluster import Cluster
-from plumbline.tree.validate.examples import NAMESPACE, check_examples, read_examples, witness
+from plumbline.tree.validate.examples import NAMESPACE, check_examples, of_environment, read_examples, witness
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -30,7 +30,7 @@ def test_each_example_is_accepted_or_refused_by_its_rule(kubectl: Kubectl) -> No
             cluster.apply(item)
         try:
             policies = {item["metadata"]["name"] for item in tree.of_kind("ValidatingAdmissionPolicy")}
-            assert not check_examples(cluster, read_examples(ROOT), policies)
+            assert not check_examples(cluster, of_environment(read_examples(ROOT), tree.name), policies)
         finally:
             for item in (*witnesses, namespace):
                 cluster.delete(item)

@@ -7,7 +7,6 @@ from plumbline.tree.render.environment import Environment
 from plumbline.tree.validate import checks
 from plumbline.tree.validate.problem import Problem
 
-ROOT = Path(__file__).parents[3]
 FLIGHTS = "clusters/staging/models/flights"
 
 
@@ -23,8 +22,8 @@ def test_a_workflow_that_github_would_refuse_is_a_problem(tmp_path: Path) -> Non
     assert any(problem.startswith(".github/workflows/wrong.yaml:5: unexpected key") for problem in problems)
 
 
-def test_in_production_every_server_has_a_budget() -> None:
-    production = Environment.load(ROOT, "production")
+def test_in_production_every_server_has_a_budget(tree: Path) -> None:
+    production = Environment.load(tree, "production")
     [lone] = [item for item in production.of_kind("Rollout") if item["metadata"]["name"] == "flights-server"]
     name = lone["spec"]["template"]["metadata"]["labels"]["plumbline.dev/model"]
     kept = {
@@ -38,8 +37,8 @@ def test_in_production_every_server_has_a_budget() -> None:
     assert [problem for problem in found if "clusters/production/models/flights: " not in problem] == []
 
 
-def test_a_folder_that_nothing_syncs_and_a_path_that_is_none_are_problems() -> None:
-    staging = Environment.load(ROOT, "staging")
+def test_a_folder_that_nothing_syncs_and_a_path_that_is_none_are_problems(tree: Path) -> None:
+    staging = Environment.load(tree, "staging")
     models = f"Application/model-{Path(FLIGHTS).name}"
     moved = [replace(sync, path="clusters/staging/gone") if sync.path == FLIGHTS else sync for sync in staging.syncs]
     problems = said(checks.links(Environment("staging", staging.folders, moved)))

@@ -35,11 +35,9 @@ spec:
 
 
 @pytest.fixture
-def model(tmp_path: Path) -> Path:
+def model(tree: Path) -> Path:
     """A copy of the tree in which flights has a release."""
-    for folder in ("kustomize", "clusters"):
-        shutil.copytree(ROOT / folder, tmp_path / folder)
-    model = tmp_path / "clusters/local/models/flights"
+    model = tree / "clusters/local/models/flights"
     (model / "release.yaml").write_text(RELEASE)
     return model
 
@@ -199,9 +197,9 @@ def test_the_server_has_time_to_drain(model: Path) -> None:
 
 
 @pytest.mark.parametrize("environment", ["local", "staging", "production"])
-def test_every_variable_of_the_container_has_a_source(environment: str) -> None:
-    with complete(ROOT, environment) as tree:
-        objects = build(tree, f"clusters/{environment}/models/flights")
+def test_every_variable_of_the_container_has_a_source(tree: Path, environment: str) -> None:
+    with complete(tree, environment) as whole:
+        objects = build(whole, f"clusters/{environment}/models/flights")
     names = {f"{item['kind']}/{item['metadata']['name']}" for item in objects}
     (pod,) = (item["spec"]["template"]["spec"] for item in objects if item["kind"] == "Rollout")
     for source in pod["containers"][0]["envFrom"]:

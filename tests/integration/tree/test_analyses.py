@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 from prometheus import Prometheus, prometheus
+from trees import with_model
 
 from bundles import Kind, model_bytes, schema_of
 from plumbline.serving.inference.model import Matrix, Model, load_model
 from plumbline.serving.inference.profile import Profile
 from plumbline.serving.metrics import Metrics
 from plumbline.tree.render.build import build, complete
+from plumbline.tree.render.example import example_release
 
 ROOT = Path(__file__).parents[3]
 NOW = time.time() - 3600
@@ -131,6 +133,8 @@ def _rows(generator: np.random.Generator, count: int) -> Matrix:
 def templates() -> dict[str, dict[str, Any]]:
     """{name: spec} of the AnalysisTemplates as the local environment has them."""
     with complete(ROOT, "local") as tree:
+        with_model(tree, "flights")
+        (tree / "clusters/local/models/flights/release.yaml").write_text(example_release("flights"))
         objects = build(tree, "clusters/local/models/flights")
     return {item["metadata"]["name"]: item["spec"] for item in objects if item["kind"] == "AnalysisTemplate"}
 

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import yaml
 
-from plumbline.tree.render.build import build
+from plumbline.tree.render.build import Object, build
 from plumbline.tree.validate.cluster import Cluster
 from plumbline.tree.validate.crds import CrdError, crds_of
-from plumbline.tree.validate.examples import NAMESPACE, Example, check_examples, read_examples, witness
+from plumbline.tree.validate.examples import NAMESPACE, Example, check_examples, of_environment, read_examples, witness
 
 ROOT = Path(__file__).parents[3]
 DEPLOYMENT = yaml.safe_load((ROOT / "policies/admission/examples/deployment.yaml").read_text())
@@ -89,6 +89,20 @@ def test_every_rule_has_an_accepted_and_a_refused_example(policies: set[str]) ->
 
 def test_the_examples_are_answered_as_their_names_say(cluster: Cluster, policies: set[str]) -> None:
     assert check_examples(cluster, deployments(), policies) == []
+
+
+def test_what_one_environment_takes_is_refused_elsewhere_alone(cluster: Cluster, policies: set[str]) -> None:
+    """The image of a laptop: `local` patches the policy that all others have as it is."""
+
+    def images(folder: str) -> Object:
+        known = {(item["kind"], item["metadata"]["name"]): item for item in build(ROOT, folder)}
+        return known["ValidatingAdmissionPolicy", "images.plumbline.dev"]
+
+    cluster.apply(images("clusters/local/admission"))
+    try:
+        assert check_examples(cluster, of_environment(deployments(), "local"), policies) == []
+    finally:
+        cluster.apply(images("policies/admission"))
 
 
 def test_an_example_without_its_fault_is_a_problem(

@@ -33,11 +33,11 @@ spec:
   evidence: {{gate: "sha256:{"0" * 64}"}}
 """
 OF_MLFLOW = [
-    "train run --model diabetes",
-    "train data --model diabetes --work work",
+    "train run --model iris",
+    "train data --model iris --work work",
     *(f"train {step} --work work" for step in ("search", "train", "evaluate", "convert", "finish")),
-    "train report --model diabetes --workflow w --status Failed",
-    "train runs --model diabetes",
+    "train report --model iris --workflow w --status Failed",
+    "train runs --model iris",
     "promote list",
     "promote register --run r",
     "promote approve --model toy --version v1.0.0 --by Ada --reason good",
@@ -70,7 +70,7 @@ def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 @pytest.fixture
-def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def files(tmp_path: Path, iris: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a release; the current one is beside it, and empty."""
     (tmp_path / "files").mkdir()
     (tmp_path / "files/release.yaml").write_text(RELEASE)
@@ -111,7 +111,7 @@ def test_a_tracking_server_that_is_away_is_said(
     assert "secret" not in text
 
 
-@pytest.mark.parametrize("command", ["train runs --model diabetes", "promote list"])
+@pytest.mark.parametrize("command", ["train runs --model iris", "promote list"])
 @pytest.mark.usefixtures("files")
 def test_a_tracking_server_that_never_answers_is_said(
     command: str, silent: str, monkeypatch: pytest.MonkeyPatch

@@ -1,13 +1,19 @@
 """The flights' rows: what is known before departure, and nothing else."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from plumbline.features.offline import join_view
+from plumbline.training import models
 from plumbline.training.model import load
-from plumbline.training.models.flights import data
 from plumbline.training.prepare import assemble
+
+if not any((Path(folder) / "flights").is_dir() for folder in models.__path__):
+    pytest.skip("a person has removed the model", allow_module_level=True)
+from plumbline.training.models.flights import data
 
 KNOWN_LATER = {"dep_time", "dep_delay", "arr_time", "air_time"}
 

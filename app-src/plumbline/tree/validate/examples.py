@@ -2,13 +2,13 @@
 
 import copy
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import jsonpatch
 import yaml
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from plumbline.tree.render.build import Object
 from plumbline.tree.validate.cluster import Answer, Cluster
@@ -29,6 +29,8 @@ class Change(BaseModel):
     standing: Operations = []
     """What stands in the cluster before; the change is then an update of it."""
     change: Operations
+    accepted_in: tuple[str, ...] = Field((), alias="acceptedIn")
+    """Environments that take it all the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +42,14 @@ class Example:
     refused: bool
     object: Object
     standing: Object | None
+    accepted_in: tuple[str, ...] = ()
 
 
 def read_examples(root: Path) -> list[Example]:
-    """All examples; a file's name begins with `accepted-` or `refused-` and goes on with the reason."""
+    """All examples; a file's name begins with `accepted-` or `refused-` and goes on with the reason.
+
+    `refused` is as the file's name says; `of_environment` says what holds in one.
+    """
     folder = root / "policies/admission/examples"
     return [_read(root, folder, path) for path in sorted(folder.glob("*/*.yaml"))]
 
@@ -59,7 +65,15 @@ def _read(root: Path, folder: Path, path: Path) -> Example:
         path.stem.startswith("refused-"),
         jsonpatch.apply_patch(before, change.change),
         before if change.standing else None,
+        change.accepted_in,
     )
+
+
+def of_environment(examples: list[Example], environment: str) -> list[Example]:
+    """As this environment answers them."""
+    return [
+        replace(example, refused=example.refused and environment not in example.accepted_in) for example in examples
+    ]
 
 
 def witness(binding: Object) -> Object:

@@ -11,7 +11,7 @@ from plumbline.tree.validate.api_server import api_server
 from plumbline.tree.validate.barred import frozen_ladders
 from plumbline.tree.validate.cluster import Cluster, name_of
 from plumbline.tree.validate.crds import crds_of
-from plumbline.tree.validate.examples import NAMESPACE, Example, check_examples, read_examples, witness
+from plumbline.tree.validate.examples import NAMESPACE, Example, check_examples, of_environment, read_examples, witness
 from plumbline.tree.validate.policies import policies
 from plumbline.tree.validate.problem import Problem
 from plumbline.tree.validate.security import insecure
@@ -68,7 +68,8 @@ def ask_environment(cluster: Cluster, tree: Environment, examples: list[Example]
     standing = [*policies, *bindings, *map(witness, bindings)]
     for item in standing:
         cluster.apply(item)
-    problems = check_examples(cluster, examples, {item["metadata"]["name"] for item in policies})
+    known = {item["metadata"]["name"] for item in policies}
+    problems = check_examples(cluster, of_environment(examples, tree.name), known)
     with ThreadPoolExecutor(8) as pool:
         answers = pool.map(lambda entry: (*entry, cluster.ask(entry[2], entry[1]).refusal), tree.objects())
         problems += [Problem(f"{folder}: {name_of(item)}", refusal) for folder, _, item, refusal in answers if refusal]
