@@ -2,6 +2,7 @@
 
 import json
 from contextlib import ExitStack
+from datetime import UTC, datetime
 
 import pytest
 import servers
@@ -31,6 +32,16 @@ def phase(kubectl: Kubectl) -> str:
     return str(kubectl.get(*_ROLLOUT).get("status", {}).get("phase"))
 
 
+def take_away(kubectl: Kubectl, person: Person) -> None:
+    """Delete its release, and say to Argo CD, which keeps what serves until somebody does, that it may go."""
+    person.delete(f"clusters/local/models/{_MODEL}/release.yaml")
+    application = ("application", f"model-{_MODEL}", "--namespace=argocd")
+    wait_until("Argo CD to ask", lambda: "deletionTimestamp" in kubectl.get(*application)["metadata"], seconds=120)
+    assert kubectl.try_run("get", *_ROLLOUT), "it serves until somebody confirms"
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    kubectl.run("annotate", *application, f"argocd.argoproj.io/deletion-approved={now}", "--overwrite")
+
+
 @pytest.mark.long
 def test_a_second_model_comes_and_goes_without_a_trace(
     kubectl: Kubectl, desk: Workstation, person: Person, served: None
@@ -42,7 +53,7 @@ def test_a_second_model_comes_and_goes_without_a_trace(
     body = json.dumps({"features": {"age": 59, "sex": "2", "bmi": 32.1}})
     with ExitStack() as undo:
         desk.promote(_MODEL, version, servers.server())
-        undo.callback(person.delete, f"clusters/local/models/{_MODEL}/release.yaml")
+        undo.callback(take_away, kubectl, person)
         wait_until("its Rollout", lambda: kubectl.try_run("get", *_ROLLOUT), seconds=120)
         wait_until("it to serve", lambda: phase(kubectl) == "Healthy", seconds=120)
         agreed(kubectl, desk, _MODEL)

@@ -19,7 +19,7 @@ from plumbline.core.errors import Accident, Misuse
 from plumbline.promotion.registry import signing
 from plumbline.tree.kubectl import Kubectl
 from plumbline.tree.render.build import Objects, build, environments
-from plumbline.tree.render.sync import OURS
+from plumbline.tree.render.sync import ours
 
 NAMESPACE = "argocd"
 # How Argo CD marks what belongs to an Application.
@@ -150,9 +150,9 @@ def manifests(application: dict[str, Any]) -> Objects:
         return build(Path(folder), ".", warnings=True)
 
 
-def _is_kustomization(source: dict[str, Any]) -> bool:
+def _is_kustomization(source: dict[str, Any], own: str) -> bool:
     """Whether it is a project's folder of manifests: not a chart, and not of this repository, which has no CRDs."""
-    return "chart" not in source and source["repoURL"] != OURS
+    return "chart" not in source and source["repoURL"] != own
 
 
 def lacking(application: dict[str, Any]) -> str:
@@ -197,7 +197,8 @@ def bootstrap(root: Path, environment: str, context: str | None, minutes: float)
     objects = build(root, f"clusters/{environment}")
     applications = [item for item in objects if item["kind"] == "Application"]
     work.install(next(item for item in applications if _key(item)[1] == "argo-cd"))
-    work.install_crds([item for item in applications if _is_kustomization(item["spec"]["source"])])
+    own = ours(objects, environment)
+    work.install_crds([item for item in applications if _is_kustomization(item["spec"]["source"], own)])
     if (wanted := root / "clusters" / environment / "secrets.yaml").exists():
         work.make_secrets(yaml.safe_load(wanted.read_text(encoding="utf-8")))
     work.hand_over(objects)

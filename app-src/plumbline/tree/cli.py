@@ -42,13 +42,13 @@ def render_all(
 @app.command("diff")
 def print_diff(root: Root = Path(), base: Base = "", as_json: AsJson = False) -> None:
     """Print what the work tree changes in each environment, and what that means, as Markdown."""
-    from plumbline.tree.diff import diff, markdown
+    from plumbline.tree.diff import diff, markdown, reach
 
     found = diff(root, base)
     if as_json:
         print_json([asdict(item) for item in found])
     else:
-        typer.echo("\n".join(map(markdown, found)))
+        typer.echo("\n".join([reach(found), *map(markdown, found)]))
 
 
 @app.command("validate")

@@ -1,19 +1,18 @@
 """`plumbline tree diff`: what a branch changes in each environment, and what that means, as Markdown."""
 
-import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from io import BytesIO
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from plumbline.core.documents import DocumentError
+from plumbline.tree.applications import Owned, changed_applications, owned
 from plumbline.tree.difference import Change, differences
 from plumbline.tree.documents import read_ladder, read_release
 from plumbline.tree.git import git, left
-from plumbline.tree.render.build import Objects, environments, render
-from plumbline.tree.render.sync import OURS, syncs
+from plumbline.tree.render.build import Objects, RenderError, environments
+from plumbline.tree.render.environment import Environment
 
 _SHOWN = 200
 
@@ -24,45 +23,93 @@ class EnvironmentDiff:
 
     environment: str
     meanings: list[str]
-    """What people mean by it: weights, releases, versions of third parties."""
+    """What people mean by it: Applications, deletions, weights, releases, versions of third parties."""
     changes: list[Change]
+    unknown: list[str] = field(default_factory=list)
+    """What could not be compared, and why: of it nobody says that it stays as it is."""
+
+    @property
+    def reached(self) -> bool:
+        """Whether the change reaches the environment, as far as that can be told."""
+        return bool(self.meanings or self.changes or self.unknown)
 
 
 def diff(root: Path, base: str) -> list[EnvironmentDiff]:
-    """Compare the work tree with the commit at which it left `base`. Raises GitError or RenderError."""
+    """Compare the work tree with the commit at which it left `base`.
+
+    What does not build in the base is told as unknown, so that a change that mends it can be judged. Raises GitError,
+    and RenderError for a work tree that does not build.
+    """
     with _checkout(root, base) as before:
         return [_compare(before, root, name) for name in sorted({*environments(before), *environments(root)})]
 
 
 def _compare(before: Path, after: Path, name: str) -> EnvironmentDiff:
-    old = _all(render(before, name)) if name in environments(before) else []
-    new = _all(render(after, name)) if name in environments(after) else []
-    changes = differences(old, new)
-    meanings = [*_meanings(before, after, name), *_versions(old, new)] if changes else []
-    return EnvironmentDiff(name, meanings, changes)
+    new = Environment.load(after, name) if name in environments(after) else None
+    try:
+        old = Environment.load(before, name, partly=True) if name in environments(before) else None
+    except RenderError as error:
+        reason = f"the base does not build, so what changes is unknown: {error}"
+        return EnvironmentDiff(name, list(_meanings(before, after, name)), [], [reason])
+    broken = set(old.broken) if old is not None else set()
+    unknown = [
+        f"{folder} does not build in the base, so what changes there is unknown: {error}"
+        for folder, error in sorted(old.broken.items() if old is not None else [])
+    ]
+    if new is not None:
+        new = replace(new, folders={path: items for path, items in new.folders.items() if path not in broken})
+    changes = differences(_objects(old), _objects(new))
+    meanings = [*_coming(old, new), *changed_applications(old, new)]
+    if changes or broken:
+        meanings += [*_meanings(before, after, name), *_versions(old, new)]
+    return EnvironmentDiff(name, meanings, changes, unknown)
+
+
+def reach(found: list[EnvironmentDiff]) -> str:
+    """The first line: which environments a change reaches."""
+    return f"Reaches {', '.join(item.environment for item in found if item.reached) or 'no environment'}.\n"
 
 
 def markdown(found: EnvironmentDiff) -> str:
     """One environment's difference as a comment on a pull request shows it."""
-    changes = found.changes
-    if not changes:
+    if not found.reached:
         return f"### {found.environment}\n\nNo change.\n"
+    changes = found.changes
     touched = {change.object for change in changes}
     left_out = len(changes) - _SHOWN
+    fields = [
+        f"\n<details><summary>{len(touched)} objects, {len(changes)} fields</summary>\n\n```diff",
+        *(line for change in changes[:_SHOWN] for line in _lines(change)),
+        *([f"# … and {left_out} more: run `make diff`"] if left_out > 0 else []),
+        "```\n</details>\n",
+    ]
     return "\n".join(
         [
             f"### {found.environment}\n",
+            *(f"- **unknown**: {' '.join(reason.split())}" for reason in found.unknown),
             *(f"- {meaning}" for meaning in found.meanings),
-            f"\n<details><summary>{len(touched)} objects, {len(changes)} fields</summary>\n\n```diff",
-            *(line for change in changes[:_SHOWN] for line in _lines(change)),
-            *([f"# … and {left_out} more: run `make diff`"] if left_out > 0 else []),
-            "```\n</details>\n",
+            *(fields if changes else [""]),
         ]
     )
 
 
-def _all(folders: dict[str, Objects]) -> Objects:
-    return [item for objects in folders.values() for item in objects]
+def _coming(old: Environment | None, new: Environment | None) -> Iterator[str]:
+    if old is None and new is not None:
+        yield f"**The environment {new.name} comes**"
+    if new is None and old is not None:
+        yield (
+            f"**The environment {old.name} goes**: its root Application finds no folder any more; what no "
+            "ApplicationSet made stays in the cluster as it is"
+        )
+
+
+def _objects(tree: Environment | None) -> Objects:
+    """All objects of an environment, in their namespaces; each with the Application that owns it."""
+    return [] if tree is None else [_marked(entry) for entry in owned(tree).values()]
+
+
+def _marked(entry: Owned) -> dict[str, object]:
+    return entry.item | {"owner": f"Application/{entry.sync.application}"}
 
 
 def _lines(change: Change) -> Iterator[str]:
@@ -116,10 +163,11 @@ def _served(folder: Path) -> dict[str, str]:
     }
 
 
-def _versions(old: Objects, new: Objects) -> Iterator[str]:
+def _versions(old: Environment | None, new: Environment | None) -> Iterator[str]:
     """Third parties that come, go or change their version."""
     before, after = (
-        {sync.application: sync.revision for sync in syncs(objects, []) if sync.url != OURS} for objects in (old, new)
+        {sync.application: sync.revision for sync in (tree.syncs if tree else []) if tree and sync.url != tree.url}
+        for tree in (old, new)
     )
     for name in sorted(before.keys() | after.keys()):
         if before.get(name) != after.get(name):
@@ -128,8 +176,10 @@ def _versions(old: Objects, new: Objects) -> Iterator[str]:
 
 @contextmanager
 def _checkout(root: Path, base: str) -> Iterator[Path]:
-    """The tree of the commit at which HEAD left `base`."""
+    """The tree of the commit at which HEAD left `base`, with every link as a link, wherever it leads."""
     with TemporaryDirectory(prefix="diff-") as folder:
-        with tarfile.open(fileobj=BytesIO(git(root, "archive", left(root, base)))) as archive:
-            archive.extractall(folder, filter="data")
-        yield Path(folder)
+        index = {"GIT_INDEX_FILE": f"{folder}/index"}
+        tree = Path(folder) / "tree"
+        git(root, "read-tree", left(root, base), environment=index)
+        git(root, "checkout-index", "--all", "--quiet", f"--prefix={tree}/", environment=index)
+        yield tree

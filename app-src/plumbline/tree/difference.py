@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from plumbline.core.documents import leaves
-from plumbline.tree.render.build import Objects
+from plumbline.tree.render.build import Object, Objects
 from plumbline.tree.validate.cluster import name_of
 
 # How Kustomize ends the name of a ConfigMap or Secret that it generates: ten of these letters.
@@ -39,8 +39,13 @@ def differences(before: Objects, after: Objects) -> list[Change]:
     return changes
 
 
+def key_of(item: Object) -> str:
+    """namespace/Kind/name; a generated name without its hash."""
+    return f"{item['metadata'].get('namespace', '')}/{_HASH.sub('', name_of(item))}"
+
+
 def _by_name(objects: Objects) -> dict[str, Any]:
-    return {f"{item['metadata'].get('namespace', '')}/{_HASH.sub('', name_of(item))}": item for item in objects}
+    return {key_of(item): item for item in objects}
 
 
 def _fields(value: Any) -> dict[str, Any]:

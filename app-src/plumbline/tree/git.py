@@ -1,5 +1,6 @@
 """The commit that a work tree is compared with."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from plumbline.core import programs
@@ -10,9 +11,9 @@ class GitError(Accident):
     """Git refused; the message says what and why."""
 
 
-def git(root: Path, *arguments: str) -> bytes:
+def git(root: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> bytes:
     """What git printed. Raises GitError."""
-    done = programs.git(*arguments, cwd=root)
+    done = programs.git(*arguments, cwd=root, environment=environment)
     if done.code:
         raise GitError(f"git {' '.join(arguments)}: {done.error}")
     return done.stdout

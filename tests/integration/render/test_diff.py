@@ -37,6 +37,10 @@ def said(root: Path) -> dict[str, str]:
     return {section.split("\n", 1)[0]: section for section in sections}
 
 
+def first_line(root: Path) -> str:
+    return CliRunner().invoke(app, ["diff", "--root", str(root)]).output.split("\n", 1)[0]
+
+
 def edit(path: Path, old: str, new: str) -> None:
     text = path.read_text()
     assert old in text
@@ -84,3 +88,66 @@ def test_without_a_base_the_command_says_so_and_fails(repository: Path) -> None:
     done = CliRunner().invoke(app, ["diff", "--root", str(repository), "--base", "elsewhere"])
     assert done.exit_code == 1
     assert "no commit to compare with" in done.output
+
+
+def test_a_renamed_workload_is_said_with_what_argo_cd_deletes(repository: Path) -> None:
+    workloads = repository / "clusters/local/workloads"
+    (workloads / "postgresql").rename(workloads / "postgres")
+    local = said(repository)["local"]
+    assert "- **Application postgres comes**: clusters/local/workloads/postgres into the namespace postgres\n" in local
+    goes = "- **Application postgresql goes**: Argo CD deletes postgresql/StatefulSet/postgresql, "
+    [line] = [line for line in local.splitlines() if line.startswith(goes)]
+    assert line.endswith(", once a person confirms it")
+    assert first_line(repository) == "Reaches local."
+
+
+def test_a_release_that_is_taken_away_takes_its_model(repository: Path) -> None:
+    (repository / FOLDER / "release.yaml").unlink()
+    sections = said(repository)
+    assert "**Application model-flights goes**: Argo CD deletes models/Rollout/flights-server" in sections["production"]
+    assert first_line(repository) == "Reaches production."
+
+
+def test_a_change_of_the_base_reaches_every_environment_and_a_document_none(repository: Path) -> None:
+    assert first_line(repository) == "Reaches no environment."
+    edit(repository / "kustomize/model-server/rollout.yaml", "revisionHistoryLimit: 3", "revisionHistoryLimit: 4")
+    assert first_line(repository) == f"Reaches {', '.join(sorted(said(repository)))}."
+
+
+def breaks_main(repository: Path, name: str, text: str) -> str:
+    """Commit a broken file to main and mend it in the work tree, with a change beside it; returns the report."""
+    file = repository / name
+    right = file.read_text()
+    file.write_text(text)
+    git(repository, "commit", "-qam", "main is broken")
+    file.write_text(right)
+    edit(repository / FOLDER / "canary.yaml", "setWeight: 10\n", "setWeight: 20\n")
+    done = CliRunner().invoke(app, ["diff", "--root", str(repository)])
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+@pytest.mark.parametrize("text", ["resources: [nothing.yaml]\n", "{: no YAML", "", "[]\n"])
+def test_what_mends_a_broken_main_is_reported(repository: Path, text: str) -> None:
+    output = breaks_main(repository, "clusters/local/gateway/kustomization.yaml", text)
+    sections = {part.split("\n", 1)[0]: part for part in output.split("### ")[1:]}
+    unknown = "- **unknown**: clusters/local/gateway does not build in the base, so what changes there is unknown: "
+    assert unknown in sections["local"]
+    assert "Application/gateway" not in sections["local"]
+    assert "- **flights: weight 10 → 20**" in sections["production"]
+
+
+def test_of_an_environment_whose_own_folder_is_broken_nothing_is_called_unchanged(repository: Path) -> None:
+    output = breaks_main(repository, "clusters/local/kustomization.yaml", "resources: [nothing.yaml]\n")
+    assert output.startswith("Reaches local, production.\n")
+    assert "- **unknown**: the base does not build, so what changes is unknown: clusters/local: " in output
+
+
+def test_links_out_of_the_repository_stop_nothing(repository: Path) -> None:
+    for name in ("elsewhere", "clusters/local/elsewhere"):
+        (repository / name).symlink_to("/srv/data")
+    git(repository, "add", "-A")
+    git(repository, "commit", "-qm", "links")
+    edit(repository / FOLDER / "canary.yaml", "setWeight: 10\n", "setWeight: 20\n")
+    assert "- **flights: weight 10 → 20**" in said(repository)["production"]
+    assert first_line(repository) == "Reaches production."

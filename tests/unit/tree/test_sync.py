@@ -1,7 +1,11 @@
 """What the Applications and ApplicationSets of a rendered tree sync."""
 
-from plumbline.tree.render.sync import OURS, syncs
+import pytest
 
+from plumbline.tree.render.build import RenderError
+from plumbline.tree.render.sync import ours, syncs
+
+OURS = "https://git.example/ml/platform.git"
 LABELS = {"app.kubernetes.io/part-of": "plumbline"}
 
 
@@ -41,3 +45,15 @@ def test_a_git_generator_finds_folders_one_level_deep() -> None:
     ]
     [sync] = syncs([item], files)
     assert (sync.application, sync.path) == ("model-flights", "clusters/local/models/flights")
+
+
+def test_the_repository_is_where_the_root_application_comes_from() -> None:
+    root = application("platform", {"path": "clusters/local"}, "argocd")
+    keda = application("keda", {"repoURL": "https://github.com/kedacore/keda.git", "path": "config"}, "keda")
+    assert ours([keda, root], "local") == OURS
+    assert ours([keda], "local") == ""
+
+
+def test_an_application_of_another_shape_is_said_by_name() -> None:
+    with pytest.raises(RenderError, match="Application/odd: its shape is not an Application's"):
+        syncs([{"kind": "Application", "metadata": {"name": "odd"}, "spec": {}}], [])

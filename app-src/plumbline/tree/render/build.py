@@ -49,10 +49,29 @@ def render(root: Path, environment: str) -> dict[str, Objects]:
 
     A model without release.yaml renders with an example release: what will run is checked before anything is served.
     """
+    folders, broken = render_apart(root, environment)
+    for error in broken.values():
+        raise error
+    return folders
+
+
+def render_apart(root: Path, environment: str) -> tuple[dict[str, Objects], dict[str, "RenderError"]]:
+    """What `render` returns of the folders that build, and {folder: why it does not} of the others."""
     with complete(root, environment) as tree:
-        folders = synced(tree, environment)
+
+        def attempt(folder: str) -> Objects | RenderError:
+            try:
+                return build(tree, folder)
+            except RenderError as error:
+                return error
+
+        names = synced(tree, environment)
         with ThreadPoolExecutor() as pool:
-            return dict(zip(folders, pool.map(lambda folder: build(tree, folder), folders), strict=True))
+            built = dict(zip(names, pool.map(attempt, names), strict=True))
+    return (
+        {name: objects for name, objects in built.items() if not isinstance(objects, RenderError)},
+        {name: error for name, error in built.items() if isinstance(error, RenderError)},
+    )
 
 
 def without_release(root: Path, environment: str) -> list[str]:
@@ -68,7 +87,8 @@ def complete(root: Path, environment: str) -> Iterator[Path]:
         tree = Path(copy).resolve()
         for name in READ:
             if (root / name).is_dir():
-                shutil.copytree(root / name, tree / name)
+                # Links as links: Kustomize says which lead out of the tree, and one that leads nowhere stops nothing.
+                shutil.copytree(root / name, tree / name, symlinks=True)
         for model in without_release(tree, environment):
             folder = tree / "clusters" / environment / "models" / model
             (folder / "release.yaml").write_text(example_release(model), encoding="utf-8")
@@ -84,4 +104,9 @@ def build(tree: Path, folder: str, *, warnings: bool = False) -> Objects:
 
 
 def _kind(path: Path) -> str:
-    return str(yaml.safe_load(path.read_text(encoding="utf-8")).get("kind", "Kustomization"))
+    """Of a kustomization.yaml; one that can't be read counts as one that Argo CD builds, which then says why not."""
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return "Kustomization"
+    return str(document.get("kind", "Kustomization")) if isinstance(document, dict) else "Kustomization"

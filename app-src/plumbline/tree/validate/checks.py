@@ -1,6 +1,7 @@
 """What can be said of the tree without a cluster: its models' documents, its links, its YAML."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from kubernetes.utils.quantity import parse_quantity
@@ -15,10 +16,11 @@ from plumbline.promotion.delivery.state import forbidden
 from plumbline.promotion.policy import Policy
 from plumbline.promotion.settings import Settings
 from plumbline.tree import tools
+from plumbline.tree.applications import STATEFUL, owned
 from plumbline.tree.documents import name_of as name_in
 from plumbline.tree.documents import read_ladder, read_release
+from plumbline.tree.render.build import Object
 from plumbline.tree.render.environment import Environment
-from plumbline.tree.render.sync import OURS
 from plumbline.tree.validate.cluster import name_of
 from plumbline.tree.validate.crds import Crd
 from plumbline.tree.validate.problem import Problem
@@ -26,6 +28,7 @@ from plumbline.tree.validate.problem import Problem
 _ACTIONLINT = "github.com/rhysd/actionlint/cmd/actionlint@v1.7.12"
 _SERVER_MB = 160
 """What a server takes with a small model, twice what docs/benchmarks.md shows after its run."""
+_APPROVED = "argocd.argoproj.io/deletion-approved"
 _LINTED = ("apps", "argo", "clusters", "kustomize", "policies", ".github")
 
 
@@ -94,7 +97,7 @@ def _document(root: Path, path: Path, read: Callable[[str], object]) -> list[Pro
 
 def links(tree: Environment) -> list[Problem]:
     """Every path of ours that an Application names is a folder of the environment, and every folder is synced once."""
-    ours = [sync for sync in tree.syncs if sync.url == OURS]
+    ours = [sync for sync in tree.syncs if sync.url == tree.url]
     problems = [
         Problem(
             f"apps: Application/{sync.application}", f"syncs {sync.path}, which is no folder of clusters/{tree.name}"
@@ -159,3 +162,55 @@ def budgets(tree: Environment) -> list[Problem]:
             for namespace, labels in selectors
         )
     ]
+
+
+def deletions(tree: Environment) -> list[Problem]:
+    """Argo CD deletes nothing that holds data or serves without a person who confirms it, and who stops it is heard."""
+    problems = []
+    for sync, item in owned(tree).values():
+        if item["kind"] not in STATEFUL:
+            continue
+        free = [
+            option
+            for option, may in (("Prune", sync.prunes), ("Delete", sync.cascades))
+            if may and sync.option(item, option) not in ("confirm", "false")
+        ]
+        if free:
+            wanted = ",".join(f"{option}=confirm" for option in free)
+            reason = f"Argo CD may delete it and asks nobody; expected `argocd.argoproj.io/sync-options: {wanted}`"
+            problems.append(Problem(f"{sync.path}: {name_of(item)}", reason))
+    return problems + [problem for item in tree.of_kind("ApplicationSet") for problem in _suspendable(item)]
+
+
+def _suspendable(item: Object) -> Iterator[Problem]:
+    """An ApplicationSet writes back what a person changes in its Applications, unless it is told not to."""
+    spec, where = item["spec"], f"apps: {name_of(item)}"
+    automated = (spec["template"]["spec"].get("syncPolicy") or {}).get("automated") or {}
+    pointers = {
+        text for entry in spec.get("ignoreApplicationDifferences") or [] for text in entry.get("jsonPointers", [])
+    }
+    if automated.get("selfHeal") and not pointers & {"/spec/syncPolicy", "/spec/syncPolicy/automated"}:
+        reason = "self-heal of one Application can't be stopped; expected /spec/syncPolicy/automated in "
+        yield Problem(where, f"{reason}ignoreApplicationDifferences")
+    if _APPROVED not in (spec.get("preservedFields") or {}).get("annotations", []):
+        yield Problem(where, f"takes a person's confirmation away; expected {_APPROVED} in preservedFields.annotations")
+
+
+def permitted(tree: Environment) -> list[Problem]:
+    """The project of every Application allows its repository and its namespace; Argo CD syncs no other."""
+    projects = {item["metadata"]["name"]: item["spec"] for item in tree.of_kind("AppProject")}
+    problems = []
+    for sync in tree.syncs:
+        if (project := projects.get(sync.project)) is None:
+            reason = f"is in the project {sync.project!r}; expected one of {', '.join(sorted(projects))}"
+            problems.append(Problem(f"apps: Application/{sync.application}", reason))
+            continue
+        repositories, places = project.get("sourceRepos") or [], project.get("destinations") or []
+        for what, value, allowed in (
+            ("sourceRepos", sync.url, repositories),
+            ("destinations", sync.namespace, [place.get("namespace", "") for place in places]),
+        ):
+            if not any(fnmatchcase(value, pattern) for pattern in allowed):
+                reason = f"{value} is not in the {what} of its project {sync.project} (apps/projects)"
+                problems.append(Problem(f"apps: Application/{sync.application}", reason))
+    return problems

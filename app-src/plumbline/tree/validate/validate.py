@@ -35,7 +35,13 @@ def validate(root: Path, base: str, say: Say) -> list[Problem]:
     except RenderError as error:
         return [*problems, Problem("kustomize", str(error))]
     for tree in trees:
-        problems += checks.links(tree) + checks.budgets(tree) + checks.memory(root, tree)
+        problems += (
+            checks.links(tree)
+            + checks.permitted(tree)
+            + checks.deletions(tree)
+            + checks.budgets(tree)
+            + checks.memory(root, tree)
+        )
     say("Checkov, by .checkov.yaml")
     problems += insecure(root, trees)
     return problems + _ask(trees, read_examples(root), say)
