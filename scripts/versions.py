@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from plumbline.tree.render.build import environments, render
+from plumbline.tree.render.sync import ours
+from plumbline.tree.values import read_values
 
-OURS = "https://github.com/plumbline-dev/"
 # Kubernetes' own projects have a name of their own as Go modules.
 _VANITY = {"sigs.k8s.io/": "github.com/kubernetes-sigs/", "istio.io/": "github.com/istio/"}
 _HEAD = """\
@@ -36,21 +37,22 @@ def applications(rendered: dict[str, list[dict[str, Any]]]) -> list[Application]
     found: dict[tuple[str, str, str], list[str]] = defaultdict(list)
     for environment, objects in rendered.items():
         for item in objects:
-            if item["kind"] == "Application" and not item["spec"]["source"]["repoURL"].startswith(OURS):
+            if item["kind"] == "Application" and item["spec"]["source"]["repoURL"] != ours(objects, environment):
                 source = item["spec"]["source"]
                 where = source["repoURL"].removeprefix("https://").removesuffix(".git")
                 found[item["metadata"]["name"], where, source["targetRevision"]].append(environment)
     return [Application(*key, tuple(names)) for key, names in sorted(found.items())]
 
 
-def images(objects: list[dict[str, Any]]) -> set[str]:
-    """Every image of others, wherever an object names one by version.
+def images(objects: list[dict[str, Any]], registries: set[str]) -> set[str]:
+    """Every image of others, wherever an object names one by version; `registries` are ours.
 
     Ours may come from any registry: a release names a Rollout's, and a digest alone is not how others' are pinned.
     """
     pinned = [item for item in objects if item.get("kind") != "Rollout"]
     named = (str(value) for item in pinned for key, value in _walk(item) if key == "image" and isinstance(value, str))
-    others = {image for image in named if "/" in image and not image.startswith("ghcr.io/plumbline/")}
+    mine = tuple(f"{registry}/" for registry in registries)
+    others = {image for image in named if "/" in image and not image.startswith(mine)}
     return {image for image in others if ":" in image.split("@")[0].rpartition("/")[2]}
 
 
@@ -93,13 +95,16 @@ def table(root: Path) -> str:
     own = {environment: folders[f"clusters/{environment}"] for environment, folders in rendered.items()}
     everything = [item for folders in rendered.values() for objects in folders.values() for item in objects]
     programs = modules(root)
+    registries = {read_values(root, environment).registry for environment in rendered}
     lines = [_HEAD, "## Third parties that Argo CD installs", ""]
     lines += ["| Application | version | from | in | built for the test cluster |", "| --- | --- | --- | --- | --- |"]
     for item in applications(own):
         where = "all" if len(item.environments) == len(own) else ", ".join(item.environments)
         lines.append(f"| {item.name} | {item.version} | {item.source} | {where} | {built(item, programs)} |")
     lines += ["", "## Images of others in our own manifests", "", "| image | version |", "| --- | --- |"]
-    lines += ["| {} | {} |".format(*image.split("@")[0].rsplit(":", 1)) for image in sorted(images(everything))]
+    lines += [
+        "| {} | {} |".format(*image.split("@")[0].rsplit(":", 1)) for image in sorted(images(everything, registries))
+    ]
     lines += ["", "## Programs that the tests build", "", "| Go module | version |", "| --- | --- |"]
     lines += [f"| {module} | {version} |" for module, version in programs.items()]
     return "\n".join(lines) + "\n"

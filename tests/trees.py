@@ -221,8 +221,9 @@ def another_model(tree: Path, chance: random.Random) -> None:
 def another_environment(tree: Path, chance: random.Random) -> None:
     """One environment more, between staging and production."""
     shutil.copytree(tree / "clusters/staging", tree / "clusters/preview")
-    name = tree / "clusters/preview/environment.yaml"
-    name.write_text(name.read_text(encoding="utf-8").replace("name: staging", "name: preview"), encoding="utf-8")
+    for path in filter(Path.is_file, (tree / "clusters/preview").rglob("*")):
+        text = re.sub(r"(?<!admission/)\bstaging\b", "preview", path.read_text(encoding="utf-8"))
+        path.write_text(text, encoding="utf-8")
     for path in sorted(tree.glob("policies/promotion/*.yaml")):
         policy = yaml.safe_load(path.read_text(encoding="utf-8"))
         policy["spec"]["environments"]["preview"] = {"lifecycle": "Staging", "after": "staging"}

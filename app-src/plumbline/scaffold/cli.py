@@ -11,6 +11,7 @@ from plumbline.core.commands import application
 from plumbline.core.errors import Misuse, Refused
 from plumbline.core.names import plain_name
 from plumbline.tree.render.build import environments
+from plumbline.tree.values import read_values
 
 app = application(__doc__ or "")
 
@@ -42,7 +43,8 @@ def new_model(
         raise Misuse(f"{name}: {', '.join(there)} is there already; choose another name, or `plumbline remove-model`")
     csv = _content(data) if data else example.csv(task)
     found = look(csv, str(data or "the example"), task, target, positive)
-    for path, content in texts(name, found, csv, known, owner_of(root)).items():
+    registry = read_values(root, known[0]).registry
+    for path, content in texts(name, found, csv, known, owner_of(root), registry).items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_bytes(content)
         typer.echo(path)

@@ -17,7 +17,7 @@ from plumbline.training.data import dvc_md5
 _SLICES = 20
 
 
-def texts(name: str, data: Data, csv: bytes, environments: list[str], owner: str) -> dict[str, bytes]:
+def texts(name: str, data: Data, csv: bytes, environments: list[str], owner: str, registry: str) -> dict[str, bytes]:
     """{path: content} of everything that a model of this name needs."""
     pages = templates("plumbline.scaffold")
     pages.filters["literal"] = lambda value: json.dumps(value, ensure_ascii=False)
@@ -30,6 +30,7 @@ def texts(name: str, data: Data, csv: bytes, environments: list[str], owner: str
         "renamed": [field for field in data.fields if field.name != field.column],
         "slice": next((field.name for field in data.fields if 0 < field.values <= _SLICES), ""),
         "owner": owner,
+        "registry": registry,
         "environments": environments,
         "sample": max(50, min(2000, len(data.truth) // 50 * 10)),
         **(_regression(data.truth) if regression else _classes(data)),

@@ -80,3 +80,20 @@ def bootstrap_one(
     from plumbline.tree.bootstrap import bootstrap
 
     bootstrap(root, environment, context, minutes)
+
+
+@app.command("adopt")
+def adopt_all(
+    repository: Annotated[str, typer.Option(help="https://git.acme.example/ml/platform.git")],
+    registry: Annotated[str, typer.Option(help="Of your images: registry.acme.example/ml")],
+    domain: Annotated[str, typer.Option(help="Of names such as argocd.production.<domain>.")],
+    region: Annotated[str, typer.Option(help="Of AWS, e.g. eu-west-3.")],
+    buckets: Annotated[str, typer.Option(help="What names of buckets begin with: acme, for acme-production-mlflow.")],
+    teams: Annotated[str, typer.Option(help="The organisation of the teams in .github/CODEOWNERS.")],
+    root: Root = Path(),
+) -> None:
+    """Make a fork yours: rewrite what environment.yaml says, and what repeats it, in one commit."""
+    from plumbline.tree.adopt import Adopter, adopt
+
+    written = adopt(root, Adopter(repository, registry, domain, region, buckets, teams))
+    typer.echo(f"{len(written)} files in one commit" if written else "nothing to do: the tree says so already")

@@ -15,9 +15,11 @@ from harness.binaries import CACHE
 from harness.processes import start, wait_until
 from harness.repositories import git
 from harness.settings import REGISTRY, ROOT, STATE
+from plumbline.tree.values import read_values
 
 IMAGES = Path(__file__).parent.parent / "images"
-SERVER = "ghcr.io/plumbline/model-server"
+_OURS = read_values(ROOT, "local").registry
+SERVER = f"{_OURS}/model-server"
 _BASE = "docker.io/library/python:3.11-slim-bookworm"
 _PACKAGES = ["ca-certificates", "git", "gpg", "gpg-agent", "openssh-client", "python-is-python3", "python3"]
 _PACKAGES += ["python3-pip", "python3-venv", "tini", "tzdata"]
@@ -86,7 +88,7 @@ def push(image: Image) -> str:
 def push_project_images() -> dict[str, str]:
     """Build and push those that clusters/local/images lists: {name: digest}."""
     digests = {}
-    for name, folder in (("ghcr.io/plumbline/mlflow", "mlflow-server"), ("ghcr.io/plumbline/platform", "platform")):
+    for name, folder in ((f"{_OURS}/mlflow", "mlflow-server"), (f"{_OURS}/platform", "platform")):
         content = _build_project_image(folder, name)
         trusting = Image(f"{name}:trusting-{content}", "trusting", (pki.CA,), (f"IMAGE={name}:built",))
         digests[name] = push(trusting)

@@ -7,19 +7,19 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import yaml
 
 from harness import pki
 from harness.binaries import CACHE, TOOLS, module_dir
 from harness.processes import start
-from harness.settings import GIT_HOSTS, NODE_IP, ROOT, STATE
+from harness.settings import GIT_HOSTS, NODE_IP, OUR_URL, ROOT, STATE
 from plumbline.tree.render.build import render
 
 GIT = STATE / "git"
-OURS = GIT / "plumbline-dev/plumbline.git"
+OURS = GIT / urlsplit(OUR_URL).path.strip("/")
 TOKEN = STATE / "git-token"
-_OUR_URL = "https://github.com/plumbline-dev/plumbline.git"
 # Go's name of a repository, where that is not its address.
 _GO_NAMES = {"kubernetes-sigs/metrics-server": "sigs.k8s.io/metrics-server"}
 _AUTHOR = ("-c", "user.name=cluster test", "-c", "user.email=test@plumbline.dev")
@@ -50,7 +50,7 @@ def _upstream() -> list[dict[str, Any]]:
     """The sources outside this repository that the environment's Applications name."""
     objects = render(ROOT, "local")["clusters/local"]
     applications = (item["spec"] for item in objects if item["kind"] == "Application")
-    return [spec["source"] for spec in applications if spec["source"]["repoURL"] != _OUR_URL]
+    return [spec["source"] for spec in applications if spec["source"]["repoURL"] != OUR_URL]
 
 
 def _module(repository: str, tag: str) -> Path:

@@ -2,6 +2,9 @@
 
 import os
 from pathlib import Path
+from urllib.parse import urlsplit
+
+from plumbline.tree.values import read_values
 
 ROOT = Path(__file__).parents[3]
 STATE = Path(os.environ.get("PLUMBLINE_CLUSTER_STATE", "/var/lib/plumbline-cluster"))
@@ -25,7 +28,8 @@ REGISTRY = os.environ.get("PLUMBLINE_CLUSTER_REGISTRY", "127.0.0.1:5055")
 CONTAINERD = STATE / "containerd.sock"
 
 # What pods and Argo CD find under the public names, so that apps/ is synced as it stands.
-GIT_HOSTS = ("github.com",)
+OUR_URL = read_values(ROOT, "local").repository
+GIT_HOSTS = tuple({"github.com", str(urlsplit(OUR_URL).hostname)})
 # What the tests commit to, as this machine reaches it.
-OUR_GIT = os.environ.get("PLUMBLINE_CLUSTER_GIT", str(STATE / "git/plumbline-dev/plumbline.git"))
+OUR_GIT = os.environ.get("PLUMBLINE_CLUSTER_GIT", str(STATE / "git" / urlsplit(OUR_URL).path.strip("/")))
 GATEWAY_NODE_PORT = 30080

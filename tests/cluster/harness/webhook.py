@@ -8,6 +8,7 @@ from typing import Any
 
 from harness.binaries import binaries
 from harness.kubectl import Kubectl
+from harness.settings import OUR_URL
 
 
 def main() -> None:
@@ -17,7 +18,7 @@ def main() -> None:
     context = ssl._create_unverified_context()  # noqa: S323
     for line in sys.stdin:
         before, after, ref = line.split()
-        repository = {"html_url": "https://github.com/plumbline-dev/plumbline", "default_branch": "main"}
+        repository = {"html_url": OUR_URL.removesuffix(".git"), "default_branch": "main"}
         event: dict[str, Any] = {"ref": ref, "before": before, "after": after, "repository": repository, "commits": []}
         headers = {"Content-Type": "application/json", "X-GitHub-Event": "push"}
         url = f"https://{service['spec']['clusterIP']}/api/webhook"

@@ -10,11 +10,12 @@ import pytest
 import yaml
 
 from plumbline.tree.render.build import build, environments, render
+from plumbline.tree.values import read_values
 
 ROOT = Path(__file__).parents[3]
 ENVIRONMENTS = environments(ROOT)
 Rendered = dict[str, dict[str, list[dict[str, Any]]]]
-OURS = "https://github.com/plumbline-dev/plumbline.git"
+OURS = {environment: read_values(ROOT, environment) for environment in ENVIRONMENTS}
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +64,7 @@ def test_no_project_allows_more_sources_than_are_used(environment: str, rendered
     own = rendered[environment][f"clusters/{environment}"]
     for name, project in of_kind(own, "AppProject").items():
         members = {key: spec for key, spec in of_kind(own, "Application").items() if spec["project"] == name}
-        assert sources(members) | {OURS} >= set(project["sourceRepos"]), name
+        assert sources(members) | {OURS[environment].repository} >= set(project["sourceRepos"]), name
         assert "*" not in project["sourceRepos"]
 
 
@@ -92,8 +93,8 @@ def test_every_object_of_ours_is_allowed_by_its_project(
 def test_third_parties_are_pinned_by_one_exact_version(environment: str, rendered: Rendered) -> None:
     for name, spec in of_kind(rendered[environment][f"clusters/{environment}"], "Application").items():
         source = spec["source"]
-        if source["repoURL"] == OURS:
-            assert source["targetRevision"] == "main", name
+        if source["repoURL"] == OURS[environment].repository:
+            assert source["targetRevision"] == OURS[environment].branch, name
             continue
         version = source["targetRevision"]
         assert re.fullmatch(r"v?\d+\.\d+\.\d+", version), f"{name}: {version} may move"

@@ -47,13 +47,14 @@ def test_every_environment_installs_the_same_version_of_a_part(own: dict[str, Ob
 
 
 def test_images_of_others_are_found_wherever_an_object_names_one() -> None:
-    pod = {"containers": [{"image": "docker.io/library/redis:8.2.1"}, {"image": "ghcr.io/plumbline/mlflow@sha256:0"}]}
+    ours = {"registry.example/ml"}
+    pod = {"containers": [{"image": "docker.io/library/redis:8.2.1"}, {"image": "registry.example/ml/mlflow:1.0.0"}]}
     prometheus = {"kind": "Prometheus", "spec": {"image": "quay.io/prometheus/prometheus:v3.13.4"}}
-    found = images([{"kind": "Deployment", "spec": {"template": {"spec": pod}}}, prometheus])
+    found = images([{"kind": "Deployment", "spec": {"template": {"spec": pod}}}, prometheus], ours)
     assert found == {"docker.io/library/redis:8.2.1", "quay.io/prometheus/prometheus:v3.13.4"}
     # What `make demo` and a registry of a person's own write into a release.
     released = [{"image": f"{name}/model-server@sha256:0"} for name in ("localhost", "registry.example.com:5000")]
-    assert images([{"kind": "Pod", "spec": {"containers": released}}]) == set()
-    assert images([{"kind": "Rollout", "spec": {"image": "registry.example.com/server:v1@sha256:0"}}]) == set()
+    assert images([{"kind": "Pod", "spec": {"containers": released}}], ours) == set()
+    assert images([{"kind": "Rollout", "spec": {"image": "registry.example.com/server:v1@sha256:0"}}], ours) == set()
     bare = {"kind": "ConfigMap", "data": {"image": "none"}}
-    assert images([bare]) == set()
+    assert images([bare], ours) == set()

@@ -11,9 +11,11 @@ from typing import Any
 import yaml
 
 from plumbline.core import programs
+from plumbline.core.documents import DocumentError
 from plumbline.core.errors import Misuse
 from plumbline.tree import tools
 from plumbline.tree.render.example import example_release
+from plumbline.tree.values import read_values
 
 # What a build reads; the rest of a work tree is large and of no concern to it.
 READ = ("apps", "argo", "clusters", "kustomize", "policies")
@@ -91,8 +93,18 @@ def complete(root: Path, environment: str) -> Iterator[Path]:
                 shutil.copytree(root / name, tree / name, symlinks=True)
         for model in without_release(tree, environment):
             folder = tree / "clusters" / environment / "models" / model
-            (folder / "release.yaml").write_text(example_release(model), encoding="utf-8")
+            (folder / "release.yaml").write_text(
+                example_release(model, *_registry(root, environment)), encoding="utf-8"
+            )
         yield tree
+
+
+def _registry(root: Path, environment: str) -> list[str]:
+    """Where the environment's images come from; none where its file does not say so, as those of before did not."""
+    try:
+        return [read_values(root, environment).registry]
+    except DocumentError:
+        return []  # said by `plumbline tree validate`
 
 
 def build(tree: Path, folder: str, *, warnings: bool = False) -> Objects:

@@ -12,6 +12,7 @@ from plumbline.tree.validate.barred import frozen_ladders
 from plumbline.tree.validate.cluster import Cluster, name_of
 from plumbline.tree.validate.crds import crds_of
 from plumbline.tree.validate.examples import NAMESPACE, Example, check_examples, of_environment, read_examples, witness
+from plumbline.tree.validate.foreign import foreign, known_values
 from plumbline.tree.validate.policies import policies
 from plumbline.tree.validate.problem import Problem
 from plumbline.tree.validate.security import insecure
@@ -29,6 +30,8 @@ def validate(root: Path, base: str, say: Say) -> list[Problem]:
     problems = checks.lint(root) + checks.workflows(root) + checks.models(root) + frozen_ladders(root, base)
     say("policies, by what the models' folders have")
     problems += policies(root)
+    values, unread = known_values(root, environments(root))
+    problems += unread
     say("kustomize build of every folder, no warning allowed")
     try:
         trees = [Environment.load(root, name) for name in environments(root)]
@@ -36,7 +39,8 @@ def validate(root: Path, base: str, say: Say) -> list[Problem]:
         return [*problems, Problem("kustomize", str(error))]
     for tree in trees:
         problems += (
-            checks.links(tree)
+            foreign(tree, values)
+            + checks.links(tree)
             + checks.permitted(tree)
             + checks.deletions(tree)
             + checks.budgets(tree)
