@@ -205,6 +205,39 @@ def reject(
         raise typer.Exit(Refused.exit_code)
 
 
+OneModel = Annotated[str, typer.Option("--model", help="One model; every one of the environment if not given.")]
+
+
+@app.command()
+def hold(
+    env: Env,
+    by: Annotated[str, typer.Option(help="Who answers for it.")],
+    reason: Annotated[str, typer.Option(help="Why nothing may move.")],
+    length: Annotated[str, typer.Option("--for", help="It ends by itself: 4h, 3d; 90d at most.")],
+    model: OneModel = "",
+) -> None:
+    """Let no automation move a model of an environment, or without --model any: a freeze. Recorded in git."""
+    from plumbline.promotion.delivery import hold as holds
+
+    one = _name(model) if model else None
+    record, commit = holds.hold(load(Settings), _environment(env), one, by, reason, duration(length))
+    typer.echo(f"{record}\ncommit {commit}")
+
+
+@app.command()
+def thaw(
+    env: Env,
+    by: Annotated[str, typer.Option(help="Who answers for it.")],
+    reason: Annotated[str, typer.Option(help="Why it may move again.")],
+    model: OneModel = "",
+) -> None:
+    """End a hold, or without --model the freeze of the environment, before its time."""
+    from plumbline.promotion.delivery import hold as holds
+
+    commit = holds.thaw(load(Settings), _environment(env), _name(model) if model else None, by, reason)
+    typer.echo(f"commit {commit}" if commit else f"{model or env} is not {'held' if model else 'frozen'}")
+
+
 @app.command()
 def sync(model: Model) -> None:
     """Make the registry say what git says: marks, and where no cluster is followed life cycle and aliases too."""
@@ -373,6 +406,13 @@ def audit(
         typer.echo(f"{judged} files judged, {len(problems)} refused")
     if problems:
         raise typer.Exit(Refused.exit_code)
+
+
+def _environment(name: str) -> str:
+    """An environment's name before it becomes a path."""
+    from plumbline.core.names import plain_name
+
+    return plain_name(name, "environment", like="staging")
 
 
 def _name(model: str) -> str:

@@ -1,5 +1,6 @@
 """A fork of this tree that `plumbline tree adopt` made somebody's: it renders, and nothing in it is the origin's."""
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -42,7 +43,7 @@ def test_no_word_of_the_origin_is_left(fork: Path) -> None:
     origin = [read_values(ROOT, name) for name in environments(ROOT)]
     organisation = origin[0].repository.split("/")[-2]
     words = {organisation, *(word for item in origin for word in (item.registry, item.domain, item.buckets) if word)}
-    words |= {item.region for item in origin if item.region} | {"@plumbline/"}
+    words |= {item.region for item in origin if item.region}
     for word in words:
         found = subprocess.run(
             ["git", "-C", fork, "grep", "-n", "--fixed-strings", word, "--", ":!CHANGELOG.md"],
@@ -51,6 +52,8 @@ def test_no_word_of_the_origin_is_left(fork: Path) -> None:
             check=False,
         ).stdout
         assert found == "", word
+    owners = (fork / ".github/CODEOWNERS").read_text()
+    assert set(re.findall(r"@([\w-]+)/", owners)) == {"acme"}
 
 
 def test_every_environment_of_it_renders_and_is_in_order(fork: Path) -> None:

@@ -41,10 +41,10 @@ def test_a_folder_that_nothing_syncs_and_a_path_that_is_none_are_problems(tree: 
     staging = Environment.load(tree, "staging")
     models = f"Application/model-{Path(FLIGHTS).name}"
     moved = [replace(sync, path="clusters/staging/gone") if sync.path == FLIGHTS else sync for sync in staging.syncs]
-    problems = said(checks.links(Environment("staging", staging.folders, moved)))
+    problems = said(checks.links(replace(staging, syncs=moved)))
     assert f"{FLIGHTS}: is synced by no Application; expected by one" in problems
     assert f"apps: {models}: syncs clusters/staging/gone, which is no folder of clusters/staging" in problems
     twice = [sync for sync in staging.syncs if sync.path == FLIGHTS] * 2
     assert f"{FLIGHTS}: is synced by {models[12:]} and {models[12:]}; expected by one" in said(
-        checks.links(Environment("staging", {FLIGHTS: []}, twice))
+        checks.links(replace(staging, folders={FLIGHTS: []}, syncs=twice))
     )

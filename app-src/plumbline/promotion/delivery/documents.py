@@ -1,14 +1,17 @@
 """Documents of ours in git: strict YAML that names file and field where it is wrong."""
 
 from collections.abc import Collection
-from datetime import datetime
-from typing import Literal
+from datetime import UTC, datetime
+from typing import Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
-from plumbline.core.documents import Strict
+from plumbline.core.documents import Strict, worded
+from plumbline.core.errors import Misuse
 from plumbline.core.names import Digest, Line, Name, Version
+
+Document = TypeVar("Document", bound=Strict)
 
 BY_MERGE = "whoever merged the pull request"
 """Who approved a release that came by pull request, without an approval on record."""
@@ -60,6 +63,14 @@ class Barred(Strict):
         """
         keeps = environment in (self.stays or ()) and (proved is None or self.digest in proved)
         return self.override is None and not keeps
+
+
+def checked(shape: type[Document], **values: object) -> Document:
+    """A document of now; raises Misuse that names the wrong value."""
+    try:
+        return shape.model_validate({"at": datetime.now(UTC).replace(microsecond=0)} | values)
+    except ValidationError as error:
+        raise Misuse(worded(error)) from error
 
 
 def dump(document: BaseModel) -> str:

@@ -2,23 +2,27 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import TypeVar
 
-from plumbline.core.documents import worded
-from plumbline.core.errors import Misuse, Refused
+from plumbline.core.errors import Refused
 from plumbline.core.names import SemVer, plain_name
 from plumbline.core.release import Release
-from plumbline.promotion.delivery.documents import Approval, Barred, approval_path, barred_path, dump, release_path
+from plumbline.promotion.delivery.documents import (
+    Approval,
+    Barred,
+    approval_path,
+    barred_path,
+    checked,
+    dump,
+    release_path,
+)
 from plumbline.promotion.delivery.git import Change, Checkout, checkout, commit_and_push
+from plumbline.promotion.delivery.hold import held
 from plumbline.promotion.delivery.past import back_to, past
 from plumbline.promotion.delivery.records import read_barred, read_policy
 from plumbline.promotion.delivery.release_text import edit, move
 from plumbline.promotion.delivery.state import digests_of, served_by
 from plumbline.promotion.registry.client import Registry
 from plumbline.promotion.settings import Settings
-
-Document = TypeVar("Document", Approval, Barred)
 
 
 def approve(registry: Registry, settings: Settings, model: str, version: str, by: str, reason: str) -> str | None:
@@ -107,7 +111,9 @@ def bar(
             record = checked(Barred, model=model, version=version, digest=digest, metric=metric, reason=reason)
             files[barred_path(model, digest)] = dump(record)
         for environment, release in served_by(tree, model):
-            if digest in digests_of(release):
+            if digest in digests_of(release) and (hold := held(tree, environment, model)) is not None:
+                skipped.append(f"{environment} still serves {model} {version}: {hold}")
+            elif digest in digests_of(release):
                 _revert(tree, environment, release, digest, files, reverted, left, skipped)
         if not files:
             return None
@@ -158,13 +164,3 @@ def _rejection_message(
     moves += [f"{environment}: still {version}, no earlier release" for environment in left]
     body = [f"Failed: {metric}", f"Reason: {reason}", f"Barred: {digest}", *moves]
     return f"{model}{where}: {back}, rejected by {metric}\n\n" + "\n".join(body) + "\n"
-
-
-def checked(shape: type[Document], **values: object) -> Document:
-    """A document of now; raises Misuse that names the wrong value."""
-    from pydantic import ValidationError
-
-    try:
-        return shape(at=datetime.now(UTC).replace(microsecond=0), **values)
-    except ValidationError as error:
-        raise Misuse(worded(error)) from error

@@ -12,6 +12,7 @@ from plumbline.core.errors import PlumblineError, Refused
 from plumbline.core.release import Artifact, Evidence, Lineage, Metadata, Release, Spec
 from plumbline.promotion.delivery.documents import BY_MERGE, gate_name, release_path
 from plumbline.promotion.delivery.git import Change, Checkout, LostRace, checkout, commit_and_push
+from plumbline.promotion.delivery.hold import refuse_held
 from plumbline.promotion.delivery.records import read_approval, read_served
 from plumbline.promotion.delivery.release_text import edit, move, new_text
 from plumbline.promotion.gate.gate import Candidate, Judgement, Request, candidate, examine
@@ -73,6 +74,7 @@ class _Promotion:
             self.request = replace(self._asked, image=served.spec.image)
         if served is not None and self._is(served):
             return None
+        refuse_held(self.tree, self.request.environment, self.request.model)
         self.judgement = examine(self.tree, self.request, self.subject)
         if self.how != "dry run":
             self.judgement.require()

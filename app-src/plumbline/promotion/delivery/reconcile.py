@@ -8,6 +8,7 @@
 | aborted, an analysis failed | back to stable in one commit; barred is what alone differs from stable (cause.py) |
 | aborted without a verdict (never ready, no metrics) | back to stable; nothing is barred |
 | aborted, and the release is stable | nothing but an alert: the pods were changed around it |
+| (a person holds the model or froze the environment) | nothing is committed; who, why and until when is said |
 | Healthy | the registry follows what is stable: alias and life cycle |
 
 Where git names none any more: wait until Argo CD has taken the Rollout away, then the registry follows.
@@ -24,6 +25,7 @@ from plumbline.promotion.delivery.cause import cause_of, is_configuration
 from plumbline.promotion.delivery.cluster import Cluster, Running, Served
 from plumbline.promotion.delivery.follow import sync, unjudged
 from plumbline.promotion.delivery.git import Checkout, checkout
+from plumbline.promotion.delivery.hold import HeldError, held
 from plumbline.promotion.delivery.past import past
 from plumbline.promotion.delivery.records import read_served, require_environment
 from plumbline.promotion.delivery.rollback import Warn, take_back, take_out
@@ -95,12 +97,13 @@ def _step(
     # A cluster with nothing stable, such as one that was built anew, does not say what the environment has proved.
     if bar_of(tree, environment, release, stable.digests if stable is not None else None) is not None:
         # Whoever committed it, and whether or not the cluster has it yet.
-        yield from take_out(settings, environment, release, stable)
+        yield from _unless_held(version, take_out(settings, environment, release, stable))
         tree.refresh()
     elif running is None or not seen:
         yield f"{version}: waiting for Argo CD to hand it to the cluster"
     elif running.failure is not None:
-        yield from take_back(settings, environment, release, running, running.failure, warn)
+        back = take_back(settings, environment, release, running, running.failure, warn)
+        yield from _unless_held(version, back)
         tree.refresh()
     elif running.phase != "Healthy":
         what = ", canary of a configuration change" if is_configuration(running) else ""
@@ -110,6 +113,14 @@ def _step(
     now = read_served(tree, environment, model)
     settled = (running is not None and running.phase == "Healthy") or (now is not None and Served.of(now) == stable)
     yield from sync(registry, tree, model, {environment: stable} if settled and stable is not None else {})
+
+
+def _unless_held(version: str, lines: Iterator[str]) -> Iterator[str]:
+    """What was done, or by whose word nothing was."""
+    try:
+        yield from lines
+    except HeldError as hold:
+        yield f"{version}: left as it is, for {hold}"
 
 
 def _objections(registry: Registry, tree: Checkout, environment: str, model: str) -> Iterator[str]:
@@ -160,6 +171,8 @@ def _row(registry: Registry, tree: Checkout, cluster: Cluster | None, environmen
         verdict = "agree" if up and not reasons and named == (release.spec.version if release else "") else "differ"
         if release is not None and bar_of(tree, environment, release) is not None:
             verdict = "barred"
+        if (hold := held(tree, environment, model)) is not None:
+            reasons.append(str(hold))  # told, and no reason to differ
     except (Refused, DocumentError) as error:  # of this model: the others' rows are told
         verdict, reasons = "unknown", [str(error)]
     in_cluster = _described(running) if cluster else "not asked"

@@ -10,9 +10,10 @@ from plumbline.core.errors import Refused
 from plumbline.core.release import Release
 from plumbline.promotion.delivery.cause import CONFIGURATION, Cause, cause_of
 from plumbline.promotion.delivery.cluster import Failure, Running, Served, one_line
-from plumbline.promotion.delivery.documents import Barred, barred_path, dump, release_path
+from plumbline.promotion.delivery.documents import Barred, barred_path, checked, dump, release_path
 from plumbline.promotion.delivery.git import Change, Checkout, checkout, commit_and_push
-from plumbline.promotion.delivery.governance import checked, stranded
+from plumbline.promotion.delivery.governance import stranded
+from plumbline.promotion.delivery.hold import refuse_held
 from plumbline.promotion.delivery.past import back_to, gave_up, past
 from plumbline.promotion.delivery.records import read_barred, read_served
 from plumbline.promotion.delivery.release_text import move
@@ -74,6 +75,7 @@ def take_out(settings: Settings, environment: str, served: Release, stable: Serv
         barred = bar_of(tree, environment, now, proved) if now is not None and now.spec == served.spec else None
         if barred is None:
             return None
+        refuse_held(tree, environment, served.model)
         good = back_to(tree, environment, served, stable, past(tree, environment, served.model, skipped.append))
         if good is None:
             return None
@@ -110,6 +112,7 @@ class _TakeBack:
         served = read_served(tree, environment, failed.model)
         if served is None or served.spec != failed.spec:
             return None
+        refuse_held(tree, environment, failed.model)
         entries = past(tree, environment, failed.model, self.skipped.append)
         self.cause = cause_of(tree, environment, failed, self._running, entries)
         if not self.cause.of_release:

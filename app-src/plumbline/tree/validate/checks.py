@@ -11,6 +11,7 @@ from yamllint.config import YamlLintConfig
 from plumbline.core import programs
 from plumbline.core.documents import DocumentError, read
 from plumbline.core.errors import Misuse, Refused
+from plumbline.promotion.delivery import hold
 from plumbline.promotion.delivery.git import Checkout
 from plumbline.promotion.delivery.state import forbidden
 from plumbline.promotion.policy import Policy
@@ -79,6 +80,11 @@ def _forbidden(root: Path, folder: Path) -> list[Problem]:
         ]
     except (Misuse, Refused) as error:
         return [Problem(where, f"cannot be judged: {error}")]
+
+
+def holds(root: Path) -> list[Problem]:
+    """Every hold and freeze has its shape, its place, and an environment and a model that there are."""
+    return [Problem(where, reason) for where, reason in hold.problems(Checkout(root.resolve(), Settings()))]
 
 
 def _document(root: Path, path: Path, read: Callable[[str], object]) -> list[Problem]:

@@ -27,7 +27,13 @@ def validate(root: Path, base: str, say: Say) -> list[Problem]:
     Raises ApiServerError, ClusterError, CrdError or SecurityError where nobody gives a verdict.
     """
     say("files: YAML, GitHub workflows, models, ladders")
-    problems = checks.lint(root) + checks.workflows(root) + checks.models(root) + frozen_ladders(root, base)
+    problems = (
+        checks.lint(root)
+        + checks.workflows(root)
+        + checks.models(root)
+        + checks.holds(root)
+        + frozen_ladders(root, base)
+    )
     say("policies, by what the models' folders have")
     problems += policies(root)
     values, unread = known_values(root, environments(root))
