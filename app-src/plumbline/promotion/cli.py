@@ -239,6 +239,30 @@ def thaw(
 
 
 @app.command()
+def resume(model: Model) -> None:
+    """Have the canary of the cluster at hand judged again, which an inconclusive analysis paused."""
+    from plumbline.promotion.delivery import step
+    from plumbline.promotion.delivery.cluster import Cluster
+
+    typer.echo(f"{model}: {step.resume(Cluster(), _name(model))}")
+
+
+@app.command()
+def skip(
+    model: Model,
+    env: Env,
+    by: Annotated[str, typer.Option(help="Who answers for it.")],
+    reason: Annotated[str, typer.Option(help="Why it may go on unjudged.")],
+) -> None:
+    """Let the canary of the cluster at hand pass one inconclusive step; who and why is recorded in git first."""
+    from plumbline.promotion.delivery import step
+    from plumbline.promotion.delivery.cluster import Cluster
+
+    commit, number = step.skip(load(Settings), Cluster(), _environment(env), _name(model), by, reason)
+    typer.echo(f"{model}: goes on after step {number} without its verdict; commit {commit}")
+
+
+@app.command()
 def sync(model: Model) -> None:
     """Make the registry say what git says: marks, and where no cluster is followed life cycle and aliases too."""
     from plumbline.promotion.delivery import follow

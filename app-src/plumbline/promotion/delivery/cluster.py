@@ -1,4 +1,7 @@
-"""What a cluster says about a model: the releases that its Rollout runs, and what its analyses found. Reads only."""
+"""What a cluster says about a model: the releases that its Rollout runs, and what its analyses found.
+
+It is read; the one thing written is the status of a canary that a person lets go on.
+"""
 
 import os
 from collections.abc import Mapping
@@ -26,6 +29,7 @@ _OF_RELEASE = {
     "/metadata/labels/plumbline.dev/role",
     "/metadata/creationTimestamp",
 }
+_MERGE = "application/merge-patch+json"
 _ROLLOUTS = {"group": "argoproj.io", "version": "v1alpha1", "namespace": _NAMESPACE}
 
 
@@ -110,7 +114,7 @@ class Cluster:
 
     def running(self, model: str) -> Running | None:
         """The Rollout of a model, or None where there is none; raises Accident where the API does not answer."""
-        rollout = self._get("rollouts", f"{model}{_SUFFIX}")
+        rollout = self.document(model)
         if rollout is None:
             return None
         status = rollout.get("status", {})
@@ -127,6 +131,19 @@ class Cluster:
             failure=self._failure(canary, status) if seen and status.get("abort") else None,
             pods=self._pods(model, canary, stable_hash),
         )
+
+    def document(self, model: str) -> Any:
+        """The object itself, or None where there is none."""
+        return self._get("rollouts", f"{model}{_SUFFIX}")
+
+    def patch_status(self, model: str, status: Mapping[str, Any]) -> None:
+        """Merge into the status of a model's Rollout; raises Accident where the API does not take it."""
+        name = f"{model}{_SUFFIX}"
+        call = self._api.CustomObjectsApi().patch_namespaced_custom_object_status
+        body = {"status": dict(status)}
+        done = self._ask(name, lambda: call(**_ROLLOUTS, plural="rollouts", name=name, body=body, _content_type=_MERGE))
+        if done is None:
+            raise Accident(f"the cluster, {name}: it is gone")
 
     def models(self) -> list[str]:
         """Models that have a Rollout."""
