@@ -94,7 +94,7 @@ def story(kubectl: Kubectl) -> str:
     """The Rollout as it is, what each kept analysis measured, and the namespace's last events: why a test failed."""
     status = rollout(kubectl).get("status", {})
     lines = [f"{status.get('phase')} {status.get('message', '')} at step {status.get('currentStepIndex')}"]
-    for run in _analyses(kubectl):
+    for run in analyses(kubectl):
         lines.append(f"{run['metadata']['name']} {run.get('status', {}).get('phase')}")
         for metric in run.get("status", {}).get("metricResults", []):
             values = [item.get("value") or item.get("message", "") for item in metric.get("measurements", [])]
@@ -105,10 +105,10 @@ def story(kubectl: Kubectl) -> str:
 
 def failed_metrics(kubectl: Kubectl) -> set[str]:
     """Metrics that the newest analysis calls failed."""
-    return {item["name"] for item in _analyses(kubectl)[-1]["status"]["metricResults"] if item["phase"] == "Failed"}
+    return {item["name"] for item in analyses(kubectl)[-1]["status"]["metricResults"] if item["phase"] == "Failed"}
 
 
-def _analyses(kubectl: Kubectl) -> list[dict[str, Any]]:
+def analyses(kubectl: Kubectl) -> list[dict[str, Any]]:
     """The kept AnalysisRuns, the newest last."""
     runs: list[dict[str, Any]] = kubectl.get("analysisruns", *NAMESPACE, "--sort-by=.metadata.creationTimestamp")[
         "items"
