@@ -102,6 +102,9 @@ histories: install services ## 200 random histories end with git, cluster and re
 fuzz: install services ## Every operation of the running server, with 1,000 examples each (FUZZ_EXAMPLES)
 	@FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-1000} .venv/bin/pytest tests/integration/serving/test_fuzz.py $(PYTEST)
 
+verdicts: install ## Simulate every verdict with cluster effects and planted faults, and print the figures of docs/verdicts.md
+	@VERDICTS=full .venv/bin/pytest tests/verdicts --durations=0 --durations-min=5 --timeout 1200 $(PYTEST)
+
 bench: install services ## Measure the model server and its peers, write docs/benchmarks.md (15 minutes)
 	@PYTHONPATH=tests:scripts .venv/bin/python -m bench $(if $(ROUNDS),--rounds $(ROUNDS))
 
@@ -137,4 +140,4 @@ lock: $(UV) ## Resolve pyproject.toml into locks/ again
 clean: ## Remove what make installed and built here
 	@rm -rf .venv .venv-serving .venv-checkov .cache build dist .coverage*
 
-.PHONY: help install services tools api-server render validate diff versions estimators dev dev-clean demo lint test unit trees histories fuzz bench bench-lock cluster-up cluster-test cluster-down format workflows lock clean
+.PHONY: help install services tools api-server render validate diff versions estimators dev dev-clean demo lint test unit trees histories fuzz verdicts bench bench-lock cluster-up cluster-test cluster-down format workflows lock clean
