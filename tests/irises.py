@@ -49,6 +49,7 @@ MODEL = Model(
     fetch=fetch,
     rows=rows,
     split=ByShare(),
+    cluster=None,
     baseline=lambda schema: DummyClassifier(),
     candidate=lambda schema, params: LogisticRegression(max_iter=500, **params),
     defaults={"C": 1.0},

@@ -97,6 +97,8 @@ MODEL = Model(
     fetch=fetch,
     rows=rows,
     split=ByShare(validation=0.2, test=0.2),
+    # Each row is another patient, seen once.
+    cluster=None,
     baseline=baseline,
     candidate=candidate,
     defaults={"alpha": 0.1, "l1_ratio": 0.5},

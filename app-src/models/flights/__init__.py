@@ -15,7 +15,7 @@ from xgboost import XGBClassifier
 from xgboost.callback import EarlyStopping
 
 from plumbline.core.schema import ModelSchema
-from plumbline.training.model import ByTime, Estimator, Model, Params, Tables
+from plumbline.training.model import ByTime, Day, Estimator, Model, Params, Tables
 
 from .data import TABLES, fetch
 from .schema import SCHEMA
@@ -141,6 +141,8 @@ MODEL = Model(
         validation=pd.Timestamp("2013-09-01", tz="America/New_York"),
         test=pd.Timestamp("2013-11-01", tz="America/New_York"),
     ),
+    # A storm or a strike delays all flights of a day.
+    cluster=Day("America/New_York"),
     baseline=baseline,
     candidate=candidate,
     defaults={

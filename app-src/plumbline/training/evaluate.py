@@ -6,25 +6,26 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from plumbline.core.columns import SLICE, TIME, native
+from plumbline.core.columns import BASELINE, SLICE, TIME, native
+from plumbline.core.metrics.clusters import Clusters
 from plumbline.core.metrics.figures import build
 from plumbline.core.schema import ModelSchema, Output
 from plumbline.training import learn, metrics, plots, threshold
 from plumbline.training.model import ByTime, Estimator, Floats, Inputs, Model, ModelError, folder_of
-from plumbline.training.prepare import examples, load_part
-from plumbline.training.report import OBJECTIVE, Interval, Period, Report, Slice
+from plumbline.training.prepare import clusters_of, examples, load_part
+from plumbline.training.report import OBJECTIVE, Clustered, Interval, Period, Report, Slice
 from plumbline.training.search import Trial
 from plumbline.training.work import Work, written
 
 SLICE_ROWS = 30
-"""A slice of fewer rows, or with fewer than ten of either class, says nothing and is left out."""
+"""A slice of fewer rows, of too few clusters, or with fewer than ten of either class says nothing and is left out."""
 SLICE_OF_CLASS = 10
 
 
 def evaluate(work: Work) -> Report:
     """Write evaluation/ (report.json, holdout.parquet, card.yaml) and plots/."""
     schema, rows = load_part(work, "test")
-    output, seed = schema.output, work.settings.seed
+    output, seed = schema.output, work.model.split.seed
     test = examples(work, "test")
     inputs, truth = test.inputs, test.target
     candidate = learn.restore(
@@ -32,23 +33,27 @@ def evaluate(work: Work) -> Report:
     )
     baseline = learn.restore(work.native / "baseline", work.model.baseline(schema))
     outputs = learn.outputs_of(candidate, inputs, output)
+    clusters = clusters_of(work.model, rows)
     judge = Judge(work.model, output, _threshold(work, candidate, output), seed)
     weak = learn.outputs_of(baseline, inputs, output)
+    beside = replace(judge, threshold=_threshold(work, baseline, output, strict=False))
     report = Report(
         model=schema.model,
-        metrics=judge.of(truth, outputs),
-        baseline=replace(judge, threshold=_threshold(work, baseline, output, strict=False)).of(truth, weak),
-        slices=_slices(rows, judge, truth, outputs),
+        metrics=judge.of(truth, outputs, clusters),
+        baseline=beside.of(truth, weak, clusters),
+        slices=_slices(rows, judge, truth, outputs, clusters),
         threshold=judge.threshold,
         threshold_rule="" if judge.threshold is None else work.model.threshold,
         costs=None if work.model.costs is None else {one: dict(costs) for one, costs in work.model.costs.items()},
         train=_period(work.model, load_part(work, "train")[1]),
         test=_period(work.model, rows),
+        clusters=Clustered(by=clusters.by, count=clusters.count),
+        baseline_threshold=beside.threshold,
     )
     with written(work.evaluation / "report.json") as temporary:
         temporary.write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
     with written(work.evaluation / "holdout.parquet") as temporary:
-        _holdout(rows, output, outputs).to_parquet(temporary, index=False)
+        _holdout(rows, output, outputs, weak).to_parquet(temporary, index=False)
     shutil.copyfile(folder_of(schema.model) / "card.yaml", work.evaluation / "card.yaml")
     names = [field.name for field in schema.fields]
     plots.draw(work.plots, candidate, plots.Judged(output, names, inputs, truth, outputs, judge.threshold), seed)
@@ -66,11 +71,11 @@ class Judge:
     threshold: float | None
     seed: int
 
-    def of(self, truth: Floats, outputs: Floats) -> dict[str, Interval]:
+    def of(self, truth: Floats, outputs: Floats, clusters: Clusters) -> dict[str, Interval]:
         """Every metric of the model with its interval, on rows of the truth (rows,) and the outputs (rows, k)."""
         model = self.model
         built = build(self.output, truth, outputs, self.threshold, costs=model.costs, declared=model.metrics)
-        return metrics.intervals(built, len(truth), seed=self.seed)
+        return metrics.intervals(built, clusters, seed=self.seed)
 
 
 def _threshold(work: Work, estimator: Estimator, output: Output, *, strict: bool = True) -> float | None:
@@ -91,15 +96,15 @@ def _threshold(work: Work, estimator: Estimator, output: Output, *, strict: bool
     return chosen.value
 
 
-def _slices(rows: pd.DataFrame, judge: Judge, truth: Floats, outputs: Floats) -> tuple[Slice, ...]:
+def _slices(rows: pd.DataFrame, judge: Judge, truth: Floats, outputs: Floats, clusters: Clusters) -> tuple[Slice, ...]:
     slices = []
     for column in (name for name in rows.columns if name.startswith(SLICE)):
         values = rows[column].astype(str).to_numpy()
         for value in sorted(set(values)):
             chosen = values == value
-            if not _enough(judge.output, truth[chosen]):
+            if clusters[chosen].fault or not _enough(judge.output, truth[chosen]):
                 continue
-            judged = judge.of(truth[chosen], outputs[chosen])
+            judged = judge.of(truth[chosen], outputs[chosen], clusters[chosen])
             slices.append(Slice(column=column.removeprefix(SLICE), value=value, rows=int(chosen.sum()), metrics=judged))
     return tuple(slices)
 
@@ -119,10 +124,10 @@ def _period(model: Model, rows: pd.DataFrame) -> Period:
     return Period(first=moments.min().date(), last=moments.max().date(), rows=len(rows))
 
 
-def _holdout(rows: pd.DataFrame, output: Output, outputs: Floats) -> pd.DataFrame:
-    """The raw request rows with truth, slices and the native outputs: no one needs to unpickle a model to judge it."""
-    answers = {name: outputs[:, place] for place, name in enumerate(native(output))}
-    return rows.drop(columns=TIME, errors="ignore").assign(**answers)
+def _holdout(rows: pd.DataFrame, output: Output, outputs: Floats, weak: Floats) -> pd.DataFrame:
+    """The raw request rows with moment, truth, slices, cluster and answers: no one unpickles a model to judge it."""
+    names = [*native(output), *native(output, BASELINE)]
+    return rows.assign(**dict(zip(names, np.column_stack([outputs, weak]).T, strict=True)))
 
 
 def native_outputs(work: Work) -> tuple[Inputs, Floats]:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,7 @@ import pandas as pd
 import pandera.pandas as pa
 from pydantic import ValidationError
 
-from plumbline.core.columns import NATIVE, OURS, SLICE, is_ours
+from plumbline.core.columns import NATIVE, OURS, SLICE, TIME, is_ours
 from plumbline.core.documents import worded
 from plumbline.core.errors import Misuse, PlumblineError
 from plumbline.core.metrics import names
@@ -55,6 +56,26 @@ class Estimator(Protocol):
 
 
 @dataclass(frozen=True)
+class Day:
+    """A cluster: rows whose `at` is of one calendar day in a time zone, such as "America/New_York"."""
+
+    zone: str
+
+    def __post_init__(self) -> None:
+        try:
+            ZoneInfo(self.zone)
+        except (ZoneInfoNotFoundError, ValueError) as error:
+            raise ModelError(f'cluster: Day({self.zone!r}) is no time zone; expected one like "UTC"') from error
+
+    def __str__(self) -> str:
+        return f"day of {TIME} ({self.zone})"
+
+
+class Undeclared:
+    """What stands for a cluster that a model's folder says nothing of."""
+
+
+@dataclass(frozen=True)
 class ByTime:
     """Train on what happened before `validation`, choose on what happened before `test`, judge on the rest.
 
@@ -63,6 +84,8 @@ class ByTime:
 
     validation: pd.Timestamp
     test: pd.Timestamp
+    seed: int = 0
+    """Of the rows judged on where a run takes a sample: in git with the folder, so that no run can pick a lucky one."""
 
     def __post_init__(self) -> None:
         for name, moment in (("validation", self.validation), ("test", self.test)):
@@ -77,12 +100,14 @@ class ByTime:
 
 @dataclass(frozen=True)
 class ByShare:
-    """For data without time: seeded random shares of the rows; the rest is trained on."""
+    """For data without time: seeded random shares of the rows; the rest is trained on. A cluster stays together."""
 
     validation: float = 0.2
     test: float = 0.2
     stratified: bool = False
-    """Each label is split by itself, so that a rare one has its share of every part."""
+    """Each label is split by itself, so that a rare one has its share of every part; a cluster goes by its first row."""
+    seed: int = 0
+    """Of the shares: in git with the folder, so that no run can pick a lucky holdout."""
 
     def __post_init__(self) -> None:
         if not (self.validation > 0 and self.test > 0 and self.validation + self.test < 1):
@@ -105,6 +130,9 @@ class Model:
     views: Callable[[Tables], Mapping[str, pd.DataFrame]] = lambda _: {}
     """Per view its history: the entity's columns, `at` (from when on a value was known, UTC) and the view's fields."""
     split: ByTime | ByShare
+    cluster: str | Day | type[Undeclared] | None = Undeclared
+    """Whose rows depend on each other: a column of rows() such as "patient", or the Day of `at`. Intervals and tests
+    resample whole clusters. It must be declared: None says that every row is independent of all others."""
     baseline: Callable[[ModelSchema], Estimator]
     """What the candidate must beat."""
     candidate: Callable[[ModelSchema, Params], Estimator]
@@ -130,7 +158,18 @@ class Model:
             )
         if self.schema.output.task == "regression" and isinstance(self.split, ByShare) and self.split.stratified:
             raise ModelError("split: only labels can be stratified, and a regression has none; leave stratified out")
+        self._clustered_as_declared()
         self._judged_as_declared()
+
+    def _clustered_as_declared(self) -> None:
+        if self.cluster is None or (isinstance(self.cluster, str | Day) and self.cluster):
+            return
+        found = "nothing" if self.cluster is Undeclared else repr(self.cluster)
+        raise ModelError(
+            f"cluster: found {found}; expected the column of rows() whose rows depend on each other, "
+            f'such as "patient", '
+            f'Day("UTC") for the calendar day of {TIME}, or None if every row is independent of all others'
+        )
 
     def _judged_as_declared(self) -> None:
         output = self.schema.output

@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from plumbline.core.columns import SLICE, TIME, TRUTH
+from plumbline.core.columns import CLUSTER, SLICE, TIME, TRUTH
 from plumbline.core.errors import Misuse
+from plumbline.core.metrics.clusters import Clusters
 from plumbline.core.schema import ModelSchema, Output, View
 from plumbline.core.values import RowsError
 from plumbline.features.offline import encode_frame, join_view
 from plumbline.training.data import checked_tables
-from plumbline.training.model import ByTime, Examples, Floats, Inputs, Model, Tables, own_code
+from plumbline.training.model import ByShare, ByTime, Day, Examples, Floats, Inputs, Model, Tables, own_code
 from plumbline.training.work import Work, written
 
 PARTS = ("train", "validation", "test")
@@ -28,14 +29,14 @@ class PrepareError(Misuse):
 
 
 def assemble(model: Model, tables: Tables) -> pd.DataFrame:
-    """All rows with all fields, `truth`, slices and, where there is time, `at`; raises PrepareError."""
+    """All rows with all fields, `truth`, slices, clusters and, where there is time, `at`; raises PrepareError."""
     schema = model.schema
     with own_code("rows()"):
         rows = model.rows(tables)
     with own_code("views()"):
         histories = model.views(tables)
     names = [field.name for field in schema.fields]
-    timed = isinstance(model.split, ByTime) or bool(schema.views)
+    timed = isinstance(model.split, ByTime) or bool(schema.views) or isinstance(model.cluster, Day)
     filled = {name for view in schema.views for name in view.fields}
     _has(rows, "rows()", *(name for name in names if name not in filled), TRUTH, *[TIME] * timed)
     if timed:
@@ -52,7 +53,34 @@ def assemble(model: Model, tables: Tables) -> pd.DataFrame:
         if field.type != "category":
             _warn_of_rounding(field.name, rows[field.name], column)
     target_of(schema, rows)
+    rows = _clustered(model, rows)
+    extra += [CLUSTER] * (CLUSTER in rows)
     return rows[[*time, *names, TRUTH, *extra]].reset_index(drop=True)
+
+
+def _clustered(model: Model, rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with the cluster that each belongs to, as text; unchanged where each row is its own."""
+    if model.cluster is None:
+        return rows
+    if isinstance(model.cluster, Day):
+        return rows.assign(**{CLUSTER: rows[TIME].dt.tz_convert(model.cluster.zone).dt.strftime("%Y-%m-%d")})
+    name, where = str(model.cluster), f"{model.schema.model}: MODEL.cluster"
+    if name not in rows.columns:
+        known = ", ".join(map(str, rows.columns))
+        raise PrepareError(f"{where}: rows() gives no column {name!r}; expected one of {known}, a Day, or None")
+    if (lost := rows[name].isna()).any():
+        raise PrepareError(
+            f"{where}, column {name}, row {int(lost.to_numpy().argmax())}: found nothing, expected whose row it is "
+            f"(so in {lost.sum()} of {len(rows)}); fill it in in rows(), or leave these rows out"
+        )
+    return rows.assign(**{CLUSTER: rows[name].astype(str)})
+
+
+def clusters_of(model: Model, rows: pd.DataFrame) -> Clusters:
+    """To which cluster each of the rows belongs."""
+    return (
+        Clusters.of_rows(len(rows)) if model.cluster is None else Clusters.of(list(rows[CLUSTER]), str(model.cluster))
+    )
 
 
 def history_of(view: View, histories: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
@@ -95,21 +123,31 @@ def _warn_of_rounding(name: str, values: "pd.Series[Any]", seen: Inputs) -> None
         )  # fmt: skip
 
 
-def split(model: Model, rows: pd.DataFrame, seed: int) -> dict[str, pd.DataFrame]:
+def split(model: Model, rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """The windows (or, without time, seeded shares) to train, choose and judge on; raises PrepareError if empty."""
     if isinstance(model.split, ByTime):
         validation, test = rows[TIME] >= model.split.validation, rows[TIME] >= model.split.test
     else:
-        place = pd.Series(np.random.default_rng(seed).permutation(len(rows)) / len(rows), index=rows.index)
-        if model.split.stratified:
-            of_label = place.groupby(rows[TRUTH])
-            place = (of_label.rank() - 1) / of_label.transform("size")
+        place = _places(model.split, rows)
         test = place < model.split.test
         validation = place < model.split.test + model.split.validation
     parts = {"train": rows[~validation], "validation": rows[validation & ~test], "test": rows[test]}
     if empty := [name for name, part in parts.items() if part.empty]:
         raise PrepareError(f"{model.schema.model}: the split leaves no rows for {', '.join(empty)}")
     return parts
+
+
+def _places(how: ByShare, rows: pd.DataFrame) -> "pd.Series[float]":
+    """Where each row stands among all, from 0 to below 1, in a seeded order that keeps clusters together.
+
+    Rows of one patient in both would let a model be judged on whom it has learnt.
+    """
+    unit = pd.factorize(rows[CLUSTER])[0] if CLUSTER in rows else np.arange(len(rows))
+    units = rows.groupby(unit).agg(rows=(TRUTH, "size"), label=(TRUTH, "first"))
+    units = units.assign(drawn=np.random.default_rng(how.seed).permutation(len(units))).sort_values("drawn")
+    counted = units.groupby(units["label"] if how.stratified else np.zeros(len(units)))["rows"]
+    place = (counted.cumsum() - units["rows"]) / counted.transform("sum")
+    return pd.Series(place.reindex(unit).to_numpy(), index=rows.index)
 
 
 def check_labels(output: Output, parts: Mapping[str, pd.DataFrame]) -> None:
@@ -184,10 +222,12 @@ def prepare(work: Work) -> dict[str, int]:
     model, settings = work.model, work.settings
     rows = assemble(model, checked_tables(work))
     least = {"train": 200, "validation": 200, "test": JUDGED_ROWS}
+    seeds = {"train": settings.seed, "validation": settings.seed, "test": model.split.seed}
     parts = {
-        name: sampled(part, settings.sample, settings.seed, least[name])
-        for name, part in split(model, rows, settings.seed).items()
+        name: sampled(part, settings.sample, seeds[name], least[name]) for name, part in split(model, rows).items()
     }
+    if fault := clusters_of(model, parts["test"]).fault:
+        raise PrepareError(f"{model.schema.model}: {fault}")
     check_labels(model.schema.output, parts)
     target = target_of(model.schema, parts["train"])
     # A sample sees rare categories more rarely by its share.

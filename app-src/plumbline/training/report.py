@@ -27,6 +27,14 @@ class Slice(Strict):
     metrics: dict[str, Interval]
 
 
+class Clustered(Strict):
+    """What was resampled: whole clusters, or rows where each is its own."""
+
+    by: str
+    """What the rows of a cluster share, such as `day of at (UTC)`; empty where the model calls rows independent."""
+    count: int
+
+
 class Period(Strict):
     """A window of the data, both ends included; None where the data has no time."""
 
@@ -51,6 +59,10 @@ class Report(Strict):
     """What mistakes cost, {true label: {answered label: cost}}: the metric `cost` is their mean over all rows."""
     train: Period
     test: Period
+    clusters: Clustered | None = None
+    """Of the test window; None in a report of before they were declared."""
+    baseline_threshold: float | None = None
+    """As `threshold`, of the baseline."""
 
     def declared(self, output: Output) -> list[str]:
         """Those of its metrics that the model's folder asked for by a limit in their name."""

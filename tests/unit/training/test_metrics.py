@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as reference
 
 from plumbline.core.metrics import names
+from plumbline.core.metrics.clusters import Clusters
 from plumbline.core.metrics.figures import build
 from plumbline.core.schema import Output
 from plumbline.training import metrics
@@ -127,7 +128,7 @@ def test_labels_never_share_a_name_with_each_other_or_with_a_metric():
 
 def test_what_rows_do_not_define_is_left_out():
     labels, outputs = np.array([0.0, 0, 1, 1]), np.eye(3)[[0, 1, 1, 1]]
-    found = metrics.intervals(build(THREE, labels, outputs, None), 4, seed=0)
+    found = metrics.intervals(build(THREE, labels, outputs, None), Clusters.of_rows(4), seed=0)
     assert found.keys() == {
         *("accuracy", "log_loss", "macro_f1"),
         *("balanced_accuracy", "average_precision", "brier"),
@@ -160,9 +161,8 @@ def test_the_interval_holds_the_true_value_about_as_often_as_it_says():
     held = 0
     for seed in range(200):
         values = np.random.default_rng(seed).normal(loc=1, size=100)
-        found = metrics.intervals({"rmse": build(NUMBER, values * 0, values[:, None], None)["rmse"]}, 100, seed=seed)[
-            "rmse"
-        ]
+        built = {"rmse": build(NUMBER, values * 0, values[:, None], None)["rmse"]}
+        found = metrics.intervals(built, Clusters.of_rows(100), seed=seed)["rmse"]
         held += found.low <= np.sqrt(2) <= found.high
     assert 170 <= held <= 199
 
@@ -170,7 +170,7 @@ def test_the_interval_holds_the_true_value_about_as_often_as_it_says():
 def test_the_interval_is_the_same_for_the_same_seed_only():
     truth, score = drawn(200)
     built = build(BINARY, truth, two_columns(score), 0.5)
-    first, again, other = (metrics.intervals(built, 200, seed=seed) for seed in (1, 1, 2))
+    first, again, other = (metrics.intervals(built, Clusters.of_rows(200), seed=seed) for seed in (1, 1, 2))
     assert first == again
     assert first != other
     assert all(found.low <= found.value <= found.high for found in first.values())
@@ -179,7 +179,7 @@ def test_the_interval_is_the_same_for_the_same_seed_only():
 def test_a_recall_of_no_row_is_unknown():
     found = build(BINARY, np.zeros(20), two_columns(np.linspace(0.1, 0.9, 20)), 0.5)
     assert np.isnan(found["recall"](np.ones(20)))
-    assert "recall" not in metrics.intervals(found, 20, seed=0)
+    assert "recall" not in metrics.intervals(found, Clusters.of_rows(20), seed=0)
 
 
 def test_nothing_called_positive_is_precision_zero_not_an_error():

@@ -35,6 +35,7 @@ from plumbline.training.prepare import assemble
             "split=ByShare(), metrics=('recall_at_precision_0.9',)",
             "such as <label>_recall_at_precision",
         ),
+        ("    cluster=None,\n", "", "cluster: found nothing; expected the column of rows"),
         ("MODEL = Model(", "MODEL = dict(", r"expected MODEL = Model\(…\), found"),
     ],
 )

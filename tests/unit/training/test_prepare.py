@@ -7,11 +7,12 @@ import pandas as pd
 import pytest
 
 from plumbline.core.schema import ModelSchema, Output, SchemaField, View
-from plumbline.training.model import ByShare, ByTime, Model, ModelError
+from plumbline.training.model import ByShare, ByTime, Day, Model, ModelError, Undeclared
 from plumbline.training.prepare import (
     PrepareError,
     assemble,
     check_labels,
+    clusters_of,
     fill_vocabularies,
     sampled,
     split,
@@ -54,6 +55,7 @@ def model_of(rows, how):
         fetch=unused,
         rows=lambda _: rows,
         split=how,
+        cluster=None,
         baseline=unused,
         candidate=unused,
         defaults={},
@@ -61,18 +63,22 @@ def model_of(rows, how):
     )
 
 
+def seeded(model, seed):
+    return dataclasses.replace(model, split=dataclasses.replace(model.split, seed=seed))
+
+
 BY_TIME = ByTime(validation=JULY, test=AUGUST)
 
 
 def test_windows_are_cut_at_their_beginnings():
-    parts = split(model_of(frame(), BY_TIME), frame(), seed=0)
+    parts = split(model_of(frame(), BY_TIME), frame())
     assert {name: list(part.index) for name, part in parts.items()} == {"train": [0], "validation": [1, 2], "test": [3]}
 
 
 def test_shares_are_disjoint_whole_and_the_same_for_the_same_seed():
-    rows = pd.DataFrame({"carrier": ["AA"] * 1000})
+    rows = pd.DataFrame({"carrier": ["AA"] * 1000, "truth": "yes"})
     model = model_of(rows, ByShare(validation=0.1, test=0.3))
-    parts, again, other = (split(model, rows, seed) for seed in (1, 1, 2))
+    parts, again, other = (split(seeded(model, seed), rows) for seed in (1, 1, 2))
     assert [len(parts[name]) for name in ("train", "validation", "test")] == [600, 100, 300]
     assert sorted(index for part in parts.values() for index in part.index) == list(range(1000))
     assert list(parts["test"].index) == list(again["test"].index) != list(other["test"].index)
@@ -82,22 +88,74 @@ def test_stratified_shares_hold_their_part_of_a_rare_label():
     rows = pd.DataFrame({"truth": ["yes" if number % 50 == 0 else "no" for number in range(1000)]})
     model = model_of(rows, ByShare(validation=0.1, test=0.3, stratified=True))
     for seed in range(5):
-        parts = split(model, rows, seed)
+        parts = split(seeded(model, seed), rows)
         counts = {name: part["truth"].value_counts().to_dict() for name, part in parts.items()}
         assert counts == {
             "train": {"no": 588, "yes": 12},
             "validation": {"no": 98, "yes": 2},
             "test": {"no": 294, "yes": 6},
         }
-    assert list(split(model, rows, 0)["test"].index) != list(split(model, rows, 1)["test"].index)
+    assert list(split(seeded(model, 0), rows)["test"].index) != list(split(seeded(model, 1), rows)["test"].index)
     number = ModelSchema(model="m", fields=FIELDS, output=Output(task="regression", name="y", description="Y"))
     with pytest.raises(ModelError, match="split: only labels can be stratified"):
         dataclasses.replace(model, schema=number)
 
 
+@pytest.mark.parametrize("stratified", [False, True])
+def test_a_cluster_is_in_one_part_alone(stratified):
+    generator = np.random.default_rng(0)
+    patients = generator.integers(0, 200, 2000)
+    rows = pd.DataFrame({"_cluster": patients, "truth": np.where(patients % 10 == 0, "yes", "no")})
+    parts = split(model_of(rows, ByShare(validation=0.2, test=0.3, stratified=stratified)), rows)
+    held = {name: set(part["_cluster"]) for name, part in parts.items()}
+    assert not held["train"] & held["test"]
+    assert not held["train"] & held["validation"]
+    assert not held["validation"] & held["test"]
+    assert sum(map(len, parts.values())) == len(rows)
+    assert len(parts["test"]) == pytest.approx(600, abs=60)
+    if stratified:
+        assert (parts["test"]["truth"] == "yes").mean() == pytest.approx((rows["truth"] == "yes").mean(), abs=0.03)
+
+
+def test_clusters_are_a_column_or_the_day_of_a_place():
+    day = dataclasses.replace(model_of(frame(), BY_TIME), cluster=Day("America/New_York"))
+    assert list(assemble(day, {})["_cluster"]) == ["2013-06-30", "2013-06-30", "2013-07-31", "2013-07-31"]
+    pilots = frame(pilot=[7, 7, 8, 9])
+    by_pilot = dataclasses.replace(model_of(pilots, BY_TIME), cluster="pilot")
+    rows = assemble(by_pilot, {})
+    assert list(rows["_cluster"]) == ["7", "7", "8", "9"]
+    assert (clusters_of(by_pilot, rows).count, clusters_of(by_pilot, rows).by) == (3, "pilot")
+    alone = clusters_of(model_of(frame(), BY_TIME), frame())
+    assert (alone.count, alone.by) == (4, "")
+
+
+@pytest.mark.parametrize(
+    ("changes", "cluster", "message"),
+    [
+        ({}, "pilot", r"m: MODEL.cluster: rows\(\) gives no column 'pilot'; expected one of at, carrier"),
+        ({"pilot": ["a", None, "b", None]}, "pilot", r"m: MODEL.cluster, column pilot, row 1: found nothing.*2 of 4"),
+    ],
+)
+def test_a_cluster_that_is_not_in_the_data_is_named(changes, cluster, message):
+    model = dataclasses.replace(model_of(frame(**changes), BY_TIME), cluster=cluster)
+    with pytest.raises(PrepareError, match=message):
+        assemble(model, {})
+
+
+@pytest.mark.parametrize(
+    ("cluster", "message"),
+    [("", "cluster: found ''"), (3, "cluster: found 3; expected the column"), (Undeclared, "cluster: found nothing")],
+)
+def test_a_cluster_must_be_declared(cluster, message):
+    with pytest.raises(ModelError, match=message):
+        dataclasses.replace(model_of(frame(), BY_TIME), cluster=cluster)
+    with pytest.raises(ModelError, match="no time zone"):
+        Day("Mars/Olympus")
+
+
 def test_an_empty_window_is_named():
     with pytest.raises(PrepareError, match="no rows for test"):
-        split(model_of(frame(), BY_TIME), frame().iloc[:3], seed=0)
+        split(model_of(frame(), BY_TIME), frame().iloc[:3])
 
 
 @pytest.mark.parametrize("how", [lambda: ByTime(validation=AUGUST, test=JULY), lambda: ByShare(0.5, 0.5)])
@@ -206,7 +264,7 @@ def test_whole_numbers_that_float32_cannot_hold_are_warned_of(caplog):
 
 
 def test_a_label_that_is_not_there_to_train_on_is_named():
-    parts = split(model_of(frame(), BY_TIME), frame(), seed=0)
+    parts = split(model_of(frame(), BY_TIME), frame())
     with pytest.raises(PrepareError, match="none of the 1 rows to train on has the label 'yes' of positive; move"):
         check_labels(SCHEMA.output, parts)
     both = frame().iloc[[0, 1]]

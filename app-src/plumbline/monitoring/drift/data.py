@@ -12,7 +12,7 @@ import pandas as pd
 import psycopg
 
 from plumbline.core import reach
-from plumbline.core.columns import NATIVE, SLICE, TRUTH
+from plumbline.core.columns import NATIVE, TRUTH, is_ours
 from plumbline.core.documents import read
 from plumbline.core.feedback import LARGEST
 from plumbline.core.schema import ModelSchema, Output
@@ -75,8 +75,7 @@ def from_holdout(path: Path) -> Side:
         labels = ()
     if not native or TRUTH not in table or len(labels) == 1:
         raise ReferenceFault(f"{path}: expected the columns {TRUTH} and {NATIVE}<label> or {NATIVE}value")
-    inputs = [name for name in table.columns if name not in native and name != TRUTH]
-    frame = table[[name for name in inputs if not str(name).startswith(SLICE)]].copy()
+    frame = table[[name for name in table.columns if not is_ours(str(name))]].copy()
     outputs = table[native].rename(columns=lambda name: str(name).removeprefix(NATIVE))
     if not labels:
         frame[SCORE] = outputs["value"]
