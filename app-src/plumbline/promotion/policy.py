@@ -7,6 +7,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, field_v
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from plumbline.core.documents import Fault, Strict, message
+from plumbline.core.metrics.clusters import LEAST
 from plumbline.core.names import Name
 from plumbline.core.subject import Subject
 from plumbline.promotion.registry.lifecycle import Lifecycle
@@ -47,22 +48,50 @@ class SliceLimit(Limit):
 
 
 class Baseline(Strict):
-    """Better than the baseline of the same run, on the same rows."""
+    """Better than the baseline of the same run, on the same rows: the bound of the difference is above 0."""
 
     metric: str
     by: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    """In the metric's unit; 0 asks for any difference at all."""
+    """In the metric's unit, and besides: how much better it must be found to be."""
+
+
+class Constant(Strict):
+    """Better than the best single answer to every row, by a proper score or by what mistakes cost."""
+
+    metric: Literal["log_loss", "brier", "cost", "rmse", "mae"] | None = None
+    """The log loss of labels and the rmse of values where none is named."""
+
+
+class SliceTest(Strict):
+    """No slice worse than the champion's: a paired test of each, Holm's for all of them."""
+
+    metric: str | None = None
+    """The champion's where none is named, and so the margin."""
+    margin: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    columns: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """All that the model has where none is named."""
+    min_clusters: Annotated[int, Field(ge=LEAST)] = LEAST
+    """Slices of fewer are judged together."""
+
+    @model_validator(mode="after")
+    def _margin_in_its_unit(self) -> Self:
+        if (self.metric is None) != (self.margin is None):
+            raise ValueError("give metric and margin, or neither: a margin is in the metric's unit")
+        return self
 
 
 class Champion(Strict):
-    """Not worse than what the environment serves: a paired bootstrap on the candidate's holdout rows."""
+    """Not worse than what the environment serves: a paired bootstrap of clusters on the candidate's holdout rows."""
 
     metric: str
     margin: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     """In the metric's unit: how much worse would still be called equal."""
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    """Of this and of every other paired test."""
     resamples: Annotated[int, Field(ge=200, le=100_000)] = 1000
     seed: int = 0
+    recent: Annotated[int, Field(ge=0, le=20)] = 3
+    """How many releases before it count as well: margins that each release uses up would add up."""
 
 
 class ParityLimit(Strict):
@@ -80,7 +109,9 @@ class Rules(Strict):
     """Repositories that the server's image may come from."""
     metrics: Annotated[tuple[Limit, ...], Field(min_length=1)]
     beats_baseline: Baseline
+    beats_constant: Constant = Constant()
     champion: Champion
+    slices_against_champion: SliceTest = SliceTest()
     slices: tuple[SliceLimit, ...] = ()
     latency_p95_ms: PositiveFloat
     size_mb: PositiveFloat
@@ -92,13 +123,29 @@ class Rules(Strict):
     clean_code: bool = True
     """Refuse a run of code that was not committed."""
 
+    @property
+    def slice_test(self) -> tuple[str, float]:
+        """Metric and margin of the test of slices."""
+        test = self.slices_against_champion
+        if test.metric is None or test.margin is None:
+            return self.champion.metric, self.champion.margin
+        return test.metric, test.margin
+
     def faults(self, subject: Subject) -> Iterator[Fault]:
         """What the rules name that the model does not have."""
         metrics: dict[str, Limit | Baseline | Champion] = {f"metrics.{i}": rule for i, rule in enumerate(self.metrics)}
         metrics |= {"beats_baseline": self.beats_baseline, "champion": self.champion}
         metrics |= {f"slices.{i}": rule for i, rule in enumerate(self.slices)}
+        named = {f"{field}.metric": rule.metric for field, rule in metrics.items()}
+        also: dict[str, Constant | SliceTest] = {
+            "beats_constant": self.beats_constant,
+            "slices_against_champion": self.slices_against_champion,
+        }
+        named |= {f"{field}.metric": rule.metric for field, rule in also.items() if rule.metric is not None}
+        columns = self.slices_against_champion.columns or ()
         found = {
-            **{f"{field}.metric": subject.metric_fault(rule.metric) for field, rule in metrics.items()},
+            **{field: subject.metric_fault(metric) for field, metric in named.items()},
+            **{f"slices_against_champion.columns.{i}": subject.slice_fault(name) for i, name in enumerate(columns)},
             **{f"slices.{i}.column": subject.slice_fault(rule.column) for i, rule in enumerate(self.slices)},
             **{f"card.{i}": subject.section_fault(section) for i, section in enumerate(self.card)},
         }

@@ -105,7 +105,7 @@ class ByShare:
     validation: float = 0.2
     test: float = 0.2
     stratified: bool = False
-    """Each label is split by itself, so that a rare one has its share of every part; a cluster goes by its first row."""
+    """Each label is split by itself, so that a rare one has its share of each part; a cluster goes by its first row."""
     seed: int = 0
     """Of the shares: in git with the folder, so that no run can pick a lucky holdout."""
 

@@ -4,6 +4,9 @@ import logging
 import time
 from collections.abc import Callable
 
+import pyarrow.parquet as pq
+
+from plumbline.core.holdout import identity
 from plumbline.core.schema import ModelSchema
 from plumbline.training import convert, converters, data, evaluate, learn, prepare, provenance, search, tracking
 from plumbline.training.prepare import PARTS, examples, load_part
@@ -68,9 +71,10 @@ def train(work: Work) -> str:
 def judge(work: Work) -> str:
     """`evaluate`: metrics, slices, plots and the held-out rows."""
     report = evaluate.evaluate(work)
-    with tracking.parent(work):
+    with tracking.parent(work) as run:
         tracking.log_report(report.metrics, report.baseline, report.threshold)
         tracking.log_folder(work.evaluation, "evaluation")
+        tracking.tag(run, "holdout.digest", identity(pq.read_table(work.evaluation / "holdout.parquet")))
         tracking.log_folder(work.plots, "plots")
     shown = list(report.metrics.items())[:3]
     return ", ".join(

@@ -22,6 +22,7 @@ from skl2onnx import convert_sklearn
 from skl2onnx.common.data_types import FloatTensorType
 from sklearn.linear_model import LogisticRegression
 
+from plumbline.core.metrics.clusters import Clusters
 from plumbline.core.metrics.figures import build
 from plumbline.core.release import Release, parse_release
 from plumbline.core.schema import ModelSchema, Output
@@ -32,7 +33,7 @@ from plumbline.promotion.registry.register import register
 from plumbline.promotion.registry.signing import generate_keys
 from plumbline.promotion.settings import Settings
 from plumbline.training import metrics
-from plumbline.training.report import Interval, Period, Report, Slice
+from plumbline.training.report import Clustered, Interval, Period, Report, Slice
 
 ROWS = 3_000
 IMAGE = "ghcr.io/plumbline/model-server@sha256:" + "a" * 64
@@ -153,12 +154,14 @@ def judged(noise: float, seed: int) -> Report:
         threshold=0.5,
         train=Period(first=date(2013, 1, 1), last=date(2013, 8, 31), rows=ROWS),
         test=Period(first=date(2013, 9, 1), last=date(2013, 12, 31), rows=ROWS),
+        clusters=Clustered(by="", count=ROWS),
+        baseline_threshold=0.5,
     )
 
 
 def _intervals(late: np.ndarray, native: np.ndarray) -> dict[str, Interval]:
     measured = build(Output.model_validate(SCHEMA["output"]), late.astype(float), native, 0.5)
-    return metrics.intervals(measured, len(late), seed=1, resamples=20)
+    return metrics.intervals(measured, Clusters.of_rows(len(late)), seed=1, resamples=20)
 
 
 def artifacts(recipe: Recipe, folder: Path) -> Path:
@@ -174,6 +177,8 @@ def artifacts(recipe: Recipe, folder: Path) -> Path:
             "slice_carrier": rows["carrier"],
             "native_on_time": native[:, 0] + recipe.native_shift,
             "native_late": native[:, 1],
+            "_baseline_on_time": np.full(ROWS, 1 - late.mean()),
+            "_baseline_late": np.full(ROWS, late.mean()),
         }
     )
     for name in ("bundle", "evaluation", "plots"):

@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 
 from plumbline.core.errors import Inconclusive, Refused
+from plumbline.core.metrics.clusters import Difference
 from plumbline.core.names import SemVer
 from plumbline.promotion.delivery.documents import Approval, Barred, Override
+from plumbline.promotion.gate.comparison import Against, Comparisons
 from plumbline.promotion.gate.gate import Judgement
 from plumbline.promotion.gate.holdout import Parity
-from plumbline.promotion.gate.paired import Paired
-from plumbline.promotion.gate.rules import Evidence, Standing, Verdict, judge, repository_of, worst
+from plumbline.promotion.gate.rules import Evidence, Standing, judge, repository_of
+from plumbline.promotion.gate.verdict import Verdict, worst
 from plumbline.promotion.policy import Environment, Rules
 from plumbline.promotion.registry.lifecycle import Lifecycle
 from plumbline.training.report import Interval, Period, Report, Slice
@@ -80,11 +82,22 @@ STANDING = Standing(
     served_before="",
     again="",
     after_done=True,
-    champion=Paired(0.5, 0.5, 0.0, 0.005),
 )
 BARRED = Barred(model="toy", version="v1.1.0", digest=DIGEST, metric="error-rate", reason="20 % of 5xx", at=NOW)
 APPROVAL = Approval(model="toy", version="v1.1.0", digest=DIGEST, by="Ada", reason="fine", at=NOW)
 FOREIGN = APPROVAL.model_copy(update={"digest": "sha256:" + "b" * 64})
+
+
+SAME = Against("v1.0.0", Difference(0.5, 0.5, 0.0, 0.002, 60), rows=1000)
+COMPARED = Comparisons(
+    by="day",
+    clusters=60,
+    fault="",
+    tries=1,
+    baseline=Difference(0.5, 0.6, -0.1, 0.01, 60),
+    constant=Difference(0.5, 0.65, -0.15, 0.01, 60),
+    champion=SAME,
+)
 
 
 def report(**changes: Any) -> Report:
@@ -95,15 +108,17 @@ def metrics(**values: float) -> Report:
     return report(metrics=REPORT.metrics | {name: at(value) for name, value in values.items()})
 
 
-def verdicts(evidence: Evidence, standing: Standing, environment: Environment = STAGING) -> dict[str, Verdict]:
-    return {
-        verdict.rule: verdict for verdict in judge(RULES, environment, evidence, standing) if verdict.outcome != "pass"
-    }
+def verdicts(
+    evidence: Evidence, standing: Standing, environment: Environment = STAGING, compared: Comparisons = COMPARED
+) -> dict[str, Verdict]:
+    found = judge(RULES, environment, evidence, standing, compared)
+    return {verdict.rule: verdict for verdict in found if verdict.outcome != "pass"}
 
 
 def test_a_good_version_passes_every_rule() -> None:
     assert verdicts(EVIDENCE, STANDING) == {}
-    assert verdicts(EVIDENCE, replace(STANDING, champion=None, served=None)) == {}, "the first release"
+    first = replace(COMPARED, champion=None)
+    assert verdicts(EVIDENCE, replace(STANDING, served=None), compared=first) == {}, "the first release"
     in_staging = replace(STANDING, lifecycle=Lifecycle.STAGING, approval=APPROVAL)
     assert verdicts(EVIDENCE, in_staging, PRODUCTION) == {}
 
@@ -112,7 +127,9 @@ def test_metrics_that_are_as_reported_share_a_line_and_one_that_is_not_has_its_o
     def lines(**recomputed: float) -> list[tuple[str, str]]:
         evidence = replace(EVIDENCE, recomputed=EVIDENCE.recomputed | recomputed)
         return [
-            (item.rule, item.value) for item in judge(RULES, STAGING, evidence, STANDING) if "recomputed" in item.rule
+            (item.rule, item.value)
+            for item in judge(RULES, STAGING, evidence, STANDING, COMPARED)
+            if "recomputed" in item.rule
         ]
 
     assert lines() == [("recomputed", "roc_auc, log_loss")]
@@ -127,13 +144,6 @@ def test_metrics_that_are_as_reported_share_a_line_and_one_that_is_not_has_its_o
         ({"report": metrics(roc_auc=math.nan)}, "roc_auc (low)", "inconclusive"),
         ({"report": metrics(log_loss=math.inf)}, "log_loss (value)", "inconclusive"),
         ({"report": report(metrics={"log_loss": at(0.5)})}, "roc_auc (low)", "inconclusive"),
-        ({"report": metrics(log_loss=0.595)}, "beats baseline (log_loss)", "refused"),
-        ({"report": report(baseline={})}, "beats baseline (log_loss)", "inconclusive"),
-        (
-            {"report": REPORT.model_copy(update={"baseline": {"log_loss": at(math.nan)}})},
-            "beats baseline (log_loss)",
-            "inconclusive",
-        ),
         ({"recomputed": {"roc_auc": 0.6, "log_loss": 0.5}}, "roc_auc recomputed", "refused"),
         ({"recomputed": {"roc_auc": math.nan, "log_loss": 0.5}}, "roc_auc recomputed", "inconclusive"),
         ({"recomputed": {"other": 1.0}}, "recomputed", "inconclusive"),
@@ -173,10 +183,6 @@ def test_evidence(change: dict[str, Any], rule: str, outcome: str) -> None:
         ({"lifecycle": Lifecycle.ARCHIVED, "rejected": "x"}, "life cycle", "refused"),
         ({"served_before": "b" * 40}, "moves forward", "refused"),
         ({"served": SemVer(1, 2, 0)}, "moves forward", "refused"),
-        ({"champion": Paired(0.52, 0.5, 0.02, 0.03)}, "not worse than champion (log_loss)", "refused"),
-        ({"champion": Paired(0.5, 0.5, 0.0, math.nan)}, "not worse than champion (log_loss)", "inconclusive"),
-        ({"champion": Inconclusive("down")}, "not worse than champion (log_loss)", "inconclusive"),
-        ({"champion": Refused("tampered")}, "not worse than champion (log_loss)", "inconclusive"),
         ({"image": "docker.io/evil/model-server@" + DIGEST}, "image", "refused"),
         ({"image": "ghcr.io/plumbline/model-server-evil@" + DIGEST}, "image", "refused"),
     ],

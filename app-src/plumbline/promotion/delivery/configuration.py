@@ -12,7 +12,7 @@ from plumbline.promotion.delivery.documents import release_path
 from plumbline.promotion.delivery.git import Checkout
 
 # These change no pod: what is served, how it climbs, what people read.
-_NOT_PODS = ("release.yaml", "canary.yaml", "*.md", "README")
+_NOT_PODS = ("release.yaml", "evidence.yaml", "canary.yaml", "*.md", "README")
 
 
 class Changed(NamedTuple):

@@ -102,3 +102,8 @@ def policy_path(model: str) -> str:
 def release_path(environment: str, model: str) -> str:
     """Where git says what an environment serves."""
     return f"clusters/{environment}/models/{model}/release.yaml"
+
+
+def evidence_path(environment: str, model: str) -> str:
+    """Where git says what the release beside it was judged on, and how it should differ from the one before."""
+    return f"clusters/{environment}/models/{model}/evidence.yaml"

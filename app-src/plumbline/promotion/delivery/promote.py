@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from plumbline.core.documents import worded
 from plumbline.core.errors import PlumblineError, Refused
 from plumbline.core.release import Artifact, Evidence, Lineage, Metadata, Release, Spec
-from plumbline.promotion.delivery.documents import BY_MERGE, gate_name, release_path
+from plumbline.promotion.delivery.documents import BY_MERGE, evidence_path, gate_name, release_path
 from plumbline.promotion.delivery.git import Change, Checkout, LostRace, checkout, commit_and_push
 from plumbline.promotion.delivery.hold import refuse_held
 from plumbline.promotion.delivery.records import read_approval, read_served
@@ -81,8 +81,12 @@ class _Promotion:
         release = self._release(self.judgement)
         path = release_path(self.request.environment, self.request.model)
         text = self.tree.read(path)
+        beside = evidence_path(self.request.environment, self.request.model)
         change = Change(
-            {path: new_text(release) if text is None else edit(text, release, source=path)},
+            {
+                path: new_text(release) if text is None else edit(text, release, source=path),
+                **({beside: self.judgement.evidence} if self.judgement.evidence else {}),
+            },
             _message(self.request, served, release, self.judgement),
         )
         self.diff = self.tree.diff(change)

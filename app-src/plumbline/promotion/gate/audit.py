@@ -13,8 +13,17 @@ from pathlib import Path
 from plumbline.core.digests import sha256
 from plumbline.core.documents import parse
 from plumbline.core.errors import Misuse, Refused
+from plumbline.core.evidence import parse_evidence
 from plumbline.core.release import Release
-from plumbline.promotion.delivery.documents import BY_MERGE, Approval, Barred, approval_path, barred_path, gate_name
+from plumbline.promotion.delivery.documents import (
+    BY_MERGE,
+    Approval,
+    Barred,
+    approval_path,
+    barred_path,
+    evidence_path,
+    gate_name,
+)
 from plumbline.promotion.delivery.git import Checkout
 from plumbline.promotion.delivery.records import read_approval, read_policy, read_served
 from plumbline.promotion.delivery.state import forbidden
@@ -91,7 +100,7 @@ def _release(registry: Registry, settings: Settings, tree: Checkout, name: str) 
     with tempfile.TemporaryDirectory(prefix="promotion-") as folder:
         evaluation = read_evaluation(registry, version.run, model, Path(folder))
         require_registered(registry, settings, version, evaluation)
-        _gate(registry, release, environment, Path(folder))
+        _gate(registry, tree, release, environment, Path(folder))
 
 
 def _same(release: Release, version: Version) -> None:
@@ -113,7 +122,7 @@ def _same(release: Release, version: Version) -> None:
         raise Refused("; ".join(wrong))
 
 
-def _gate(registry: Registry, release: Release, environment: str, folder: Path) -> None:
+def _gate(registry: Registry, tree: Checkout, release: Release, environment: str, folder: Path) -> None:
     """The report that git refers to must be there, unchanged, of this release, and a pass."""
     evidence = release.spec.evidence.gate
     name = gate_name(environment, release.spec.version, evidence)
@@ -129,5 +138,9 @@ def _gate(registry: Registry, release: Release, environment: str, folder: Path) 
         "digest": release.spec.artifact.digest,
         "image": release.spec.image,
     }
+    beside = tree.read(evidence_path(environment, release.model))
+    of_it = beside is not None and parse_evidence(beside).spec.artifact == release.spec.artifact.digest
+    if of_it and beside != report.get("evidence"):
+        raise Refused(f"{evidence_path(environment, release.model)} is not what the gate wrote")
     if wrong := {key: report.get(key) for key, value in expected.items() if report.get(key) != value}:
         raise Refused(f"spec.evidence.gate: the report is of something else: {wrong}")

@@ -1,6 +1,7 @@
 """What a run says about its model, read from its artifacts and checked: bundle, report, holdout rows, card."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,10 @@ import yaml
 from pydantic import ValidationError
 
 from plumbline.core.artifact import ArtifactError, digest_of
-from plumbline.core.errors import Refused
-from plumbline.core.metrics.figures import Metric, build
+from plumbline.core.errors import Inconclusive, Refused
+from plumbline.core.metrics.figures import build
 from plumbline.core.subject import Subject, fields_of
+from plumbline.promotion.gate.answers import Answers, Rows
 from plumbline.promotion.gate.bundle import MODEL, SCHEMA, Bundle, check_names, one_row_p95_ms, open_bundle
 from plumbline.promotion.gate.holdout import Holdout, Parity, parity, read_holdout
 from plumbline.promotion.gate.memory import peak_mb
@@ -35,14 +37,37 @@ class Evaluation:
 
     def recomputed(self) -> dict[str, float]:
         """Every metric of the task, of the ONNX file on the holdout rows."""
-        even = np.ones(self.holdout.rows)
-        return {name: metric(even) for name, metric in self.metrics(self.bundle, self.report.threshold).items()}
+        output, report, even = self.bundle.schema.output, self.report, np.ones(self.holdout.rows)
+        truth, given = self.holdout.truth(self.bundle.schema), self.answers
+        built = build(
+            output, truth, given.outputs, given.threshold, costs=report.costs, declared=report.declared(output)
+        )
+        return {name: metric(even) for name, metric in built.items()}
 
-    def metrics(self, bundle: Bundle, threshold: float | None) -> dict[str, Metric]:
-        """The metrics of any bundle on this holdout's rows: those of the task, and those that the report has."""
+    @cached_property
+    def answers(self) -> Answers:
+        """What the ONNX file gives for the holdout's rows."""
+        return self.answers_of(self.bundle, self.report.threshold)
+
+    def answers_of(self, bundle: Bundle, threshold: float | None) -> Answers:
+        """What any bundle gives for them; raises Inconclusive where they are not its requests."""
+        return Answers(bundle.predict(self.holdout.encode(bundle.schema)), threshold)
+
+    @property
+    def baseline(self) -> Answers:
+        """What the run's baseline gave for them; raises Inconclusive for a run of before that was kept."""
+        try:
+            return Answers(self.holdout.baseline(self.bundle.schema), self.report.baseline_threshold)
+        except Refused as error:
+            raise Inconclusive(f"the run did not keep its baseline's answers; train again ({error})") from error
+
+    @cached_property
+    def rows(self) -> Rows:
+        """The rows as models are judged on them; raises Inconclusive or Refused where their clusters are not known."""
         output, report = self.bundle.schema.output, self.report
-        truth, outputs = self.holdout.truth(self.bundle.schema), bundle.predict(self.holdout.encode(bundle.schema))
-        return build(output, truth, outputs, threshold, costs=report.costs, declared=report.declared(output))
+        clusters = self.holdout.clusters(report)
+        truth, slices = self.holdout.truth(self.bundle.schema), self.holdout.slice_values()
+        return Rows(output, truth, clusters, report.costs, report.declared(output), slices)
 
     @property
     def subject(self) -> Subject:
@@ -72,22 +97,27 @@ class Evaluation:
 def read_evaluation(registry: Registry, run_id: str, model: str, into: Path) -> Evaluation:
     """Copy bundle/ and evaluation/ of a run and parse them; raises Refused that names the file and what is wrong."""
     check_names(registry.names(run_id, "bundle"), signed=None)
-    present = set(registry.names(run_id, "evaluation"))
-    if not {REPORT, HOLDOUT, CARD} <= present:
-        missing = sorted({REPORT, HOLDOUT, CARD} - present)
-        raise Refused(f"evaluation/: {missing} missing in run {run_id}; training's evaluate step writes them")
     bundle = open_bundle(registry.download(run_id, "bundle", into), model)
-    folder = registry.download(run_id, "evaluation", into)
-    report = _read_report(folder / REPORT)
-    if report.model != model:
-        raise Refused(f"{REPORT}: model is {report.model!r}, expected {model!r}")
+    report, holdout = read_judged(registry, run_id, model, into)
+    folder = into / "evaluation"
     if (report.threshold is None) == (bundle.schema.output.task == "binary"):
         raise Refused(f"{REPORT}: threshold is {report.threshold}; a binary classifier has one, nothing else does")
     try:
         digests = digest_of(bundle.folder), digest_of(folder)
     except ArtifactError as error:
         raise Refused(str(error)) from error
-    return Evaluation(bundle, digests[0], report, read_holdout(folder / HOLDOUT), _read_card(folder / CARD), digests[1])
+    return Evaluation(bundle, digests[0], report, holdout, _read_card(folder / CARD), digests[1])
+
+
+def read_judged(registry: Registry, run_id: str, model: str, into: Path) -> tuple[Report, Holdout]:
+    """Copy evaluation/ of a run, and read what it was judged on and how; raises Refused that names the file."""
+    if missing := sorted({REPORT, HOLDOUT, CARD} - registry.names(run_id, "evaluation").keys()):
+        raise Refused(f"evaluation/: {missing} missing in run {run_id}; training's evaluate step writes them")
+    folder = registry.download(run_id, "evaluation", into)
+    report = _read_report(folder / REPORT)
+    if report.model != model:
+        raise Refused(f"{REPORT}: model is {report.model!r}, expected {model!r}")
+    return report, read_holdout(folder / HOLDOUT)
 
 
 def _read_report(path: Path) -> Report:

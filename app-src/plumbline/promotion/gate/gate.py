@@ -11,12 +11,11 @@ from pathlib import Path
 from tabulate import tabulate
 
 from plumbline.core import documents
-from plumbline.core.artifact import digest_of
 from plumbline.core.digests import sha256
 from plumbline.core.errors import Inconclusive, Refused
 from plumbline.core.names import SemVer, plain_name
 from plumbline.core.release import Release
-from plumbline.promotion.delivery.documents import policy_path
+from plumbline.promotion.delivery.documents import dump, policy_path
 from plumbline.promotion.delivery.git import Checkout
 from plumbline.promotion.delivery.past import past
 from plumbline.promotion.delivery.records import (
@@ -26,12 +25,13 @@ from plumbline.promotion.delivery.records import (
     read_served,
     require_environment,
 )
-from plumbline.promotion.gate.bundle import open_bundle
+from plumbline.promotion.gate import expected
 from plumbline.promotion.gate.evaluation import Evaluation, read_evaluation
 from plumbline.promotion.gate.integrity import require_registered
-from plumbline.promotion.gate.paired import Paired, paired
-from plumbline.promotion.gate.rules import Evidence, Outcome, Standing, Verdict, judge, worst
-from plumbline.promotion.policy import Champion
+from plumbline.promotion.gate.measured import Comparer, Measured
+from plumbline.promotion.gate.rules import Evidence, Standing, judge
+from plumbline.promotion.gate.verdict import Outcome, Verdict, worst
+from plumbline.promotion.policy import Rules
 from plumbline.promotion.registry.client import Registry, Version
 from plumbline.promotion.settings import Settings
 
@@ -69,6 +69,10 @@ class Judgement:
     policy: str
     """Digest of the policy's text."""
     verdicts: tuple[Verdict, ...]
+    slices: str = ""
+    """The paired test of each slice, as a Markdown table."""
+    evidence: str = ""
+    """The text of evidence.yaml, which promotion writes beside release.yaml."""
 
     @property
     def outcome(self) -> Outcome:
@@ -90,7 +94,7 @@ class Judgement:
         cells = [[cell.replace("|", "/").replace("\n", " ") for cell in row] for row in rows]
         table = tabulate(cells, head, tablefmt="github", disable_numparse=True)
         fixes = [f"- {item.rule}: {item.fix}" for item in self.verdicts if item.fix]
-        return "\n".join([table, *(["", *fixes] if fixes else [])])
+        return "\n".join([table, *(["", *fixes] if fixes else []), *(["", self.slices] if self.slices else [])])
 
     def require(self) -> None:
         """Raise Refused or Inconclusive unless every rule passed."""
@@ -111,7 +115,7 @@ class Candidate:
     settings: Settings
     version: Version
     folder: Path
-    _tests: dict[tuple[str, Champion], Paired | Refused | Inconclusive] = field(default_factory=dict)
+    _tests: dict[tuple[str, ...], Measured] = field(default_factory=dict)
     _parity_rows: dict[int, "Evidence"] = field(default_factory=dict)
 
     @cached_property
@@ -146,39 +150,13 @@ class Candidate:
             )
         return self._parity_rows[parity_rows]
 
-    def against(self, served: Release, rule: Champion) -> Paired | Refused | Inconclusive:
-        """The paired test against what is served, on the candidate's holdout rows."""
-        key = (served.spec.artifact.digest, rule)
+    def measured(self, served: Release | None, recent: tuple[Release, ...], rules: Rules) -> Measured:
+        """The paired tests against what is served, what was before it, the baseline and a constant."""
+        key = (*(release.spec.artifact.digest for release in (served, *recent) if release), rules.model_dump_json())
         if key not in self._tests:
-            try:
-                self._tests[key] = self._compare(served, rule)
-            except (Refused, Inconclusive) as error:
-                self._tests[key] = error
+            comparer = Comparer(self.registry, self.version, self.evaluation, self.folder, rules)
+            self._tests[key] = comparer.measure(served, recent)
         return self._tests[key]
-
-    def _compare(self, served: Release, rule: Champion) -> Paired:
-        if served.spec.artifact.digest == self.version.digest:
-            return Paired(0.0, 0.0, 0.0, 0.0)
-        artifact = served.spec.artifact
-        folder = Path(tempfile.mkdtemp(dir=self.folder))
-        champion = open_bundle(self.registry.fetch(artifact.uri, folder), served.model)
-        if (actual := digest_of(champion.folder)) != artifact.digest:
-            raise Inconclusive(f"the champion at {artifact.uri} hashes to {actual}, git names {artifact.digest}")
-        evaluation, other = self.evaluation, champion.schema.output
-        task, labels = evaluation.bundle.schema.output.task, evaluation.bundle.schema.output.labels
-        if (task, labels) != (other.task, other.labels):
-            raise Inconclusive("the champion answers another question (task or labels); give the model a new name")
-        ours = evaluation.metrics(evaluation.bundle, evaluation.report.threshold)
-        theirs = evaluation.metrics(champion, served.spec.threshold)
-        return paired(
-            rule.metric,
-            ours[rule.metric],
-            theirs[rule.metric],
-            rows=evaluation.holdout.rows,
-            resamples=rule.resamples,
-            confidence=rule.confidence,
-            seed=rule.seed,
-        )
 
 
 @contextmanager
@@ -223,8 +201,10 @@ def examine(tree: Checkout, request: Request, subject: Candidate) -> Judgement:
         again=request.again,
         after_done=environment.after is None
         or (version.proved(environment.after) and any(_named(tree, environment.after, request.model, version.digest))),
-        champion=None if served is None else subject.against(served, rules.champion),
     )
+    measured = subject.measured(served, _recent(tree, request, version.digest, served, rules.champion.recent), rules)
+    known = not isinstance(measured.comparisons.fault, Refused | Inconclusive)
+    evidence = expected.evidence(subject.evaluation, request.version, measured.expected) if known else None
     policy_text = tree.read(policy_path(request.model)) or ""
     return Judgement(
         model=request.model,
@@ -234,7 +214,9 @@ def examine(tree: Checkout, request: Request, subject: Candidate) -> Judgement:
         image=request.image or "",
         champion="" if served is None else f"{served.spec.version} {served.spec.artifact.digest}",
         policy=sha256(policy_text),
-        verdicts=judge(rules, environment, subject.evidence(rules.parity.rows), standing),
+        verdicts=judge(rules, environment, subject.evidence(rules.parity.rows), standing, measured.comparisons),
+        slices=measured.comparisons.slice_table(rules.slice_test[1], 1 - rules.champion.confidence),
+        evidence=dump(evidence) if evidence is not None else "",
     )
 
 
@@ -254,6 +236,20 @@ def _named(tree: Checkout, environment: str, model: str, digest: str) -> Iterato
     for entry in past(tree, environment, model, lambda _: None):
         if entry.release.spec.artifact.digest == digest:
             yield entry.commit
+
+
+def _recent(tree: Checkout, request: Request, digest: str, served: Release | None, count: int) -> tuple[Release, ...]:
+    """The newest releases before the one that is served that nobody barred, each of other bytes."""
+    passed = {digest, *([served.spec.artifact.digest] if served is not None else [])}
+    found: list[Release] = []
+    for entry in past(tree, request.environment, request.model, lambda _: None):
+        artifact = entry.release.spec.artifact.digest
+        if len(found) == count:
+            break
+        if artifact not in passed and read_barred(tree, request.model, artifact) is None:
+            found.append(entry.release)
+        passed.add(artifact)
+    return tuple(found)
 
 
 def _moved_away(tree: Checkout, environment: str, model: str, digest: str, served: Release | None) -> str:

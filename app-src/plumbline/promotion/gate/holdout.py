@@ -9,11 +9,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from plumbline.core.columns import native, slices
+from plumbline.core.columns import BASELINE, CLUSTER, NATIVE, SLICE, native, slices
 from plumbline.core.errors import Inconclusive, Refused
+from plumbline.core.metrics.clusters import Clusters
 from plumbline.core.schema import ModelSchema
 from plumbline.core.values import RowsError, encode_columns
 from plumbline.promotion.gate.bundle import Bundle, Floats
+from plumbline.training.report import Report
 
 SEED = 20130101
 
@@ -64,9 +66,39 @@ class Holdout:
             raise Refused(f"holdout.parquet: truth holds {unknown[:5]}, expected the labels {list(index)}")
         return np.array([index[str(value)] for value in values], dtype=np.float64)
 
+    def clusters(self, report: Report) -> Clusters:
+        """Which rows belong together, by the run's own report.
+
+        Raises Inconclusive for a run of before that was declared, Refused where the column is missing or has gaps.
+        """
+        if report.clusters is None:
+            raise Inconclusive(
+                "the run does not say which rows depend on each other; declare `cluster` and train again"
+            )
+        if not report.clusters.by:
+            return Clusters.of_rows(self.rows)
+        column = self._column(CLUSTER)
+        if column.null_count:
+            raise Refused(
+                f"holdout.parquet: column {CLUSTER!r} ({report.clusters.by}): {column.null_count} of {self.rows} rows "
+                f"have none; let rows() give each its own"
+            )
+        return Clusters.of(column.to_pylist(), report.clusters.by)
+
+    def slice_values(self) -> dict[str, npt.NDArray[np.str_]]:
+        """{column: the value of each row} of what slices are judged by."""
+        return {name: np.array(self._column(f"{SLICE}{name}").to_pylist(), dtype=str) for name in self.slices}
+
+    def baseline(self, schema: ModelSchema) -> Floats:
+        """What the baseline of the run answered, shape (rows, classes) or (rows, 1)."""
+        return self._answers(schema, BASELINE)
+
     def native(self, schema: ModelSchema) -> Floats:
         """What the native model answered, shape (rows, classes) or (rows, 1)."""
-        names = native(schema.output)
+        return self._answers(schema, NATIVE)
+
+    def _answers(self, schema: ModelSchema, prefix: str) -> Floats:
+        names = native(schema.output, prefix)
         return np.column_stack([np.array(self._column(name).to_pylist(), dtype=np.float64) for name in names])
 
     def sample(self, rows: int) -> "Holdout":

@@ -3,30 +3,17 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
-from plumbline.core.errors import Inconclusive, Refused
-from plumbline.core.metrics.names import higher_is_better
+from plumbline.core.errors import Refused
 from plumbline.core.names import SemVer
 from plumbline.promotion.delivery.documents import Approval, Barred
+from plumbline.promotion.gate import comparison
+from plumbline.promotion.gate.comparison import Comparisons
 from plumbline.promotion.gate.holdout import Parity
-from plumbline.promotion.gate.paired import Paired
+from plumbline.promotion.gate.verdict import Verdict, decided, measured
 from plumbline.promotion.policy import Environment, Limit, Rules, SliceLimit
 from plumbline.promotion.registry.lifecycle import Lifecycle, check_move, path_to
 from plumbline.training.report import Interval, Report, Slice
-
-Outcome = Literal["pass", "refused", "inconclusive"]
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What one rule says."""
-
-    rule: str
-    value: str
-    limit: str
-    outcome: Outcome
-    fix: str = ""
 
 
 @dataclass(frozen=True)
@@ -69,17 +56,17 @@ class Standing:
     """The reason given for serving such a version again."""
     after_done: bool
     """Whether the environment that comes first has served this digest."""
-    champion: Paired | Refused | Inconclusive | None
-    """The paired test, why it could not be made, or None where nothing is served."""
 
 
-def judge(rules: Rules, environment: Environment, evidence: Evidence, standing: Standing) -> tuple[Verdict, ...]:
+def judge(
+    rules: Rules, environment: Environment, evidence: Evidence, standing: Standing, comparisons: Comparisons
+) -> tuple[Verdict, ...]:
     """Every rule's verdict."""
     return (
         *_identity(environment, evidence, standing),
         *_order(environment, standing),
         *_quality(rules, evidence),
-        _not_worse(rules, standing),
+        *comparison.judge(rules, comparisons),
         *(_slices(limit, evidence.report.slices) for limit in rules.slices),
         *_budgets(rules, evidence),
         *_paperwork(rules, environment, evidence, standing),
@@ -92,24 +79,8 @@ def repository_of(image: str) -> str:
     return name.rsplit(":", 1)[0] if ":" in name.rsplit("/", 1)[-1] else name
 
 
-def worst(verdicts: tuple[Verdict, ...]) -> Outcome:
-    """Refused outweighs inconclusive, and both outweigh a pass."""
-    outcomes = {verdict.outcome for verdict in verdicts}
-    return "refused" if "refused" in outcomes else "inconclusive" if "inconclusive" in outcomes else "pass"
-
-
-def _rule(rule: str, value: str, limit: str, holds: bool, fix: str) -> Verdict:
-    return Verdict(rule, value, limit, "pass" if holds else "refused", "" if holds else fix)
-
-
-def _measured(rule: str, value: float, limit: str, holds: bool, fix: str) -> Verdict:
-    if not math.isfinite(value):
-        return Verdict(rule, str(value), limit, "inconclusive", "not a number: find out why, evaluate again")
-    return _rule(rule, f"{value:.5g}", limit, holds, fix)
-
-
 def _identity(environment: Environment, evidence: Evidence, standing: Standing) -> Iterator[Verdict]:
-    yield _rule(
+    yield decided(
         "digest and signature",
         evidence.integrity or standing.digest[:19],
         "as registered",
@@ -118,9 +89,9 @@ def _identity(environment: Environment, evidence: Evidence, standing: Standing) 
     )
     barred, fix = standing.barred, "what is barred needs a written `override:` in its record, by pull request"
     if barred is None:
-        yield _rule("not barred", standing.rejected or "no", "no", not standing.rejected, "register a new version")
+        yield decided("not barred", standing.rejected or "no", "no", not standing.rejected, "register a new version")
     elif barred.override is None:
-        yield _rule("not barred", f"failed {barred.metric}: {barred.reason}", "no", False, fix)
+        yield decided("not barred", f"failed {barred.metric}: {barred.reason}", "no", False, fix)
     else:
         yield Verdict("not barred", f"overridden by {barred.override.by}: {barred.override.reason}", "no", "pass")
     moves = path_to(standing.lifecycle, environment.lifecycle)
@@ -142,9 +113,9 @@ def _order(environment: Environment, standing: Standing) -> Iterator[Verdict]:
         value, forward = f"{standing.served} → {standing.version}", standing.version >= standing.served
     if not forward and standing.again:
         value, forward = f"{value}; again: {standing.again}", True
-    yield _rule("moves forward", value, "newer, and not moved away from", forward, 'say why with --again "reason"')
+    yield decided("moves forward", value, "newer, and not moved away from", forward, 'say why with --again "reason"')
     if environment.after is not None:
-        yield _rule(
+        yield decided(
             f"served in {environment.after} first",
             "yes" if standing.after_done else "no",
             "yes",
@@ -158,22 +129,12 @@ def _quality(rules: Rules, evidence: Evidence) -> Iterator[Verdict]:
     for limit in rules.metrics:
         name = f"{limit.metric} ({limit.bound})"
         value = _bound(report.metrics.get(limit.metric), limit)
-        yield _measured(name, value, limit.text, limit.holds(value), "train a better model")
-    name, by = rules.beats_baseline.metric, rules.beats_baseline.by
-    model, baseline = report.metrics.get(name), report.baseline.get(name)
-    floor = baseline.value if baseline is not None else math.nan
-    better = math.nan if model is None else (model.value - floor if higher_is_better(name) else floor - model.value)
-    rule, shown = f"beats baseline ({name})", "none" if model is None else f"{model.value:.5g} against {floor:.5g}"
-    if math.isfinite(better):
-        fix = "a model no better than its baseline is not worth serving"
-        yield _rule(rule, shown, f"by ≥ {by:g}" if by else "better", better > 0 and better >= by, fix)
-    else:
-        yield Verdict(rule, shown, "better", "inconclusive", "evaluate again, baseline included")
+        yield measured(name, value, limit.text, limit.holds(value), "train a better model")
     yield from _recomputed(evidence)
     train, test = report.train.last, report.test.first
     if train is not None and test is not None:
         fix = "split by time, so that nothing leaks"
-        yield _rule("tested after training", f"{test}", f"> {train}", test > train, fix)
+        yield decided("tested after training", f"{test}", f"> {train}", test > train, fix)
 
 
 def _recomputed(evidence: Evidence) -> Iterator[Verdict]:
@@ -185,7 +146,7 @@ def _recomputed(evidence: Evidence) -> Iterator[Verdict]:
                 agreed.append(name)
             else:
                 fix = "the report is not of this model on these rows: evaluate again"
-                yield _measured(f"{name} recomputed", ours, f"= {reported[name].value:.5g}", False, fix)
+                yield measured(f"{name} recomputed", ours, f"= {reported[name].value:.5g}", False, fix)
     if agreed:
         shown = ", ".join(agreed[:3]) + (f" and {len(agreed) - 3} more" if len(agreed) > 3 else "")
         yield Verdict("recomputed", shown, "as reported", "pass")
@@ -196,22 +157,6 @@ def _recomputed(evidence: Evidence) -> Iterator[Verdict]:
 
 def _bound(interval: Interval | None, limit: Limit) -> float:
     return math.nan if interval is None else float(getattr(interval, limit.bound))
-
-
-def _not_worse(rules: Rules, standing: Standing) -> Verdict:
-    rule = rules.champion
-    name, limit = f"not worse than champion ({rule.metric})", f"worse by ≤ {rule.margin:g}"
-    match standing.champion:
-        case None:
-            return Verdict(name, "nothing is served", limit, "pass")
-        case Refused() | Inconclusive():
-            return Verdict(name, "not compared", limit, "inconclusive", str(standing.champion))
-        case test:
-            value = f"{test.candidate:.5g} against {test.champion:.5g}, worse by at most {test.upper:.2g}"
-            if not math.isfinite(test.upper):
-                return Verdict(name, value, limit, "inconclusive", "the difference is not a number")
-            fix = f"{rule.confidence:.0%} sure it must be; train a better model or get more holdout rows"
-            return _rule(name, value, limit, test.upper <= rule.margin, fix)
 
 
 def _slices(limit: SliceLimit, slices: tuple[Slice, ...]) -> Verdict:
@@ -226,36 +171,40 @@ def _slices(limit: SliceLimit, slices: tuple[Slice, ...]) -> Verdict:
         return Verdict(name, "missing", limit.text, "inconclusive", f"no figure for {lost}: evaluate again")
     value = (min if limit.min is not None else max)(values, key=values.__getitem__)
     figure = values[value]
-    return _rule(name, f"{figure:.5g} ({value}, of {len(values)})", limit.text, limit.holds(figure), f"improve {value}")
+    return decided(
+        name, f"{figure:.5g} ({value}, of {len(values)})", limit.text, limit.holds(figure), f"improve {value}"
+    )
 
 
 def _budgets(rules: Rules, evidence: Evidence) -> Iterator[Verdict]:
     size, parity = evidence.bytes / 1e6, evidence.parity
-    yield _measured("size (MB)", size, f"≤ {rules.size_mb:g}", size <= rules.size_mb, "make it smaller: fewer trees")
+    yield measured("size (MB)", size, f"≤ {rules.size_mb:g}", size <= rules.size_mb, "make it smaller: fewer trees")
     peak = evidence.peak_mb
     fix = "make it smaller, or give its pods more memory and raise the rule with it"
-    yield _measured("memory to load it (MB)", peak, f"≤ {rules.memory_mb:g}", peak <= rules.memory_mb, fix)
+    yield measured("memory to load it (MB)", peak, f"≤ {rules.memory_mb:g}", peak <= rules.memory_mb, fix)
     slow = evidence.p95_ms
     fix = "make it smaller, or measure again on a quiet machine"
-    yield _measured("one row, p95 (ms)", slow, f"≤ {rules.latency_p95_ms:g}", slow <= rules.latency_p95_ms, fix)
+    yield measured("one row, p95 (ms)", slow, f"≤ {rules.latency_p95_ms:g}", slow <= rules.latency_p95_ms, fix)
     limit = rules.parity.max_abs_difference
     holds = parity.largest <= limit
     fix = "ONNX does not answer as the model that was evaluated: use a conversion that keeps float32 thresholds"
-    yield _measured(f"ONNX parity on {parity.rows:,} rows", parity.largest, f"≤ {limit:g}", holds, fix)
+    yield measured(f"ONNX parity on {parity.rows:,} rows", parity.largest, f"≤ {limit:g}", holds, fix)
 
 
 def _paperwork(rules: Rules, environment: Environment, evidence: Evidence, standing: Standing) -> Iterator[Verdict]:
     missing = [section for section in rules.card if not evidence.card.get(section, "").strip()]
     value = f"without {', '.join(missing)}" if missing else "complete" if evidence.card_rendered else "not rendered"
     fix = "fill evaluation/card.yaml in the model's folder and register again"
-    yield _rule("model card", value, "complete", value == "complete", fix)
+    yield decided("model card", value, "complete", value == "complete", fix)
     if rules.clean_code:
         dirty = evidence.code_dirty
-        yield _rule("code committed", "no" if dirty else "yes", "yes", not dirty, "commit, then train from the commit")
+        yield decided(
+            "code committed", "no" if dirty else "yes", "yes", not dirty, "commit, then train from the commit"
+        )
     if standing.image is not None:
         repository = repository_of(standing.image)
         fix = "use the image that CI built, or add its repository to the policy"
-        yield _rule("image", repository, " or ".join(rules.images), repository in rules.images, fix)
+        yield decided("image", repository, " or ".join(rules.images), repository in rules.images, fix)
     if environment.approval:
         yield _approval(standing)
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 Shape = TypeVar("Shape")
+HOLDOUT = "holdout.digest"
+"""The tag that says on which rows a run was judged."""
 RECIPE = {
     "interface": "schema.interface",
     "schema": "schema.digest",
@@ -152,6 +154,24 @@ class Registry:
             listed = self._pages(f"name = '{model}'")
         ours = self._ours(listed, _OURS)
         return sorted(ours, key=lambda version: int(version.number))
+
+    def tries(self, version: Version, holdout: str) -> int:
+        """How many runs of its model were judged on a holdout, deleted ones and this version's own included."""
+        from mlflow.entities import ViewType
+
+        with _asking(f"runs of {version.model} on one holdout"):
+            experiments = self.client.search_experiments(ViewType.ALL, filter_string=f"name LIKE '{version.model}/%'")
+            condition, token = f"tags.`{HOLDOUT}` = '{holdout}'", None
+            runs = {version.run}
+            while experiments:
+                page = self.client.search_runs(
+                    [item.experiment_id for item in experiments], condition, ViewType.ALL, page_token=token
+                )
+                runs |= {run.info.run_id for run in page}
+                if not (token := page.token):
+                    break
+        same = [item for item in self.versions(version.model) if item.tags.get(HOLDOUT) == holdout]
+        return len(runs.union(*(item.runs for item in same)))
 
     def age_days(self, version: Version) -> float:
         """Days since it was registered."""

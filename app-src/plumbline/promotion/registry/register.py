@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from plumbline.core.artifact import SIGNATURE, ArtifactError, verify_artifact
 from plumbline.core.digests import sha256_of_json
 from plumbline.core.errors import Accident, Refused
+from plumbline.core.holdout import identity
 from plumbline.core.names import plain_name
 from plumbline.promotion.delivery.git import checkout
 from plumbline.promotion.delivery.records import read_policy
@@ -15,7 +16,7 @@ from plumbline.promotion.gate.evaluation import Evaluation, read_evaluation
 from plumbline.promotion.gate.holdout import Parity
 from plumbline.promotion.registry import card
 from plumbline.promotion.registry.attestation import attest
-from plumbline.promotion.registry.client import RECIPE, Registry, Version, bundle_uri
+from plumbline.promotion.registry.client import HOLDOUT, RECIPE, Registry, Version, bundle_uri
 from plumbline.promotion.registry.lifecycle import Lifecycle
 from plumbline.promotion.registry.signing import sign
 from plumbline.promotion.registry.versioning import Recipe, interface_digest, number
@@ -135,6 +136,7 @@ def _tags(registry: Registry, run: "Run", evaluation: Evaluation, parity: Parity
         "digest": evaluation.digest,
         "weights.digest": evaluation.bundle.weights,
         "evaluation.digest": evaluation.evidence,
+        HOLDOUT: identity(evaluation.holdout.table),
         "task": schema.output.task,
         "threshold": _threshold(evaluation),
         "parity.max_abs_difference": f"{parity.largest:.6g}",

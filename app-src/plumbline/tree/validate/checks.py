@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 
 from kubernetes.utils.quantity import parse_quantity
@@ -11,6 +12,7 @@ from yamllint.config import YamlLintConfig
 from plumbline.core import programs
 from plumbline.core.documents import DocumentError, read
 from plumbline.core.errors import Misuse, Refused
+from plumbline.core.evidence import parse_evidence
 from plumbline.promotion.delivery import hold
 from plumbline.promotion.delivery.git import Checkout
 from plumbline.promotion.delivery.state import forbidden
@@ -65,6 +67,8 @@ def models(root: Path) -> list[Problem]:
         problems += _document(root, folder / "canary.yaml", read_ladder)
         if (folder / "release.yaml").exists():
             problems += _document(root, folder / "release.yaml", read_release) or _forbidden(root, folder)
+        if (folder / "evidence.yaml").exists():
+            problems += _document(root, folder / "evidence.yaml", partial(parse_evidence, source=""))
     return problems
 
 
