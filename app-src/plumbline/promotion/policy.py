@@ -13,6 +13,7 @@ from plumbline.core.subject import Subject
 from plumbline.promotion.registry.lifecycle import Lifecycle
 
 Bound = Literal["value", "low", "high"]
+Confidence = Annotated[float, Field(gt=0.5, lt=1)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
@@ -53,6 +54,8 @@ class Baseline(Strict):
     metric: str
     by: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     """In the metric's unit, and besides: how much better it must be found to be."""
+    confidence: Confidence | None = None
+    """The champion's where none is given."""
 
 
 class Constant(Strict):
@@ -86,7 +89,7 @@ class Champion(Strict):
     metric: str
     margin: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     """In the metric's unit: how much worse would still be called equal."""
-    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    confidence: Confidence = 0.95
     """Of this and of every other paired test."""
     resamples: Annotated[int, Field(ge=200, le=100_000)] = 1000
     seed: int = 0
@@ -120,6 +123,8 @@ class Rules(Strict):
     parity: ParityLimit
     card: Annotated[tuple[str, ...], Field(min_length=1)]
     """Sections of evaluation/card.yaml that must be there and not be empty."""
+    count_tries: bool = True
+    """Let each bound be the surer the more runs were judged on one holdout; False is for demonstrations."""
     clean_code: bool = True
     """Refuse a run of code that was not committed."""
 

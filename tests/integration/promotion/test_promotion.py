@@ -9,11 +9,13 @@ import yaml
 
 from plumbline.core.documents import DocumentError, parse
 from plumbline.core.errors import Accident, Inconclusive, Misuse, Refused
+from plumbline.core.evidence import parse_evidence
 from plumbline.promotion.delivery.documents import BY_MERGE, Barred, Override, barred_path, dump
 from plumbline.promotion.delivery.follow import move_by_hand, sync
 from plumbline.promotion.delivery.git import checkout
 from plumbline.promotion.delivery.governance import approve, reject
 from plumbline.promotion.delivery.promote import Outcome, card_of, promote, pull_request
+from plumbline.promotion.gate.audit import audit
 from plumbline.promotion.gate.gate import Request, candidate, examine
 from plumbline.promotion.registry.client import Registry, Version
 from plumbline.promotion.registry.lifecycle import Lifecycle
@@ -76,6 +78,66 @@ def test_the_report_that_git_names_is_kept(registered: Make, bump: Bump, registr
     (stored,) = registry.download(version.run, "gate", tmp_path).iterdir()
     assert stored.read_text() == judgement.to_json()
     assert stored.name == f"staging-v1.0.0-{judgement.sha256()[7:19]}.json"
+
+
+def test_the_evidence_stands_beside_the_release(
+    registered: Make, bump: Bump, registry: Registry, settings: Settings, remote: Remote, model: str
+) -> None:
+    path = f"clusters/staging/models/{model}/evidence.yaml"
+    registered()
+    bump("v1.0.0")
+    remote.pull()
+    first = parse_evidence((remote.work / path).read_text())
+    assert first.spec.artifact == remote.release("staging", model).spec.artifact.digest
+    assert first.spec.expected is None, "nothing was served before"
+    assert (first.spec.holdout.by, first.spec.holdout.clusters) == ("", first.spec.holdout.rows)
+    registered(seed=1, noise=0.1)
+    judgement = bump("v1.0.1").judgement
+    remote.pull()
+    second = parse_evidence((remote.work / path).read_text())
+    assert judgement is not None
+    assert judgement.evidence == (remote.work / path).read_text()
+    assert second.spec.holdout == first.spec.holdout, "the same rows"
+    expected = second.spec.expected
+    assert expected is not None
+    assert (expected.version, expected.artifact) == ("v1.0.0", first.spec.artifact)
+    assert [(part.column, part.value) for part in expected.shifts] == [
+        ("", ""),
+        ("carrier", "B6"),
+        ("carrier", "DL"),
+        ("carrier", "UA"),
+    ]
+    assert 0.9 < (expected.shifts[0].agreement or 0) < 1
+    assert "carrier = UA" in judgement.slices
+    said = {verdict.rule: verdict.value for verdict in judgement.verdicts}
+    assert said["tries on this holdout"].startswith("2 runs")
+    assert audit(registry, settings, remote.work)[0] == []
+    remote.commit({path: (remote.work / path).read_text().replace("rows: ", "rows: 1", 1)})
+    assert audit(registry, settings, remote.work)[0] == [
+        f"clusters/staging/models/{model}/release.yaml: {path} is not what the gate wrote"
+    ]
+
+
+def test_three_small_losses_are_one_large_one(registered: Make, bump: Bump, remote: Remote, model: str) -> None:
+    """The margin lets each pass against the one before; against the best of the last three it does not."""
+    for noise in (0.0, 0.1, 0.15, 0.2):
+        registered(seed=int(noise * 100), noise=noise)
+    versions = ("v1.0.0", "v1.0.1", "v1.0.2", "v1.0.3")
+    remote.commit({f"policies/promotion/{model}.yaml": policy(remote, model, margin=0.016, recent=0)})
+    for version in versions[:3]:
+        bump(version)
+    losses = bump(versions[3], how="dry run").judgement
+    assert losses is not None
+    assert losses.outcome == "pass"
+    remote.commit({f"policies/promotion/{model}.yaml": policy(remote, model, margin=0.016, recent=3)})
+    with pytest.raises(Refused, match=r"not worse than the best of 3 before \(log_loss\): worse than v1.0.0"):
+        bump(versions[3])
+
+
+def policy(remote: Remote, model: str, **champion: Any) -> str:
+    document = yaml.safe_load((remote.work / f"policies/promotion/{model}.yaml").read_text())
+    document["spec"]["rules"]["champion"] |= champion
+    return yaml.safe_dump(document)
 
 
 def test_a_weak_candidate_is_refused_and_nothing_is_committed(

@@ -6,8 +6,8 @@ from scipy.stats import t
 from sklearn.metrics import roc_auc_score
 
 from plumbline.core.metrics.clusters import Clusters, differences, expanded, holm
-from plumbline.core.metrics.curve import Curve
-from plumbline.core.metrics.figures import Floats, Metric
+from plumbline.core.metrics.curve import Curve, Floats
+from plumbline.core.metrics.figures import Metric
 
 
 def mean(values: Floats) -> Metric:

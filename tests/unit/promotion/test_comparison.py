@@ -106,8 +106,23 @@ def test_what_was_left_out_or_not_compared_is_said() -> None:
     # The expected maximum of 7 standard normals is 1.352 (Harter, Biometrika 48, 1961, table 1).
     assert "7 runs; the best of so many equal ones looks 1.4 standard errors better" in tries.value
     assert tries.limit == f"bounds hold with {1 - 0.05 / 7:.4g}"
+    uncounted = {
+        item.rule: item for item in judge(RULES.model_copy(update={"count_tries": False}), replace(COMPARED, tries=7))
+    }
+    assert uncounted["tries on this holdout"].value.endswith("not counted: so the policy says")
+    assert uncounted["tries on this holdout"].limit == "bounds hold with 0.95"
     alone = said(by="")["resampled"].value
     assert "each its own cluster: so the model's folder says" in alone
+
+
+def test_how_sure_a_gain_over_the_baseline_must_be_is_its_own() -> None:
+    rule, less = (
+        "beats baseline (log_loss)",
+        {"beats_baseline": RULES.beats_baseline.model_copy(update={"confidence": 0.8})},
+    )
+    near = replace(COMPARED, baseline=by(-0.02, error=0.015))
+    found = [{item.rule: item for item in judge(rules, near)}[rule] for rules in (RULES, RULES.model_copy(update=less))]
+    assert [item.outcome for item in found] == ["refused", "pass"]
 
 
 def test_a_slice_that_pays_for_the_average_is_refused_and_the_number_of_slices_counts() -> None:
@@ -207,7 +222,7 @@ def test_rows_that_another_learnt_from_are_told_by_time() -> None:
     fresh = unseen(mine, held(range(60)), report(november), held(range(50)))
     assert fresh.all(), "its own window began as early"
     fresh = unseen(mine, held(range(60)), report(december), held(range(30, 60)))
-    assert (fresh.sum(), fresh[:30].any(), fresh[31:].all()) == (29, False, True)
+    assert fresh.tolist() == [False] * 31 + [True] * 29
 
 
 def test_rows_that_another_learnt_from_are_told_by_its_own_holdout() -> None:

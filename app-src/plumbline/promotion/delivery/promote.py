@@ -82,14 +82,11 @@ class _Promotion:
         path = release_path(self.request.environment, self.request.model)
         text = self.tree.read(path)
         beside = evidence_path(self.request.environment, self.request.model)
-        change = Change(
-            {
-                path: new_text(release) if text is None else edit(text, release, source=path),
-                **({beside: self.judgement.evidence} if self.judgement.evidence else {}),
-            },
-            _message(self.request, served, release, self.judgement),
-        )
-        self.diff = self.tree.diff(change)
+        edited = {path: new_text(release) if text is None else edit(text, release, source=path)}
+        message = _message(self.request, served, release, self.judgement)
+        # What people read is the release; the evidence beside it is a page of figures.
+        self.diff = self.tree.diff(Change(edited, message))
+        change = Change(edited | ({beside: self.judgement.evidence} if self.judgement.evidence else {}), message)
         if self.how != "dry run":
             self._store(self.judgement)
         return change

@@ -56,8 +56,8 @@ class Rows:
         """A metric of some of the rows, which takes the weights of all."""
         truth, outputs = self.truth[chosen], answers.outputs[chosen]
         built = build(self.output, truth, outputs, answers.threshold, costs=self.costs, declared=self.declared)
-        metric = built[name]
-        return lambda weights: metric(weights[chosen])
+        metric, places = built[name], np.flatnonzero(chosen)
+        return metric if len(places) == len(self) else lambda weights: metric(weights[places])
 
     def compared(
         self, name: str, one: Answers, other: Answers, groups: Sequence[Chosen] = (), *, resamples: int, seed: int
