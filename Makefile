@@ -108,6 +108,9 @@ verdicts: install ## Simulate every verdict with cluster effects and planted fau
 bench: install services ## Measure the model server and its peers, write docs/benchmarks.md (15 minutes)
 	@PYTHONPATH=tests:scripts .venv/bin/python -m bench $(if $(ROUNDS),--rounds $(ROUNDS))
 
+soak: install services ## Is the model server's memory flat over ten million requests? (REQUESTS, MINUTES)
+	@PYTHONPATH=tests:scripts .venv/bin/python -m bench.soak $(if $(REQUESTS),--requests $(REQUESTS)) $(if $(MINUTES),--minutes $(MINUTES))
+
 bench-lock: $(UV) ## Resolve the peers of the benchmark into tests/bench/locks again
 	@for peer in tests/bench/locks/*.in; do \
 	  echo "» $${peer%.in}.txt"; \
@@ -140,4 +143,4 @@ lock: $(UV) ## Resolve pyproject.toml into locks/ again
 clean: ## Remove what make installed and built here
 	@rm -rf .venv .venv-serving .venv-checkov .cache build dist .coverage*
 
-.PHONY: help install services tools api-server render validate diff versions estimators dev dev-clean demo lint test unit trees histories fuzz verdicts bench bench-lock cluster-up cluster-test cluster-down format workflows lock clean
+.PHONY: help install services tools api-server render validate diff versions estimators dev dev-clean demo lint test unit trees histories fuzz verdicts bench soak bench-lock cluster-up cluster-test cluster-down format workflows lock clean

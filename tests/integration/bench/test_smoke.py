@@ -4,7 +4,7 @@ from contextlib import ExitStack
 
 import pytest
 import services
-from bench import ours, studies
+from bench import ours, soak, studies
 from bench.load import LoadError, closed
 from bench.rounds import measure
 from bench.servers import ECHO, MINIMAL, by_name
@@ -33,6 +33,21 @@ def test_servers_are_started_checked_and_measured_side_by_side(tmp_path):
     assert all(0 < series.windows[0].p50 <= series.windows[0].p99 for series in many.values())
     assert written > 50
     assert ECHO.name not in found
+
+
+def test_a_soak_counts_requests_and_weighs_the_server(tmp_path, monkeypatch):
+    monkeypatch.setattr(soak, "_WINDOW", 1)
+    monkeypatch.setattr(soak, "_BATCHES", 1)
+    subject = boosting(tmp_path / "model", make_keys(tmp_path / "keys"), trees=5, rows=200)
+    with ExitStack() as stack:
+        url = stack.enter_context(services.redis(tmp_path / "redis"))
+        (server,) = studies.start(stack, [ours.kind(url)], subject, tmp_path / "servers")
+        (none, before), (asked, after) = soak._drive(server, tmp_path, most=1, seconds=600)
+        counted = studies.metric(server, "serving_requests_total")
+    assert none == 0
+    assert 50 < asked <= counted
+    assert before > 20
+    assert after > 20
 
 
 @pytest.mark.timeout(900)  # a dozen starts

@@ -39,3 +39,12 @@ def test_what_is_no_uuid7_is_refused() -> None:
         ids.instant(uuid4())
     with pytest.raises(ValueError, match="after the year 9999"):
         ids.instant(UUID("ffffffff-ffff-7fff-bfff-ffffffffffff"))
+
+
+def test_ids_are_the_systems_randomness(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of Python's own generator 60 ids tell all that follow."""
+    monkeypatch.setattr(ids, "urandom", lambda size: b"\x5a" * size)
+    monkeypatch.setattr(ids, "_for_prediction", ids._pieces(10).__next__)
+    monkeypatch.setattr(ids, "_for_request", ids._pieces(12).__next__)
+    assert ids.prediction_id(0) == "00000000-0000-7a5a-9a5a-5a5a5a5a5a5a"
+    assert ids.request_id(None) == "5a" * 12
