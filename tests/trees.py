@@ -285,7 +285,7 @@ def with_model(tree: Path, name: str) -> None:
 
     data = example.csv("binary")
     found = look.look(data, "the example", "binary", "", "")
-    for path, content in files.texts(name, found, data, known, "nobody@example.com").items():
+    for path, content in files.texts(name, found, data, known, "nobody@example.com", "registry.example").items():
         if path.split("/")[0] in READ and not (tree / path).exists():
             write(tree, path, content.decode())
 

@@ -87,7 +87,9 @@ def api(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Monk
     server = serve(made, tmp_path)
     Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
-    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "kubeconfig"))
+    # The client reads KUBECONFIG when it is imported, and another test may have done that.
+    for module in ("kubernetes.config", "kubernetes.config.kube_config"):
+        monkeypatch.setattr(f"{module}.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "kubeconfig"))
     yield made
     server.shutdown()
     server.server_close()
