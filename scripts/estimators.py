@@ -1,12 +1,14 @@
 """The page of estimators that can be served, made by trying each as a training run does before its search."""
 
 import logging
+import textwrap
 import warnings
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from types import SimpleNamespace
 from typing import Any, cast
 
+import lightgbm
 import numpy as np
 import xgboost
 from sklearn.utils import all_estimators
@@ -17,19 +19,23 @@ from plumbline.training.converters import ConvertError
 from plumbline.training.model import Examples, Model
 
 TASKS = {"binary": 2, "multiclass": 3, "regression": 0}
-PACKAGES = ("scikit-learn", "skl2onnx", "onnxmltools", "onnx", "onnxruntime")
+PACKAGES = ("scikit-learn", "xgboost-cpu", "lightgbm", "skl2onnx", "onnxmltools", "onnx", "onnxruntime")
 _FIELDS, _ROWS = 4, 400
-_XGBOOST = ("XGBClassifier", "XGBRFClassifier", "XGBRegressor", "XGBRFRegressor")
+_BOOSTED = {
+    xgboost: ("XGBClassifier", "XGBRFClassifier", "XGBRegressor", "XGBRFRegressor"),
+    lightgbm: ("LGBMClassifier", "LGBMRegressor"),
+}
 _HEAD = """\
 # Estimators
 
-Which estimators can be served: each of scikit-learn and XGBoost, as it comes, was fitted, converted to ONNX and
-compared with itself, as `plumbline train` does on 200 rows before a search. Made by `make estimators`, with
-{versions}.
+Which estimators can be served: each of scikit-learn, XGBoost and LightGBM, as it comes, was fitted, converted to ONNX
+and compared with itself, as `plumbline train` does on 200 rows before a search. Made by `make estimators`, with
+{versions}
 
-A `Pipeline` converts where each of its steps does, XGBoost's among them; the
-[list of skl2onnx](https://onnx.ai/sklearn-onnx/supported.html) has the transformers. For all else, LightGBM, CatBoost
-and PyTorch among them, a model's folder brings its own `to_onnx` ([add your model](add-a-model.md#another-library)).
+A `Pipeline` converts where each of its steps does, XGBoost's and LightGBM's among them; the
+[list of skl2onnx](https://onnx.ai/sklearn-onnx/supported.html) has the transformers. LightGBM needs the system's
+`libgomp1`, which the platform's image has. For all else, CatBoost and PyTorch among them, a model's folder brings its
+own `to_onnx` ([add your model](add-a-model.md#another-library)).
 """
 
 
@@ -38,7 +44,11 @@ def estimators() -> Iterator[tuple[str, type[Any], str]]:
     kinds = [
         *((name, kind, "classifier") for name, kind in all_estimators(type_filter="classifier")),
         *((name, kind, "regressor") for name, kind in all_estimators(type_filter="regressor")),
-        *((name, getattr(xgboost, name), "regressor" if "Regr" in name else "classifier") for name in _XGBOOST),
+        *(
+            (name, getattr(library, name), "regressor" if "Regr" in name else "classifier")
+            for library, names in _BOOSTED.items()
+            for name in names
+        ),
     ]
     for name, kind, type_ in kinds:
         try:
@@ -97,7 +107,8 @@ def _reason(message: str) -> str:
 
 def head() -> str:
     """What stands above the table."""
-    return _HEAD.format(versions=", ".join(f"{package} {version(package)}" for package in PACKAGES))
+    versions = ", ".join(f"{package} {version(package)}" for package in PACKAGES)
+    return _HEAD.format(versions=textwrap.fill(f"{versions}.", 120))
 
 
 def row(name: str, tasks: Mapping[str, str]) -> str:
@@ -118,4 +129,5 @@ def page() -> str:
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
     logging.disable()
+    lightgbm.register_logger(logging.getLogger("lightgbm"))  # else it writes into the page
     print(page(), end="")

@@ -64,6 +64,11 @@ def _contract(converted: onnx.ModelProto, output: Output) -> onnx.ModelProto:
     A library's exporter may fix the rows of its example: where the graph truly needs them, two rows fail later.
     """
     graph = converted.graph
+    # Before version 4 each weight had to be an input too, which those that are added below are not.
+    converted.ir_version = max(converted.ir_version, 4)
+    if not {"", "ai.onnx"} & {item.domain for item in converted.opset_import}:  # trees alone need none
+        converted.opset_import.append(helper.make_opsetid("", converters.OPSET[""]))
+    _without_maps(graph)
     weights = {item.name for item in graph.initializer}
     inputs = [item for item in graph.input if item.name not in weights]
     if len(inputs) != 1:
@@ -87,6 +92,15 @@ def _contract(converted: onnx.ModelProto, output: Output) -> onnx.ModelProto:
     graph.ClearField("output")
     graph.output.append(helper.make_tensor_value_info(output.tensor, TensorProto.FLOAT, [None, width]))
     return converted
+
+
+def _without_maps(graph: onnx.GraphProto) -> None:
+    """Take the probabilities before they become {label: probability}, as exporters for the native API end."""
+    for node in [node for node in graph.node if node.op_type == "ZipMap"]:
+        graph.node.remove(node)
+        for item in graph.output:
+            if item.name == node.output[0]:
+                item.CopyFrom(helper.make_tensor_value_info(node.input[0], TensorProto.FLOAT, None))
 
 
 def _rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:

@@ -1,5 +1,6 @@
 """The libraries whose estimators can be converted, each by its own converter; see `convert` for what is served."""
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -22,6 +23,7 @@ class ConvertError(Misuse):
 
 FLAVOURS = {
     "xgboost": ("xgboost-cpu", "mlflow.xgboost"),
+    "lightgbm": ("lightgbm", "mlflow.lightgbm"),
     "sklearn": ("scikit-learn", "mlflow.sklearn"),
     "torch": ("torch", "mlflow.pytorch"),
     "keras": ("tensorflow", "mlflow.tensorflow"),
@@ -77,6 +79,8 @@ def _sklearn(estimator: Any, fields: int) -> onnx.ModelProto:
     from skl2onnx.common.data_types import FloatTensorType
 
     _register_xgboost()
+    if "lightgbm" in sys.modules:  # else no step can be of it, and to load it takes time, and libgomp of the system
+        _register_lightgbm()
     converted: onnx.ModelProto = to_onnx(
         estimator,
         name="model",
@@ -91,25 +95,35 @@ def _sklearn(estimator: Any, fields: int) -> onnx.ModelProto:
 def _register_xgboost() -> None:
     """Let skl2onnx convert XGBoost within a pipeline."""
     from onnxmltools.convert.xgboost.operator_converters.XGBoost import convert_xgboost
+    from xgboost import XGBClassifier, XGBRegressor, XGBRFClassifier, XGBRFRegressor
+
+    _register([XGBClassifier, XGBRFClassifier], [XGBRegressor, XGBRFRegressor], convert_xgboost)
+
+
+@cache
+def _register_lightgbm() -> None:
+    """Let skl2onnx convert LightGBM, alone and within a pipeline."""
+    from lightgbm import LGBMClassifier, LGBMRegressor
+    from onnxmltools.convert.lightgbm.operator_converters.LightGbm import convert_lightgbm
+
+    _register([LGBMClassifier], [LGBMRegressor], convert_lightgbm, split=None)
+
+
+def _register(classifiers: list[type], regressors: list[type], converter: Callable[..., None], **options: Any) -> None:
+    """Name a library's converter to skl2onnx, with the options of its regressors."""
     from skl2onnx import update_registered_converter
     from skl2onnx.common.shape_calculator import (
         calculate_linear_classifier_output_shapes,
         calculate_linear_regressor_output_shapes,
     )
-    from xgboost import XGBClassifier, XGBRegressor, XGBRFClassifier, XGBRFRegressor
 
-    for kind in (XGBClassifier, XGBRFClassifier):
-        update_registered_converter(
-            kind,
-            f"plumbline{kind.__name__}",
-            calculate_linear_classifier_output_shapes,
-            convert_xgboost,
-            options={"nocl": [True, False], "zipmap": [True, False, "columns"]},
-        )
-    for kind in (XGBRegressor, XGBRFRegressor):
-        update_registered_converter(
-            kind, f"plumbline{kind.__name__}", calculate_linear_regressor_output_shapes, convert_xgboost
-        )
+    probabilities = {"nocl": [True, False], "zipmap": [True, False, "columns"]}
+    for kinds, shapes, known in (
+        (classifiers, calculate_linear_classifier_output_shapes, probabilities),
+        (regressors, calculate_linear_regressor_output_shapes, options),
+    ):
+        for kind in kinds:
+            update_registered_converter(kind, f"plumbline{kind.__name__}", shapes, converter, options=known)
 
 
 @contextmanager
@@ -155,4 +169,4 @@ def _trees_without_a_split() -> Iterator[None]:
         XGBConverter.common_members = staticmethod(strict)
 
 
-CONVERTERS: dict[str, Converter] = {"xgboost": _xgboost, "sklearn": _sklearn}
+CONVERTERS: dict[str, Converter] = {"xgboost": _xgboost, "lightgbm": _sklearn, "sklearn": _sklearn}

@@ -243,7 +243,7 @@ def log_folder(folder: Path, name: str) -> None:
 
 
 def log_model(library: str, estimator: Any) -> None:
-    """The native model in MLflow's own format; XGBoost as JSON, scikit-learn as skops, neither as a pickle."""
+    """The native model in MLflow's own format; XGBoost as JSON, LightGBM as text, scikit-learn as skops: no pickle."""
     import skops.io  # type: ignore[import-untyped]
 
     from plumbline.training.converters import FLAVOURS
@@ -254,6 +254,8 @@ def log_model(library: str, estimator: Any) -> None:
     options: dict[str, Any] = {"pip_requirements": [f"{package}=={version(package)}", f"numpy=={version('numpy')}"]}
     if library == "xgboost":
         options["model_format"] = "json"
+    if library == "lightgbm":
+        estimator = estimator.booster_  # the estimator around it would be pickled
     if library == "sklearn":
         # skops holds no code; the types listed are those of the estimator that was fitted right here.
         trusted = skops.io.get_untrusted_types(data=skops.io.dumps(estimator))

@@ -21,7 +21,7 @@ IMAGES = Path(__file__).parent.parent / "images"
 _OURS = read_values(ROOT, "local").registry
 SERVER = f"{_OURS}/model-server"
 _BASE = "docker.io/library/python:3.11-slim-bookworm"
-_PACKAGES = ["ca-certificates", "git", "gpg", "gpg-agent", "openssh-client", "python-is-python3", "python3"]
+_PACKAGES = ["ca-certificates", "git", "gpg", "gpg-agent", "libgomp1", "openssh-client", "python-is-python3", "python3"]
 _PACKAGES += ["python3-pip", "python3-venv", "tini", "tzdata"]
 # Servers that stand for the images of their projects.
 _PACKAGES += ["postgresql-15", "prometheus-alertmanager", "redis-server"]

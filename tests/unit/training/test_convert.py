@@ -5,6 +5,7 @@ from typing import cast
 
 import numpy as np
 import pytest
+from lightgbm import LGBMClassifier, LGBMRegressor
 from onnx import TensorProto, helper
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.dummy import DummyClassifier
@@ -60,6 +61,7 @@ def imputed(last):
     return make_pipeline(SimpleImputer(), StandardScaler(), last)
 
 
+QUIET = {"verbosity": -1, "n_jobs": 1}
 CASES = {
     "hist boosting, two classes": (lambda: HistGradientBoostingClassifier(max_iter=20), "binary", 2),
     "hist boosting, value": (lambda: HistGradientBoostingRegressor(max_iter=20), "regression", 0),
@@ -69,6 +71,10 @@ CASES = {
     "xgboost, no split in the first tree": (lambda: XGBClassifier(n_estimators=2, min_child_weight=1e9), "binary", 2),
     "xgboost, three classes": (lambda: stopping(XGBClassifier), "multiclass", 3),
     "xgboost, value": (lambda: stopping(XGBRegressor), "regression", 0),
+    "lightgbm, two classes": (lambda: LGBMClassifier(n_estimators=20, **QUIET), "binary", 2),
+    "lightgbm, no split in any tree": (lambda: LGBMClassifier(min_child_samples=999, **QUIET), "binary", 2),
+    "lightgbm, value": (lambda: LGBMRegressor(n_estimators=20, **QUIET), "regression", 0),
+    "lightgbm in a pipeline, three classes": (lambda: imputed(LGBMClassifier(**QUIET)), "multiclass", 3),
     "scikit-learn, two classes": (lambda: imputed(LogisticRegression()), "binary", 2),
     "scikit-learn, three classes": (lambda: imputed(LogisticRegression()), "multiclass", 3),
     "scikit-learn, value": (lambda: imputed(Ridge()), "regression", 0),
@@ -94,7 +100,10 @@ def test_the_onnx_file_answers_as_the_native_model_and_keeps_the_contract(case, 
         convert.check("It", path, schema, later.inputs, native + 0.01)
 
 
-@pytest.mark.parametrize("make", [lambda: stopping(XGBClassifier), lambda: imputed(LogisticRegression())])
+@pytest.mark.parametrize(
+    "make",
+    [lambda: stopping(XGBClassifier), lambda: imputed(LogisticRegression()), lambda: LGBMClassifier(**QUIET)],
+)
 def test_an_estimator_survives_the_way_to_the_next_step(make, tmp_path):
     schema, estimator = schema_of("binary", 2), make()
     train, later = examples("binary", 2), examples("binary", 2, seed=1)
@@ -165,6 +174,42 @@ def test_a_model_may_bring_a_conversion_with_names_rows_and_types_of_its_own(tmp
     assert convert.check("It", path, schema, inputs, inputs.astype(np.float64).sum(axis=1, keepdims=True)) < 1e-5
 
 
+def test_an_old_export_that_ends_in_a_map_of_labels_is_served_as_its_probabilities(tmp_path):
+    """As CatBoost writes it: a label, and {label: probability}, in a version of the format of 2017."""
+    nodes = [
+        helper.make_node("Softmax", ["x"], ["tensor"], axis=1),
+        helper.make_node("ArgMax", ["x"], ["label"], axis=1, keepdims=0),
+        helper.make_node(
+            "ZipMap", ["tensor"], ["probabilities"], domain="ai.onnx.ml", classlabels_int64s=range(FIELDS)
+        ),
+    ]
+    a_map = helper.make_map_type_proto(TensorProto.INT64, helper.make_tensor_type_proto(TensorProto.FLOAT, []))
+    label = floats("label", None, kind=TensorProto.INT64)
+    maps = helper.make_value_info("probabilities", helper.make_sequence_type_proto(a_map))
+    theirs = graph_of(nodes, [floats("x", None, FIELDS)], [label, maps])
+    theirs.ir_version = 3
+    theirs.opset_import.append(helper.make_opsetid("ai.onnx.ml", 2))
+    schema, inputs = schema_of("multiclass", FIELDS), np.zeros((3, FIELDS), dtype=np.float32)
+    path = tmp_path / "model.onnx"
+    path.write_bytes(convert.to_onnx(own(theirs), object(), schema).SerializeToString())
+    assert convert.check("It", path, schema, inputs, np.full((3, FIELDS), 0.25)) == 0
+
+
+def test_a_column_of_values_is_made_of_an_old_export_of_trees_alone_too(tmp_path):
+    """As CatBoost writes a regression: one tree of one leaf here, nothing of ONNX's own operators."""
+    leaf = {"nodes_treeids": [0], "nodes_nodeids": [0], "nodes_featureids": [0], "nodes_values": [0.0]}
+    leaf |= {"nodes_modes": ["LEAF"], "nodes_truenodeids": [0], "nodes_falsenodeids": [0]}
+    leaf |= {"target_treeids": [0], "target_nodeids": [0], "target_ids": [0], "target_weights": [4.0]}
+    trees = helper.make_node("TreeEnsembleRegressor", ["x"], ["total"], domain="ai.onnx.ml", n_targets=1, **leaf)
+    theirs = graph_of([trees], [floats("x", None, FIELDS)], [floats("total", None)])
+    theirs.ir_version = 3
+    theirs.opset_import[0].CopyFrom(helper.make_opsetid("ai.onnx.ml", 2))
+    schema, inputs = schema_of("regression"), np.ones((3, FIELDS), dtype=np.float32)
+    path = tmp_path / "model.onnx"
+    path.write_bytes(convert.to_onnx(own(theirs), object(), schema).SerializeToString())
+    assert convert.check("It", path, schema, inputs, np.full((3, 1), 4.0)) == 0
+
+
 def test_a_branch_within_reads_the_input_under_its_new_name(tmp_path):
     branch = helper.make_graph(
         [helper.make_node("Softmax", ["x"], ["inner"], axis=1)], "b", [], [floats("inner", None, FIELDS)]
@@ -230,6 +275,12 @@ def test_a_conversion_that_cannot_be_served_is_refused_in_one_line(theirs, messa
             "DiscriminantAnalysis.*beside the native",
         ),
         (lambda: imputed(SVC()), "multiclass", 3, r"SVC\), tried on 200 rows before the search: .*predict_proba"),
+        (
+            lambda: LGBMClassifier(boosting_type="rf", bagging_freq=1, bagging_fraction=0.5, **QUIET),
+            "binary",
+            2,
+            "LGBMClassifier.*beside the native",
+        ),
         (lambda: imputed(LogisticRegression()), "regression", 0, "LogisticRegression.*Unknown label type"),
         (lambda: imputed(FunctionTransformer(lambda x: x)), "regression", 0, "FunctionTransformer"),
     ],
@@ -279,10 +330,10 @@ def test_a_known_kind_whose_library_is_not_installed_is_named(module, package):
         convert.to_onnx(PLAIN, foreign, schema_of("regression"))
 
 
-@pytest.mark.parametrize(("module", "library"), [("torch.nn", "torch"), ("lightgbm.sklearn", "lightgbm.sklearn")])
+@pytest.mark.parametrize(("module", "library"), [("torch.nn", "torch"), ("catboost.core", "catboost.core")])
 def test_a_kind_without_a_converter_asks_for_a_conversion(module, library, monkeypatch):
     monkeypatch.setitem(converters.FLAVOURS, "torch", ("numpy", "mlflow.pytorch"))
-    message = f"{library} has no converter here, only xgboost, sklearn have; define to_onnx"
+    message = f"{library} has no converter here, only xgboost, lightgbm, sklearn have; define to_onnx"
     with pytest.raises(ConvertError, match=message):
         convert.to_onnx(PLAIN, type("Net", (), {"__module__": module})(), schema_of("regression"))
 

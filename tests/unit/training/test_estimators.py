@@ -18,7 +18,15 @@ def test_the_page_is_of_the_installed_libraries_and_names_all_their_estimators()
 
 
 @pytest.mark.parametrize(
-    "name", ["HistGradientBoostingClassifier", "XGBClassifier", "Ridge", "LinearDiscriminantAnalysis", "LinearSVC"]
+    "name",
+    [
+        "HistGradientBoostingClassifier",
+        "XGBClassifier",
+        "LGBMClassifier",
+        "Ridge",
+        "LinearDiscriminantAnalysis",
+        "LinearSVC",
+    ],
 )
 def test_a_row_of_the_page_is_what_a_trial_gives(name):
     tasks = {task: estimators.tried(kind, task) for task, kind in KINDS[name].items()}
