@@ -96,8 +96,8 @@ def views(tables: Tables) -> dict[str, pd.DataFrame]:
 
 def baseline(schema: ModelSchema) -> Estimator:
     """Logistic regression: categories as dummies, the rest scaled, what is missing as the median."""
-    categories = [place for place, field in enumerate(schema.fields) if field.type == "category"]
-    numbers = [place for place, field in enumerate(schema.fields) if field.type != "category"]
+    categories = [place for place, field in enumerate(schema.columns) if field.type == "category"]
+    numbers = [place for place, field in enumerate(schema.columns) if field.type != "category"]
     scaled = make_pipeline(SimpleImputer(strategy="median"), StandardScaler())
     encoded = make_column_transformer((OneHotEncoder(handle_unknown="ignore"), categories), (scaled, numbers))
     model: Estimator = make_pipeline(encoded, LogisticRegression(max_iter=200))

@@ -46,12 +46,12 @@ def open_model(
 
 
 def _check_signature(session: ort.InferenceSession, schema: ModelSchema) -> None:
-    fields, name, width = len(schema.fields), schema.output.tensor, schema.output.width
+    columns, name, width = schema.width, schema.output.tensor, schema.output.width
     inputs = {item.name: (item.type, item.shape) for item in session.get_inputs()}
     outputs = {item.name: (item.type, item.shape) for item in session.get_outputs()}
-    if inputs.keys() != {INPUT} or not _is_matrix(*inputs[INPUT], fields):
+    if inputs.keys() != {INPUT} or not _is_matrix(*inputs[INPUT], columns):
         raise ModelError(
-            f"model.onnx: its inputs are {inputs}, expected one, {INPUT!r}, float32 of shape (rows, {fields})"
+            f"model.onnx: its inputs are {inputs}, expected one, {INPUT!r}, float32 of shape (rows, {columns})"
         )
     if name not in outputs or not _is_matrix(*outputs[name], width):
         raise ModelError(f"model.onnx: its outputs are {outputs}, expected {name!r}, float32 of shape (rows, {width})")
@@ -70,7 +70,7 @@ def _is_matrix(kind: str, shape: list[Any], columns: int) -> bool:
 def _check_answers(session: ort.InferenceSession, schema: ModelSchema) -> None:
     """Two rows of the example, and one where nothing is known: shapes and missing values must both work."""
     output = schema.output
-    unknown = np.full((1, len(schema.fields)), math.nan, dtype=np.float32)
+    unknown = np.full((1, schema.width), math.nan, dtype=np.float32)
     for rows in (schema.encode([schema.example()] * 2), unknown):
         try:
             answer = session.run([output.tensor], {INPUT: rows})[0]

@@ -60,6 +60,11 @@ class SchemaField(Strict):
             raise ValueError(f"{self.name}: the minimum {self.minimum} is above the maximum {self.maximum}")
         return self
 
+    @property
+    def columns(self) -> "tuple[SchemaField, ...]":
+        """The columns of the model's input that the field becomes, each described as a field: itself, if it is one."""
+        return (self,)
+
     def encode(self, values: Sequence[Value]) -> npt.NDArray[np.float32]:
         """One column, shape (n,): numbers as they are, categories as their codes.
 
@@ -136,13 +141,23 @@ class ModelSchema(Strict):
                 raise ValueError(f"views: {view.name} can only fill optional fields, not {sorted(unknown)}")
         return self
 
+    @property
+    def columns(self) -> tuple[SchemaField, ...]:
+        """The columns of the model's input, in their order."""
+        return tuple(column for field in self.fields for column in field.columns)
+
+    @property
+    def width(self) -> int:
+        """How many columns the model's input has."""
+        return len(self.columns)
+
     def encode(self, rows: Sequence[Mapping[str, Any]]) -> Matrix:
-        """Rows of named values to the model's input, shape (rows, fields); a missing optional value is NaN."""
+        """Rows of named values to the model's input, shape (rows, width); a missing optional value is NaN."""
         return self.encode_values([tuple(map(row.get, self._names)) for row in rows])
 
     def encode_values(self, rows: Sequence[Sequence[Value]]) -> Matrix:
         """The same for rows that hold a value, or None, for each field in the schema's order."""
-        width = len(self.fields)
+        width = self._width
         flat: Any = rows
         if self._categories:
             flat = list(chain.from_iterable(rows))
@@ -159,8 +174,12 @@ class ModelSchema(Strict):
         return matrix.reshape(len(rows), width)
 
     @cached_property
+    def _width(self) -> int:
+        return self.width
+
+    @cached_property
     def _packed_row(self) -> Callable[..., bytes]:
-        return struct.Struct(f"={len(self.fields)}f").pack
+        return struct.Struct(f"={self._width}f").pack
 
     @cached_property
     def _names(self) -> tuple[str, ...]:

@@ -82,17 +82,20 @@ def fault_of(field: SchemaField, column: npt.NDArray[np.float64], *, required: b
 
 
 def encode_columns(schema: ModelSchema, names: Sequence[str], column_of: Callable[[str], Column], rows: int) -> Matrix:
-    """Columns to the model's input, shape (rows, fields), each value judged and encoded as a request's.
+    """Columns to the model's input, shape (rows, width), each value judged and encoded as a request's.
 
     `names` are those that there are; those that are no fields are not looked at. Raises RowsError for rows that the
     model's server would refuse.
     """
     if lacking := [field.name for field in schema.fields if field.required and field.name not in names]:
         raise RowsError(f"the columns {', '.join(lacking)} are missing; found {', '.join(names)}")
-    matrix = np.full((rows, len(schema.fields)), np.nan, dtype=np.float32)
-    for index, field in enumerate(schema.fields):
+    matrix = np.full((rows, schema.width), np.nan, dtype=np.float32)
+    start = 0
+    for field in schema.fields:
+        end = start + len(field.columns)
         if field.name in names:
-            matrix[:, index] = encode(field, column_of(field.name))
+            matrix[:, start:end] = encode(field, column_of(field.name)).reshape(rows, end - start)
+        start = end
     return matrix
 
 

@@ -25,7 +25,7 @@ _LONGEST = 300
 
 
 def to_onnx(model: Model, estimator: Any, schema: ModelSchema) -> onnx.ModelProto:
-    """Convert and reduce to the contract: input `features` [n, fields]; output `probabilities` or `value`.
+    """Convert and reduce to the contract: input `features` [n, width]; output `probabilities` or `value`.
 
     The model's own `to_onnx` goes first. Raises ConvertError, in one line that names the estimator, whatever a
     converter raises.
@@ -33,7 +33,7 @@ def to_onnx(model: Model, estimator: Any, schema: ModelSchema) -> onnx.ModelProt
     name = kind(estimator)
     try:
         if model.to_onnx is None:
-            converted = converters.convert(estimator, len(schema.fields))
+            converted = converters.convert(estimator, schema.width)
         else:
             converted = model.to_onnx(estimator, schema)
             if not isinstance(converted, onnx.ModelProto):

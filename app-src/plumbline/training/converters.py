@@ -50,8 +50,8 @@ def library_of(estimator: Any) -> str | None:
     return None
 
 
-def convert(estimator: Any, fields: int) -> onnx.ModelProto:
-    """What the library's converter gives for (rows, fields); raises ConvertError where the library has none.
+def convert(estimator: Any, width: int) -> onnx.ModelProto:
+    """What the library's converter gives for (rows, width); raises ConvertError where the library has none.
 
     A converter raises what it likes for an estimator that it does not know.
     """
@@ -62,19 +62,19 @@ def convert(estimator: Any, fields: int) -> onnx.ModelProto:
             f"define to_onnx in the model's folder"
         )
     with _booleans_as_integers(), _trees_without_a_split():
-        return CONVERTERS[library](estimator, fields)
+        return CONVERTERS[library](estimator, width)
 
 
-def _xgboost(estimator: Any, fields: int) -> onnx.ModelProto:
+def _xgboost(estimator: Any, width: int) -> onnx.ModelProto:
     from onnxmltools import convert_xgboost
     from onnxmltools.convert.common.data_types import FloatTensorType
 
-    inputs = [(INPUT, FloatTensorType([None, fields]))]
+    inputs = [(INPUT, FloatTensorType([None, width]))]
     converted: onnx.ModelProto = convert_xgboost(estimator, "model", inputs, target_opset=15)
     return converted
 
 
-def _sklearn(estimator: Any, fields: int) -> onnx.ModelProto:
+def _sklearn(estimator: Any, width: int) -> onnx.ModelProto:
     from skl2onnx import to_onnx
     from skl2onnx.common.data_types import FloatTensorType
 
@@ -84,7 +84,7 @@ def _sklearn(estimator: Any, fields: int) -> onnx.ModelProto:
     converted: onnx.ModelProto = to_onnx(
         estimator,
         name="model",
-        initial_types=[(INPUT, FloatTensorType([None, fields]))],
+        initial_types=[(INPUT, FloatTensorType([None, width]))],
         options={"zipmap": False} if hasattr(estimator, "predict_proba") else None,
         target_opset=OPSET,
     )

@@ -55,7 +55,7 @@ def evaluate(work: Work) -> Report:
     with written(work.evaluation / "holdout.parquet") as temporary:
         _holdout(rows, output, outputs, weak).to_parquet(temporary, index=False)
     shutil.copyfile(folder_of(schema.model) / "card.yaml", work.evaluation / "card.yaml")
-    names = [field.name for field in schema.fields]
+    names = [column.name for column in schema.columns]
     plots.draw(work.plots, candidate, plots.Judged(output, names, inputs, truth, outputs, judge.threshold), seed)
     objective = OBJECTIVE[output.task]
     plots.draw_slices(work.plots, report.slices, report.metrics[objective], objective)
@@ -131,7 +131,7 @@ def _holdout(rows: pd.DataFrame, output: Output, outputs: Floats, weak: Floats) 
 
 
 def native_outputs(work: Work) -> tuple[Inputs, Floats]:
-    """The inputs of the held-out rows, shape (rows, fields), and what the native model answered, (rows, k)."""
+    """The inputs of the held-out rows, shape (rows, width), and what the native model answered, (rows, k)."""
     schema = work.read(work.schema, ModelSchema)
     held = pd.read_parquet(work.evaluation / "holdout.parquet")
     return examples(work, "test").inputs, held[native(schema.output)].to_numpy(dtype=np.float64)

@@ -39,7 +39,7 @@ class ModelError(Misuse):
 
 @dataclass(frozen=True)
 class Examples:
-    """Inputs, shape (rows, fields), and the truth, shape (rows,): a label's place, or the value."""
+    """Inputs, shape (rows, width), and the truth, shape (rows,): a label's place, or the value."""
 
     inputs: Inputs
     target: Floats
@@ -49,10 +49,10 @@ class Estimator(Protocol):
     """What scikit-learn, and XGBoost in its clothes, offer."""
 
     def fit(self, x: Any, y: Any) -> Any:
-        """Fit to x, shape (n, fields), and y, shape (n,): labels' positions, or values."""
+        """Fit to x, shape (n, width), and y, shape (n,): labels' positions, or values."""
 
     def predict(self, x: Any) -> Any:
-        """Answer for x, shape (n, fields), with shape (n,)."""
+        """Answer for x, shape (n, width), with shape (n,)."""
 
 
 @dataclass(frozen=True)

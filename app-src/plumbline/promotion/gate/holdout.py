@@ -46,7 +46,7 @@ class Holdout:
         return slices(self.table.column_names)
 
     def encode(self, schema: ModelSchema) -> npt.NDArray[np.float32]:
-        """The rows as a model's input, shape (rows, fields).
+        """The rows as a model's input, shape (rows, width).
 
         Raises Inconclusive where they are not that model's requests.
         """

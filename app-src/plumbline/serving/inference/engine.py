@@ -90,7 +90,7 @@ class Engine:
         return await self.predict_matrix(self._encode(rows))
 
     async def predict_matrix(self, matrix: Matrix) -> Matrix:
-        """The model's numbers for rows that are encoded already, shape (rows, fields)."""
+        """The model's numbers for rows that are encoded already, shape (rows, width)."""
         answer = self.runner.now(matrix)
         if answer is None:
             answer = await self.runner.later(matrix)

@@ -44,7 +44,7 @@ class Model:
         self._outputs = [schema.output.tensor]
 
     def run(self, matrix: Matrix) -> Matrix:
-        """The outputs of a contiguous float32 input (rows, fields): (rows, classes) or (rows, 1).
+        """The outputs of a contiguous float32 input (rows, width): (rows, classes) or (rows, 1).
 
         A model that answers otherwise in company is asked row by row: a batch is never another answer. Calls the
         session below its Python wrapper, whose checks of names cost a third of a small model's time: the load has made
@@ -82,7 +82,7 @@ def probe_rows(schema: ModelSchema) -> Matrix:
     """Rows around the schema's example, also with missing values: what alone and together are compared on."""
     generator = np.random.default_rng(0)
     matrix = np.repeat(schema.encode([schema.example()]), _PROBE_ROWS, axis=0)
-    for index, field in enumerate(schema.fields):
+    for index, field in enumerate(schema.columns):
         if field.type == "category":
             column = generator.integers(0, max(1, len(field.vocabulary)), _PROBE_ROWS).astype(np.float32)
         else:
