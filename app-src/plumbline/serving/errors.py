@@ -121,6 +121,7 @@ _LIMITS = {
     "string_too_short": ("min_length", "at least {} characters"),
     "string_too_long": ("max_length", "at most {} characters"),
     "literal_error": ("expected", "{}"),
+    "expected": ("expected", "{}"),
     "string_pattern_mismatch": ("pattern", "a string that matches {}"),
 }
 

@@ -7,7 +7,17 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Self
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StrictFloat, StrictInt, StrictStr, ValidationError
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    ValidationError,
+)
 from pydantic import model_validator as model_check
 
 from plumbline.core.feedback import LARGEST
@@ -62,7 +72,7 @@ class Answer(_Event):
 
 _EXACT = 2**53
 # A caller may write the number 1e30 as an integer: it becomes the float that the model saw. Smaller ones are exact.
-Value = float | Annotated[int, Field(ge=-_EXACT, le=_EXACT)] | str | None
+Value = StrictBool | float | Annotated[int, Field(ge=-_EXACT, le=_EXACT)] | str | tuple[StrictStr, ...] | None
 
 
 class Prediction(_Event):

@@ -116,7 +116,7 @@ def _schema(engine: Engine, *, whole: bool) -> dict[str, Any]:
     document = engine.schema.model_dump(mode="json")
     for field in () if whole else document["fields"]:
         known = field.pop("vocabulary")
-        if field["type"] == "category":
+        if field["type"] in ("category", "categories"):
             field["categories"] = len(known)
     return document
 

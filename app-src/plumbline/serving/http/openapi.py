@@ -8,8 +8,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from plumbline.serving.http.tensors import text_of
 from plumbline.serving.http.v1 import feedback_body
-from plumbline.serving.http.v2 import DATATYPES, InferRequest
+from plumbline.serving.http.v2 import InferRequest, datatype
 from plumbline.serving.inference.engine import Engine
 
 Document = dict[str, Any]
@@ -167,7 +168,7 @@ def _answer_schema(name: str, schema: Document) -> Document:
 
 def _infer_inputs(engine: Engine) -> list[Document]:
     return [
-        {"name": field.name, "shape": [1], "datatype": DATATYPES[field.type], "data": [field.example]}
+        {"name": field.name, "shape": [1], "datatype": datatype(field), "data": [text_of(field.example)]}
         for field in engine.schema.fields
     ]
 

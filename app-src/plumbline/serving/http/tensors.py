@@ -9,7 +9,9 @@ from typing import Annotated, Any
 
 import numpy as np
 from pydantic import FailFast, TypeAdapter, ValidationError
+from pydantic_core import from_json, to_json
 
+from plumbline.core.field import PLAIN
 from plumbline.core.schema import Matrix, ModelSchema
 from plumbline.core.values import bounds, fault_of
 from plumbline.serving.errors import FieldError, Problem, invalid, shown
@@ -148,15 +150,41 @@ def row_values(tensor: Tensor, schema: ModelSchema) -> list[Any]:
         raise _wrong(tensor.name, "is not known", f"the fields of the model ({names}), or `features` alone")
     if len(tensor.shape) != 1 and tensor.shape[1:] != (1,):
         raise _wrong(tensor.name, f"has the shape {list(tensor.shape)}", "(rows) or (rows, 1)")
-    if field.type == "category" or tensor.datatype == "BYTES":
+    if field.type == "boolean" and tensor.datatype != "BOOL":
+        raise _wrong(tensor.name, f"has the datatype {tensor.datatype}", "BOOL")
+    if field.type == "boolean":
+        return [None if value is None else bool(value) for value in tensor.values]
+    if field.type == "categories" and tensor.datatype == "BYTES":
+        return [_listed(tensor.name, row, value) for row, value in enumerate(tensor.values)]
+    if field.type not in ("number", "integer") or tensor.datatype == "BYTES":
         return tensor.values
     # NaN is how binary data says missing.
     return [None if value != value else value for value in tensor.values]
 
 
+def _listed(name: str, row: int, value: str | None) -> Any:
+    """A list of categories from its JSON text; what stands in it is judged with the row."""
+    if value is None:
+        return None
+    try:
+        found = from_json(value)
+    except ValueError:
+        found = None
+    if not isinstance(found, list):
+        raise _wrong(f"{name}.data.{row}", f"is {shown(value)}", 'a JSON array of texts, such as ["red", "blue"]')
+    return found
+
+
+def text_of(value: Any) -> Any:
+    """A value as it stands in a tensor: a list is JSON text."""
+    return to_json(value).decode() if isinstance(value, list | tuple) else value
+
+
 def matrix_of(tensor: Tensor, schema: ModelSchema, max_rows: int) -> Matrix:
     """The single matrix of encoded values, checked against the schema's bounds; raises Problem."""
     fields = schema.fields
+    if several := [field.name for field in fields if field.type not in PLAIN]:
+        raise _wrong(tensor.name, f"cannot hold {', '.join(several)}", "one tensor for each field")
     if len(tensor.shape) != 2 or tensor.shape[1] != len(fields):
         raise _wrong(tensor.name, f"has the shape {list(tensor.shape)}", f"(rows, {len(fields)})")
     if not 1 <= tensor.shape[0] <= max_rows:

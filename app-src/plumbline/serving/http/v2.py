@@ -1,7 +1,8 @@
 """The Open Inference Protocol, REST, version 2, with its binary tensor data extension.
 
 A model takes one tensor for each field of its schema, or the single matrix `features` (rows, fields) of encoded
-values: numbers as they are, categories as the codes of schema.json, NaN (binary only) for what is missing.
+values, where each field is one column: numbers as they are, true as 1, categories as the codes of schema.json, NaN
+(binary only) for what is missing.
 """
 
 from typing import Annotated, Any
@@ -10,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, FailFast, Field, TypeAdapter, Valida
 from pydantic_core import to_json
 
 from plumbline.core.onnx import INPUT
-from plumbline.core.schema import Matrix, ModelSchema
+from plumbline.core.schema import Matrix, ModelSchema, SchemaField
 from plumbline.serving.errors import FieldError, Problem, from_pydantic, invalid, shown
 from plumbline.serving.http.asgi import CONTEXT, INFER, Context, Receive, Scope, Send, read_body, require_json
 from plumbline.serving.http.tensors import Tensor, decode, encode_bytes, matrix_of, row_values
@@ -22,7 +23,8 @@ _MAX_DIGITS = 20
 """Python turns no more than 4,300 into a number, and says so by a ValueError."""
 _SHOWN = 100
 HEADER = b"inference-header-content-length"
-DATATYPES = {"number": "FP64", "integer": "INT64", "category": "BYTES"}
+DATATYPES = {"number": "FP64", "integer": "INT64", "boolean": "BOOL"}
+"""By a field's type; all others are text in BYTES, a list of categories as JSON."""
 
 
 class _Loose(BaseModel):
@@ -102,6 +104,11 @@ def served(server: Server, model: str, version: str | None = None) -> Engine:
     return engine
 
 
+def datatype(field: SchemaField) -> str:
+    """Of the tensor that a field is sent in."""
+    return DATATYPES.get(field.type, "BYTES")
+
+
 def metadata(engine: Engine) -> dict[str, Any]:
     """The protocol's model metadata."""
     schema = engine.schema
@@ -109,7 +116,7 @@ def metadata(engine: Engine) -> dict[str, Any]:
         "name": engine.release.model,
         "versions": [engine.release.spec.version],
         "platform": "onnxruntime_onnx",
-        "inputs": [{"name": f.name, "datatype": DATATYPES[f.type], "shape": [-1]} for f in schema.fields],
+        "inputs": [{"name": f.name, "datatype": datatype(f), "shape": [-1]} for f in schema.fields],
         "outputs": [
             {"name": name, "datatype": kind, "shape": [-1, *shape]} for name, kind, shape in _output_kinds(schema)
         ],

@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Annotated, Any, NotRequired
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -21,13 +22,14 @@ from pydantic import (
     create_model,
     with_config,
 )
-from pydantic_core import CoreSchema, SchemaValidator, core_schema, from_json
+from pydantic_core import CoreSchema, PydanticCustomError, SchemaValidator, core_schema, from_json
 
 # pydantic asks for this one on Python 3.11, where typing's own keeps no record of NotRequired.
 from typing_extensions import TypedDict
 
+from plumbline.core.encoding import LONGEST_MOMENT, MOMENT_PATTERN
 from plumbline.core.schema import ModelSchema, SchemaField
-from plumbline.core.values import MAX_TEXT, TEXT_PATTERN, bounds
+from plumbline.core.values import MAX_TEXT, TEXT_PATTERN, bounds, expected, fits
 from plumbline.serving.errors import MAX_ERRORS, FieldError, field_errors, from_pydantic, invalid, not_json
 from plumbline.serving.inference.reader import Batch, Reader, Values
 
@@ -36,6 +38,9 @@ _BYTES_A_NUMBER = 400
 """More than a number, its name's quotes and an indented line need."""
 _BYTES_A_CHARACTER = 12
 """Of one that is escaped as two surrogates."""
+
+
+_Category = Annotated[str, Field(min_length=1, max_length=MAX_TEXT, pattern=TEXT_PATTERN)]
 
 
 class _Strict(BaseModel):
@@ -63,9 +68,8 @@ class Contract:
         # Callers choose the order of columns, so that a validator of a row is put together from what is made once.
         self._cells = {field.name: TypeAdapter(_optional(field)).core_schema for field in schema.fields}
         self._array = lru_cache(maxsize=32)(self._array_validator)
-        texts = sum(field.type == "category" for field in schema.fields)
-        names = sum(map(len, self.columns))
-        self.row_bytes = (names + texts * MAX_TEXT) * _BYTES_A_CHARACTER + (len(schema.fields) + 2) * _BYTES_A_NUMBER
+        names, texts = sum(map(len, self.columns)), sum(map(_longest, schema.fields))
+        self.row_bytes = (names + texts) * _BYTES_A_CHARACTER + (len(schema.fields) + 2) * _BYTES_A_NUMBER
         """As many as a body of one row can need."""
 
     def one(self, body: bytes) -> Values:
@@ -142,7 +146,10 @@ class Contract:
 
     def matrix_schema(self) -> dict[str, Any]:
         """The JSON schema of the matrix form, for OpenAPI."""
-        row = {"type": "array", "minItems": 1, "items": {"type": ["number", "string", "null"]}}
+        kinds = ["number", "string", "null"]
+        kinds += ["boolean"] * any(field.type == "boolean" for field in self.schema.fields)
+        kinds += ["array"] * any(field.type == "categories" for field in self.schema.fields)
+        row = {"type": "array", "minItems": 1, "items": {"type": kinds}}
         return {
             "type": "object",
             "title": "MatrixRequest",
@@ -208,12 +215,37 @@ def _value(field: SchemaField) -> Any:
     """The strict type of one field, with the bounds that keep it inside the model's float32 input."""
     described: dict[str, Any] = {"description": _description(field), "examples": [field.example]}
     if field.type == "category":
-        return Annotated[str, Field(min_length=1, max_length=MAX_TEXT, pattern=TEXT_PATTERN, **described)]
+        return Annotated[_Category, Field(**described)]
+    if field.type == "boolean":
+        return Annotated[bool, Field(**described)]
+    if field.type == "categories":
+        return Annotated[list[_Category], Field(max_length=field.most, **described)]
+    if field.type == "text":
+        return Annotated[str, Field(max_length=field.most, pattern=TEXT_PATTERN, **described)]
+    if field.type == "timestamp":
+        shown = {"type": "string", "format": "date-time", "pattern": MOMENT_PATTERN, **described}
+        return Annotated[str, AfterValidator(_moment(field)), WithJsonSchema(shown)]
     low, high = bounds(field)
     if field.type == "integer":
         shown = {"type": "integer", "minimum": int(low), "maximum": int(high), **described}
         return Annotated[int, _Integral(int(low), int(high)), WithJsonSchema(shown)]
     return Annotated[float, Field(ge=low, le=high, allow_inf_nan=False, **described)]
+
+
+def _moment(field: SchemaField) -> Callable[[str], str]:
+    def judge(text: str) -> str:
+        if not fits(field, text):
+            raise PydanticCustomError("expected", "{expected}", {"expected": expected(field)})
+        return text
+
+    return judge
+
+
+def _longest(field: SchemaField) -> int:
+    """How many characters a body may need for its text."""
+    if field.type == "categories":
+        return field.most * (MAX_TEXT + 4)  # quotes, a comma, a line's indentation
+    return {"category": MAX_TEXT, "text": field.most, "timestamp": LONGEST_MOMENT}.get(field.type, 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import numpy as np
 from pydantic_core import to_json
 
 from plumbline.core.release import Release
-from plumbline.core.schema import ModelSchema, SchemaField
+from plumbline.core.schema import ModelSchema, SchemaField, Value
 from plumbline.features.online import OnlineReader
 from plumbline.serving.inference.answers import Answers
 from plumbline.serving.inference.batching import Runner
@@ -48,6 +48,11 @@ class Engine:
             (index, frozenset((*field.vocabulary, None)), metrics.of(metrics.unknown, field=field.name))
             for index, field in enumerate(schema.fields)
             if field.type == "category"
+        ]
+        self._lists = [
+            (index, frozenset(field.vocabulary), metrics.of(metrics.unknown, field=field.name))
+            for index, field in enumerate(schema.fields)
+            if field.type == "categories"
         ]
         row = to_json(schema.example())
         self.contract.one(b'{"features":%b}' % row)  # the first use of a validator is slow
@@ -128,6 +133,9 @@ class Engine:
             for row in rows:
                 if row[index] not in vocabulary:
                     counter.inc()
+        for index, vocabulary, counter in self._lists:
+            members: list[Any] = [row[index] or () for row in rows]
+            counter.inc(sum(len(set(given) - vocabulary) for given in members))
         return self.schema.encode_values(rows)
 
     async def _look_up(self, rows: list[dict[str, Any]], link: RedisLink) -> None:
@@ -150,9 +158,11 @@ class Engine:
                     row[field] = value
 
 
-def _decoded(field: SchemaField, value: float) -> float | int | str | None:
+def _decoded(field: SchemaField, value: float) -> Value:
     if math.isnan(value):
         return None
+    if field.type == "boolean":
+        return bool(value)
     if field.type == "category":
         return field.vocabulary[int(value)]
     return int(value) if field.type == "integer" else value

@@ -83,8 +83,9 @@ def probe_rows(schema: ModelSchema) -> Matrix:
     generator = np.random.default_rng(0)
     matrix = np.repeat(schema.encode([schema.example()]), _PROBE_ROWS, axis=0)
     for index, field in enumerate(schema.columns):
-        if field.type == "category":
-            column = generator.integers(0, max(1, len(field.vocabulary)), _PROBE_ROWS).astype(np.float32)
+        if field.type in ("category", "boolean"):
+            codes = 2 if field.type == "boolean" else max(1, len(field.vocabulary))
+            column = generator.integers(0, codes, _PROBE_ROWS).astype(np.float32)
         else:
             example = float(matrix[0, index])
             low = example - abs(example) - 1 if field.minimum is None else field.minimum

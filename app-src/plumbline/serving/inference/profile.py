@@ -32,6 +32,9 @@ _VALUES = (*(-value for value in reversed(_POSITIVE)), 0.0, *_POSITIVE)
 _SQUASH = 20.0
 """asinh of 2e8: what models predict lies within. The logarithm keeps one large value from hiding all others."""
 
+_NAMED = ("category", "boolean")
+"""Types whose codes are places of named cells."""
+
 Floats = npt.NDArray[np.float64]
 
 
@@ -45,7 +48,10 @@ class Profile(Collector):
         self._edges = np.array(_PROBABILITIES if labels else _VALUES)
         self._buckets = np.zeros(len(self._edges) + 1)
         self._sum = self._answered = self._level = self._squares = 0.0
-        fields = schema.fields[:_MAX_FIELDS]
+        chosen = _profiled(schema)[:_MAX_FIELDS]
+        fields = [schema.columns[place] for place in chosen]
+        # A view where it can be one: copying columns costs more than counting them.
+        self._chosen: slice | list[int] = slice(len(chosen)) if chosen == list(range(len(chosen))) else chosen
         cells = [_cells_of(field) for field in fields]
         self._cells = [(field.name, name) for field, names in zip(fields, cells, strict=True) for name in names]
         self._rows, self._levels = np.zeros(len(self._cells)), np.zeros(len(self._cells))
@@ -54,7 +60,7 @@ class Profile(Collector):
         self._begin = self._end - [len(names) for names in cells]
         self._cell_of = (self._begin[:, None] + _number_cells()).ravel()
         self._codes = _CODES * np.arange(len(fields), dtype=np.uint32)
-        self._categories = np.array([index for index, field in enumerate(fields) if field.type == "category"], np.intp)
+        self._categories = np.array([index for index, field in enumerate(fields) if field.type in _NAMED], np.intp)
         self._labels = [metrics.labels[name] for name in MODEL]
         self._matrices: list[Matrix] = []
         self._outputs: list[Matrix] = []
@@ -109,7 +115,7 @@ class Profile(Collector):
         self._answered += len(levels)
         self._level += float(levels.sum())
         self._squares += float((levels**2).sum())
-        cells = self._cells_in(matrix[:, : len(self._end)])
+        cells = self._cells_in(matrix[:, self._chosen])
         self._rows += np.bincount(cells.ravel(), minlength=len(self._cells))
         weights = np.repeat(levels, cells.shape[1])
         self._levels += np.bincount(cells.ravel(), weights, minlength=len(self._cells))
@@ -144,8 +150,16 @@ class Profile(Collector):
         return np.clip(np.arcsinh(outputs[:, 0]) / _SQUASH, -1, 1) / 2 + 0.5
 
 
+def _profiled(schema: ModelSchema) -> list[int]:
+    """The places of the columns that are told apart: a text's, which are hashes, say nothing by themselves."""
+    texts = {column.name for field in schema.fields if field.type == "text" for column in field.columns}
+    return [place for place, column in enumerate(schema.columns) if column.name not in texts]
+
+
 def _cells_of(field: SchemaField) -> list[str]:
     """A category's values or a number's powers of two, and last what is missing."""
+    if field.type == "boolean":
+        return ["false", "true", "missing"]
     if field.type == "category":
         return [*field.vocabulary[:_MAX_NAMES], "other", "missing"]
     powers = [f"{2.0**power:g}..{2.0 ** (power + 1):g}" for power in range(-_POWERS, _POWERS + 1)]

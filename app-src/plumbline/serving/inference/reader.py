@@ -9,13 +9,15 @@ from typing import Annotated, Any, Literal, NamedTuple
 import msgspec
 from msgspec.structs import astuple
 
-from plumbline.core.schema import ModelSchema, SchemaField
-from plumbline.core.values import MAX_TEXT, bounds
+from plumbline.core.encoding import LONGEST_MOMENT
+from plumbline.core.schema import ModelSchema, SchemaField, Value
+from plumbline.core.values import MAX_TEXT, bounds, fits
 
-Values = tuple[float | int | str | None, ...]
+Values = tuple[Value, ...]
 """One row: a value for each field in the schema's order, None where it is missing."""
 _NUL = b"\\u0000"
 """The only way in which JSON can hold one: no text may. As a pattern of each text it would cost a tenth."""
+_CATEGORY = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_TEXT)]
 _BYTES_A_VALUE = 32
 """More than a number needs. A longer body is padded, and the log's queue counts rows, not bytes."""
 
@@ -44,20 +46,29 @@ class Reader:
         self._one = _decoder(features=row)
         self._rows = _decoder(rows=Annotated[list[row], some])  # type: ignore[valid-type]
         self._matrix = _decoder(columns=columns, data=Annotated[list[array], some])
+        self._moments = [(place, field) for place, field in enumerate(schema.fields) if field.type == "timestamp"]
 
     def one(self, body: bytes) -> Values | None:
         """The row of `{"features": {…}}`; None where pydantic must look."""
         request = _read(self._one, body)
-        return None if request is None else astuple(request.features)
+        if request is None:
+            return None
+        row = astuple(request.features)
+        return row if self._dated([row]) else None
 
     def batch(self, body: bytes) -> Batch | None:
         """The rows of a batch, by name or as a matrix with the schema's columns; None where pydantic must look."""
-        if (request := _read(self._matrix, body)) is not None:
+        if (request := _read(self._matrix, body)) is not None and self._dated(request.data):
             plain = len(body) <= _BYTES_A_VALUE * len(request.data) * len(request.columns)
             return Batch(request.data, body.strip()[1:-1] if plain else None)
         if (request := _read(self._rows, body)) is not None:
-            return Batch(list(map(astuple, request.rows)))
+            rows = list(map(astuple, request.rows))
+            return Batch(rows) if self._dated(rows) else None
         return None
+
+    def _dated(self, rows: list[Values]) -> bool:
+        """Whether each text that is to be a moment is one; no pattern knows the 31 of February."""
+        return all(row[place] is None or fits(field, row[place]) for place, field in self._moments for row in rows)
 
 
 def _decoder(**fields: Any) -> "msgspec.json.Decoder[Any]":
@@ -73,7 +84,13 @@ def _read(decoder: "msgspec.json.Decoder[Any]", body: bytes) -> Any:
 
 def _type(field: SchemaField) -> Any:
     if field.type == "category":
-        return Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_TEXT)]
+        return _CATEGORY
+    if field.type == "boolean":
+        return bool
+    if field.type == "categories":
+        return Annotated[list[_CATEGORY], msgspec.Meta(max_length=field.most)]
+    if field.type in ("text", "timestamp"):
+        return Annotated[str, msgspec.Meta(max_length=field.most if field.type == "text" else LONGEST_MOMENT)]
     low, high = bounds(field)
     if field.type == "integer":
         return Annotated[int, msgspec.Meta(ge=int(low), le=int(high))]
