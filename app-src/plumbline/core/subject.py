@@ -3,9 +3,13 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from plumbline.core.encoding import OTHERS
 from plumbline.core.metrics import names
 from plumbline.core.metrics.names import Costs
-from plumbline.core.schema import ModelSchema, Output
+from plumbline.core.schema import ModelSchema, Output, SchemaField
+
+LENGTH, SIZE = "length", "size"
+"""What drift compares of a text, in characters, and of a list, in members."""
 
 
 @dataclass(frozen=True)
@@ -14,7 +18,7 @@ class Subject:
 
     output: Output
     fields: Mapping[str, bool]
-    """And whether each is a number."""
+    """As drift compares them, and whether each is a number."""
     costs: Costs | None = None
     """What mistakes cost, where it says so."""
     declared: tuple[str, ...] = ()
@@ -38,8 +42,23 @@ class Subject:
 
 
 def fields_of(schema: ModelSchema) -> dict[str, bool]:
-    """The fields of a model, and whether each is a number."""
-    return {field.name: field.type in ("number", "integer") for field in schema.fields}
+    """The fields of a model as drift compares them, and whether each is a number.
+
+    Of a timestamp its parts, of a text its length, of a list its size and its members; others as they are.
+    """
+    return {name: is_number for field in schema.fields for name, is_number in _compared(field).items()}
+
+
+def _compared(field: SchemaField) -> dict[str, bool]:
+    name = field.name
+    if field.type == "timestamp":
+        return dict.fromkeys([column.name for column in field.columns], True)
+    if field.type == "text":
+        return {f"{name}.{LENGTH}": True}
+    if field.type == "categories":
+        members = [f"{name}={member}" for member in field.vocabulary]
+        return {f"{name}.{SIZE}": True, f"{name}.{OTHERS}": True, **dict.fromkeys(members, False)}
+    return {name: field.type in ("number", "integer")}
 
 
 def unknown(name: str, known: Collection[str] | None, what: str, otherwise: str = "") -> str:

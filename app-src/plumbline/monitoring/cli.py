@@ -174,6 +174,7 @@ def drift(
         now = drift_data.from_log(connection, policy, since, until, version)
     if schema:
         drift_data.require_rows(schema, now, f"the log of {model} {version}")
+        now = drift_data.as_compared(schema, now)
     check = drift_files.Check(
         model, version or "", since, until, now.rows, now.labelled,
         compare(Baseline.of(before.frame, policy), now.frame), concept(before.loss, now.loss, policy), policy.quality,

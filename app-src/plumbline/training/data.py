@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pandera.pandas as pa
 import yaml
-from pandera.dtypes import is_int, is_numeric
+from pandera.dtypes import is_bool, is_int, is_numeric
 
 from plumbline.core.artifact import digest_of
 from plumbline.core.errors import Misuse
@@ -18,6 +18,9 @@ from plumbline.training.model import Model, Tables, folder_of
 from plumbline.training.work import DataVersion, Work, WorkError, written
 
 _SHOWN = 5
+_BOOLEANS = {"true": True, "t": True, "yes": True, "y": True, "1": True}
+_BOOLEANS |= {"false": False, "f": False, "no": False, "n": False, "0": False}
+"""How a CSV writes them, in capitals or not."""
 
 
 class DataError(Misuse):
@@ -108,9 +111,16 @@ def _missing(described: Any, default: list[str]) -> list[str]:
 
 
 def _typed(raw: pd.DataFrame, schema: pa.DataFrameSchema) -> tuple[pd.DataFrame, list[str]]:
-    """Turn text into numbers where the schema has numbers; what is none is a problem with its line."""
+    """Turn text into numbers and booleans where the schema has them; what is none is a problem with its line."""
     typed, problems = raw.copy(), []
     for name, column in schema.columns.items():
+        if is_bool(column.dtype):
+            meant = raw[name].map(lambda text: _BOOLEANS.get(text.strip().lower()), na_action="ignore")
+            broken = meant.isna() & (raw[name].notna() | (str(column.dtype) == "bool"))
+            problems += [_problem(row, name, raw[name].loc[row], "true or false") for row in raw.index[broken]]
+            if not broken.any():
+                typed[name] = meant.astype("boolean").astype(str(column.dtype))
+            continue
         if not is_numeric(column.dtype):
             continue
         numbers = pd.to_numeric(raw[name], errors="coerce")

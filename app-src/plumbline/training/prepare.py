@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 
 from plumbline.core.columns import CLUSTER, SLICE, TIME, TRUTH
+from plumbline.core.encoding import moment_of
 from plumbline.core.errors import Misuse
 from plumbline.core.metrics.clusters import Clusters
-from plumbline.core.schema import ModelSchema, Output, View
-from plumbline.core.values import RowsError
+from plumbline.core.schema import ModelSchema, Output, SchemaField, View
+from plumbline.core.values import RowsError, encode
 from plumbline.features.offline import encode_frame, join_view
 from plumbline.training.data import checked_tables
 from plumbline.training.model import ByShare, ByTime, Day, Examples, Floats, Inputs, Model, Tables, own_code
@@ -38,6 +39,9 @@ def assemble(model: Model, tables: Tables) -> pd.DataFrame:
     names = [field.name for field in schema.fields]
     timed = isinstance(model.split, ByTime) or bool(schema.views) or isinstance(model.cluster, Day)
     filled = {name for view in schema.views for name in view.fields}
+    moment = next((field for field in schema.fields if field.moment and field.name in rows), None)
+    if timed and TIME not in rows and moment:  # the model has said once what the moment of its rows is
+        rows = rows.assign(**{TIME: _dated(moment, rows[moment.name])})
     _has(rows, "rows()", *(name for name in names if name not in filled), TRUTH, *[TIME] * timed)
     if timed:
         rows = _timed(rows, "rows()")
@@ -49,9 +53,9 @@ def assemble(model: Model, tables: Tables) -> pd.DataFrame:
         matrix = encode_frame(schema, rows)
     except RowsError as error:  # what is refused when it is asked for must not be learnt from either
         raise PrepareError(f"{schema.model}: {error}") from error
-    for field, column in zip(schema.fields, matrix.T, strict=True):
-        if field.type != "category":
-            _warn_of_rounding(field.name, rows[field.name], column)
+    for column, numbers in zip(schema.columns, matrix.T, strict=True):
+        if column.type in ("number", "integer") and column.name in names:
+            _warn_of_rounding(column.name, rows[column.name], numbers)
     target_of(schema, rows)
     rows = _clustered(model, rows)
     extra += [CLUSTER] * (CLUSTER in rows)
@@ -95,6 +99,15 @@ def history_of(view: View, histories: Mapping[str, pd.DataFrame]) -> pd.DataFram
 def _has(table: pd.DataFrame, where: str, *columns: str) -> None:
     if lacking := [name for name in columns if name not in table.columns]:
         raise PrepareError(f"{where} gives no column {', '.join(lacking)}, only {', '.join(map(str, table.columns))}")
+
+
+def _dated(field: SchemaField, values: "pd.Series[Any]") -> "pd.Series[Any]":
+    """A field's values as moments in UTC; raises PrepareError for what is none."""
+    try:
+        encode(field, values.tolist())
+    except RowsError as error:
+        raise PrepareError(f"rows(): {error}") from error
+    return pd.to_datetime(pd.Series([moment_of(value) for value in values], index=values.index), utc=True)
 
 
 def _timed(table: pd.DataFrame, where: str) -> pd.DataFrame:
@@ -177,8 +190,9 @@ def fill_vocabularies(schema: ModelSchema, train: pd.DataFrame, target: Floats, 
     """
     fields = []
     for field in schema.fields:
-        if field.type == "category":
-            groups = pd.Series(target, index=train.index).groupby(train[field.name].astype(str))
+        if field.type in ("category", "categories"):
+            values = train[field.name].explode() if field.type == "categories" else train[field.name]
+            groups = pd.Series(target, index=train.index).reindex(values.index).groupby(values.astype(str).to_numpy())
             means = groups.agg(["mean", "size"])
             kept = means[means["size"] >= minimum].reset_index(names="value")
             order = kept.sort_values(["mean", "value"])["value"]

@@ -1,7 +1,7 @@
 """The two sides of a drift check: the rows that a run was evaluated on, and the rows that were answered since."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,8 +14,11 @@ import psycopg
 from plumbline.core import reach
 from plumbline.core.columns import NATIVE, TRUTH, is_ours
 from plumbline.core.documents import read
+from plumbline.core.encoding import seconds_of
 from plumbline.core.feedback import LARGEST
-from plumbline.core.schema import ModelSchema, Output
+from plumbline.core.field import PLAIN
+from plumbline.core.schema import ModelSchema, Output, SchemaField
+from plumbline.core.subject import LENGTH, SIZE
 from plumbline.core.values import RowsError
 from plumbline.features.offline import encode_frame
 from plumbline.monitoring.drift.compare import is_number
@@ -24,6 +27,8 @@ from plumbline.monitoring.policy import LABEL, SCORE, Drift, ReferenceFault
 from plumbline.monitoring.stats import Mean, mean
 
 _MOST_LABELS = 20_000
+_MEMBERS = 16
+"""Of a list: as many of the most frequent ones are compared by themselves."""
 _VERSIONS: LiteralString = "SELECT version, count(*) FROM rows GROUP BY version ORDER BY version"
 _COUNT: LiteralString = """
     SELECT count(*), count(truth) FROM rows WHERE %(version)s::text IS NULL OR version = %(version)s"""
@@ -96,7 +101,7 @@ def from_run(run: str) -> tuple[Side, ModelSchema]:
         side = from_holdout(_fetched(run, "evaluation/holdout.parquet", folder))
         schema = read(_fetched(run, "bundle/schema.json", folder), ModelSchema, f"run {run}: bundle/schema.json")
     require_rows(schema, side, f"the holdout of run {run}")
-    return side, schema
+    return as_compared(schema, side, members=_MEMBERS), schema
 
 
 def _fetched(run: str, artifact: str, folder: str) -> Path:
@@ -116,6 +121,39 @@ def require_rows(schema: ModelSchema, side: Side, whose: str) -> None:
             encode_frame(schema, side.frame)
     except RowsError as error:
         raise ReferenceFault(f"{whose}: {error}") from error
+
+
+def as_compared(schema: ModelSchema, side: Side, members: int | None = None) -> Side:
+    """The side with each moment, text and list as the columns that say how it moves (`core.subject.fields_of`).
+
+    Of a list no more than so many members, the most frequent ones.
+    """
+    frame, moments = side.frame, list[float | None]()
+    moment = next((field.name for field in schema.fields if field.moment), None)
+    if moment in frame:
+        moments = [seconds_of(value) for value in frame[moment]]
+    for field in schema.fields:
+        if field.type not in PLAIN and field.name in frame:
+            columns = _as_compared(field, frame[field.name], moments, members)
+            frame = frame.drop(columns=field.name).assign(**columns)
+    return replace(side, frame=frame)
+
+
+def _as_compared(
+    field: SchemaField, values: "pd.Series[Any]", moments: Sequence[float | None], most: int | None
+) -> dict[str, Any]:
+    known = values.notna().to_numpy()
+    if field.type == "text":
+        return {f"{field.name}.{LENGTH}": values.map(len, na_action="ignore").astype("float64")}
+    given = [value if there else None for value, there in zip(values, known, strict=True)]
+    encoded = field.encode(given, moments).astype(np.float64)
+    columns: dict[str, Any] = {column.name: encoded[:, place] for place, column in enumerate(field.columns)}
+    if field.type == "timestamp":
+        return columns
+    unknown, others = columns.popitem()
+    frequent = sorted(columns, key=lambda name: (-np.nansum(columns[name]), name))[:most]
+    words = {name: pd.Series(columns[name], values.index).map({1.0: "yes", 0.0: "no"}) for name in frequent}
+    return {f"{field.name}.{SIZE}": encoded.sum(axis=1), unknown: others, **words}
 
 
 def version_of(model: str, run: str, given: str | None) -> str:
