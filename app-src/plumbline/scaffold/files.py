@@ -20,7 +20,9 @@ _SLICES = 20
 def texts(name: str, data: Data, csv: bytes, environments: list[str], owner: str, registry: str) -> dict[str, bytes]:
     """{path: content} of everything that a model of this name needs."""
     pages = templates("plumbline.scaffold")
-    pages.filters["literal"] = lambda value: json.dumps(value, ensure_ascii=False)
+    pages.filters["literal"] = lambda value: (
+        repr(value) if isinstance(value, bool) else json.dumps(value, ensure_ascii=False)
+    )
     regression = data.task == "regression"
     known: dict[str, Any] = {
         "name": name,

@@ -8,9 +8,12 @@ import numpy as np
 import pandas as pd
 
 from plumbline.core.columns import is_ours
+from plumbline.core.encoding import MOMENT_EXAMPLE, moment_of
 from plumbline.core.errors import Misuse
 
 _LARGEST_WHOLE = 2**24
+_CLOCK = r"\d{4}-\d\d?-\d\d?[T ]\d\d?:\d\d.*"
+_TEXT_WORDS, _TEXT_BUCKETS = 3, 64
 _FEWEST_ROWS, _FEWEST_OF_A_LABEL, _MOST_LABELS = 100, 10, 100
 
 
@@ -22,11 +25,13 @@ class Found:
     name: str
     type: str
     required: bool
-    example: float | int | str
+    example: bool | float | int | str
     minimum: float | None = None
     maximum: float | None = None
     values: int = 0
     """Of a category: how many there are."""
+    more: tuple[str, ...] = ()
+    """What else its SchemaField says, as Python."""
 
 
 @dataclass(frozen=True)
@@ -119,9 +124,7 @@ def _field(column: str, values: "pd.Series[str]") -> Found | str:
     required = len(present) == len(values)
     numbers = pd.to_numeric(present, errors="coerce")
     if not np.isfinite(numbers).all():
-        if present.nunique() * 2 > len(present):
-            return f"{column}: nearly every row has a text of its own"
-        return Found(column, name, "category", required, str(present.mode().iloc[0]), values=present.nunique())
+        return _of_text(column, name, present, required=required)
     whole = bool((numbers % 1 == 0).all())
     if whole and required and len(numbers) > 1 and (numbers.diff().iloc[1:] == 1).all():
         return f"{column}: it counts the rows"
@@ -132,6 +135,25 @@ def _field(column: str, values: "pd.Series[str]") -> Found | str:
     return Found(
         column, name, "integer" if whole else "number", required, int(example) if whole else example, low, high
     )
+
+
+def _of_text(column: str, name: str, present: "pd.Series[str]", *, required: bool) -> Found | str:
+    """A column of text as the type that all of its values fit, or why it is no field."""
+    example = str(present.mode().iloc[0])
+    if set(present.str.lower()) == {"true", "false"}:
+        return Found(column, name, "boolean", required, example.lower() == "true")
+    if all(moment_of(value) for value in present):
+        parts = ('parts=("hour", "weekday", "month")', 'zone="UTC"')
+        return Found(column, name, "timestamp", required, example, more=parts)
+    if present.str.fullmatch(_CLOCK).all():
+        return f"{column}: moments that fields take with their offset alone, such as {MOMENT_EXAMPLE}"
+    if present.nunique() * 2 <= len(present):
+        return Found(column, name, "category", required, example, values=present.nunique())
+    if present.str.count(r"\S+").mean() < _TEXT_WORDS:
+        return f"{column}: nearly every row has a text of its own"
+    longest = max(1000, 2 * int(present.str.len().max()))
+    more = ('by="words"', f"buckets={_TEXT_BUCKETS}", f"longest={longest}")
+    return Found(column, name, "text", required, example[:longest], more=more)
 
 
 def _range(low: float, high: float) -> tuple[float, float]:

@@ -37,9 +37,34 @@ def test_columns_become_fields_with_what_the_file_shows() -> None:
     )
 
 
+def test_booleans_moments_and_texts_are_told_from_categories() -> None:
+    table = csv(
+        "paid,asked,note,plan,label",
+        ["TRUE" if row % 3 else "false" for row in COUNT],
+        [f"2024-05-{1 + row % 28:02}T08:30:00+02:00" for row in COUNT],
+        [f"Please call number {row}" for row in COUNT],
+        ["yes" if row % 2 else "no" for row in COUNT],
+        HALF,
+    )
+    found = look(table, "x.csv", "binary", "", "")
+    assert found.left_out == ()
+    parts = ('parts=("hour", "weekday", "month")', 'zone="UTC"')
+    assert found.fields == (
+        Found("paid", "paid", "boolean", True, True),
+        Found("asked", "asked", "timestamp", True, "2024-05-01T08:30:00+02:00", more=parts),
+        Found("note", "note", "text", True, "Please call number 0", more=('by="words"', "buckets=64", "longest=1000")),
+        Found("plan", "plan", "category", True, "no", values=2),
+    )
+
+
 @pytest.mark.parametrize(
     ("column", "values", "reason"),
     [
+        (
+            "asked",
+            [f"2024-05-{1 + row % 28:02} 08:30" for row in COUNT],
+            "with their offset alone, such as 2024-05-01T",
+        ),
         ("id", COUNT, "it counts the rows"),
         ("phone", [16_777_217 + 3 * row % 7 for row in COUNT], "float32 can't tell apart"),
         ("comment", [f"text {row}" for row in COUNT], "a text of its own"),

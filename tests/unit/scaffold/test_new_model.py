@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from plumbline.core.documents import read
+from plumbline.features.offline import encode_frame
 from plumbline.monitoring.policy import Drift, Experiment, read_policy
 from plumbline.promotion.policy import Policy
 from plumbline.scaffold.cli import app
@@ -15,6 +16,7 @@ from plumbline.scaffold.files import places
 from plumbline.training import models
 from plumbline.training.data import read_tables
 from plumbline.training.model import load
+from plumbline.training.prepare import assemble
 from plumbline.tree.render.build import environments
 from plumbline.tree.validate.policies import policies
 
@@ -135,6 +137,31 @@ def test_a_folder_that_is_no_tree_is_named(tmp_path: Path) -> None:
     code, said = run(tmp_path, "new-model", "churn", "--task", "binary")
     assert code == 2
     assert "no clusters/<env>/environment.yaml here" in said
+
+
+def test_booleans_moments_and_texts_are_fields_of_the_model_that_is_written(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = [
+        f"{'' if row == 7 else str(row % 3 > 0).lower()},2024-05-{1 + row % 28:02}T08:30:00+02:00,"
+        f"Call number {row},{row % 2}"
+        for row in range(120)
+    ]
+    file = tree / "rows.csv"
+    file.write_text("\n".join(["paid,asked,note,gone", *lines, ""]))
+    assert run(tree, "new-model", "calls", "--task", "binary", "--data", str(file))[0] == 0
+    monkeypatch.setenv("TRAINING_MODELS", str(tree / "app-src/models"))
+    monkeypatch.setattr(models, "__path__", list(models.__path__))
+    monkeypatch.delitem(sys.modules, "plumbline.training.models.calls", raising=False)
+    model = load("calls")
+    rows = assemble(model, read_tables(model, file.parent))
+    types = {"paid": "boolean", "asked": "timestamp", "note": "text"}
+    assert {field.name: field.type for field in model.schema.fields} == types
+    assert rows["paid"].isna().sum() == 1
+    encoded = encode_frame(model.schema, rows)
+    assert encoded[0, :4].tolist() == [0, 6, 2, 5], "not paid; 06:30 UTC on a Wednesday in May"
+    ruff: list[str | Path] = [sys.executable, "-m", "ruff", "format", "--check", tree / "app-src/models/calls"]
+    subprocess.run(ruff, check=True, cwd=Path(__file__).parents[3])
 
 
 def test_what_counts_as_missing_in_the_file_does_in_training_too(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
