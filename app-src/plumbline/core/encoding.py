@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 from zlib import crc32
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 if TYPE_CHECKING:
     from plumbline.core.schema import SchemaField
@@ -78,6 +78,8 @@ def zone_fault(name: str) -> str:
     try:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
+        if not available_timezones():
+            return f"zone {name!r}: this machine has no table of time zones; install the package tzdata"
         return f"zone {name!r}: expected a name of the IANA time zones such as 'Europe/Berlin' or 'UTC'"
     return ""
 

@@ -109,7 +109,7 @@ class ModelSchema(Strict):
         """The columns of the model's input, in their order."""
         return tuple(column for field in self.fields for column in field.columns)
 
-    @property
+    @cached_property
     def width(self) -> int:
         """How many columns the model's input has."""
         return len(self.columns)

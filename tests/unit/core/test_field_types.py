@@ -17,7 +17,8 @@ from pydantic import ValidationError
 
 import parcels
 from bundles import schema_of
-from plumbline.core.encoding import MOMENT_PATTERN, PARTS
+from plumbline.core import encoding
+from plumbline.core.encoding import PARTS
 from plumbline.core.onnx import open_model
 from plumbline.core.schema import ModelSchema, Output, SchemaField, View
 from plumbline.core.values import RowsError, encode, fits
@@ -129,6 +130,11 @@ def test_a_moment_is_told_in_the_fields_zone_whatever_its_offset() -> None:
     summer, winter = berlin.encode(["2024-10-27T00:30:00Z", "2024-10-27T01:30:00Z"])
     assert summer[0] == winter[0] == 2
     assert summer[1] < winter[1]
+
+
+def test_a_machine_without_time_zones_is_told_what_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encoding, "available_timezones", set)
+    assert "Nowhere/X': this machine has no table of time zones; install the" in encoding.zone_fault("Nowhere/X")
 
 
 def test_an_age_is_counted_to_the_rows_moment() -> None:
@@ -279,4 +285,3 @@ def test_every_part_has_a_number() -> None:
     field = field_of("timestamp", parts=PARTS, zone="UTC")
     encoded = field.encode(["2024-05-01T08:30:00Z"], [datetime(2024, 5, 2, 8, 30, tzinfo=UTC).timestamp()])
     assert encoded.tolist() == [[8, 2, 5, 122, np.float32(1714552200 / 86400), 86400, 1440, 24, 1]]
-    assert MOMENT_PATTERN.endswith("$")

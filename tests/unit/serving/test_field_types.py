@@ -10,6 +10,8 @@ import pytest
 import parcels
 from plumbline.monitoring.log.events import Prediction
 from plumbline.serving.http.v2 import datatype
+from plumbline.serving.inference.profile import Profile
+from plumbline.serving.metrics import Metrics
 
 ROWS = parcels.ROWS
 SCHEMA = parcels.schema()
@@ -208,6 +210,29 @@ def test_a_body_as_long_as_its_texts_may_be_is_read(serve, bundle):
         )
 
     assert serve(bundle, use).status_code == 200
+
+
+def test_a_model_of_one_text_is_counted_too():
+    text = SCHEMA.fields[-2]
+    profile = Profile(SCHEMA.model_copy(update={"fields": (text,)}), Metrics())
+    matrix = text.encode(["AB-12", "x"])
+    profile.add(matrix, np.array([[0.25, 0.75], [0.5, 0.5]], dtype=np.float32))
+    rows = next(family for family in profile.collect() if family.name == "serving_cell_rows")
+    assert sum(sample.value for sample in rows.samples if sample.name.endswith("_total")) == matrix.size
+
+
+def test_cells_leave_hashes_out_where_there_is_something_else():
+    profile = Profile(SCHEMA, Metrics())
+    profile.add(SCHEMA.encode(ROWS), np.full((3, 2), 0.5, dtype=np.float32))
+    rows = next(family for family in profile.collect() if family.name == "serving_cell_rows")
+    cells = {(s.labels["field"], s.labels["cell"]): s.value for s in rows.samples if s.name.endswith("_total")}
+    assert {name for name, _ in cells} == {
+        "weight", "depot", "express", "asked.hour", "asked.weekday", "asked.month", "asked.day_of_year",
+        "packed.age_hours", "marks=glass", "marks=heavy", "marks=odd", "marks.unknown",
+    }  # fmt: skip
+    assert {cell: count for (name, cell), count in cells.items() if name == "express"} == {
+        "true": 1, "false": 1, "missing": 1
+    }  # fmt: skip
 
 
 def test_the_log_holds_booleans_lists_and_moments_as_they_were_sent():

@@ -151,9 +151,10 @@ class Profile(Collector):
 
 
 def _profiled(schema: ModelSchema) -> list[int]:
-    """The places of the columns that are told apart: a text's, which are hashes, say nothing by themselves."""
+    """The places of the columns that are told apart: a text's, which are hashes, only where there are no others."""
     texts = {column.name for field in schema.fields if field.type == "text" for column in field.columns}
-    return [place for place, column in enumerate(schema.columns) if column.name not in texts]
+    others = [place for place, column in enumerate(schema.columns) if column.name not in texts]
+    return others or list(range(schema.width))
 
 
 def _cells_of(field: SchemaField) -> list[str]:
