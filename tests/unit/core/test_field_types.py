@@ -137,6 +137,17 @@ def test_a_machine_without_time_zones_is_told_what_it_lacks(monkeypatch: pytest.
     assert "Nowhere/X': this machine has no table of time zones; install the" in encoding.zone_fault("Nowhere/X")
 
 
+def test_booleans_beside_numbers_are_a_column_each() -> None:
+    number = SchemaField(name="n", type="number", description="N", example=1)
+    optional = field_of("boolean", required=False)
+    plain = ModelSchema(model="m", fields=(number, optional), output=SCHEMA.output)
+    found = plain.encode([{"n": 1.5, "f": True}, {"n": 2, "f": False}])
+    assert found.tolist() == [[1.5, 1], [2, 0]]
+    np.testing.assert_array_equal(plain.encode([{"n": 1.5}, {"n": 2, "f": True}]), [[1.5, np.nan], [2, 1]])
+    frame = pd.DataFrame({"n": [1.5, 2], "f": pd.array([None, True], dtype="boolean")})
+    np.testing.assert_array_equal(encode_frame(plain, frame), [[1.5, np.nan], [2, 1]])
+
+
 def test_an_age_is_counted_to_the_rows_moment() -> None:
     column = SCHEMA.columns.index(next(column for column in SCHEMA.columns if column.name == "packed.age_hours"))
     found = SCHEMA.encode([ROW, ROW | {"packed": None}, ROW | {"asked": "2024-06-30T22:14:00Z"}])[:, column]
