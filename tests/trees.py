@@ -15,6 +15,9 @@ from typing import Any
 import yaml
 
 from plumbline.core.release import Artifact, Evidence, Lineage, Metadata, Release, Spec, parse_release
+from plumbline.monitoring.experiment import route
+from plumbline.monitoring.experiment.policy import Experiment
+from plumbline.monitoring.policy import read_policy
 from plumbline.promotion.delivery.documents import (
     BY_MERGE,
     Approval,
@@ -125,8 +128,10 @@ def other_limits(tree: Path, chance: random.Random) -> None:
         path.write_text(yaml.safe_dump(policy, sort_keys=False, width=110), encoding="utf-8")
     for path in sorted(tree.glob("policies/experiments/*.yaml")):
         policy = yaml.safe_load(path.read_text(encoding="utf-8"))
-        policy |= {"share": 0.4, "alpha": 0.01, "looks": [chance.randint(8000, 9000), 30000]}
+        policy |= {"share": 0.4, "alpha": 0.01, "salt": str(chance.random()), "weeks": [chance.randint(2, 9), 12]}
         path.write_text(yaml.safe_dump(policy, sort_keys=False, width=110), encoding="utf-8")
+        rules = read_policy(path, Experiment, path.stem)
+        route.path(tree / "policies", rules.model).write_text(route.text(rules), encoding="utf-8")
     for path in sorted(tree.glob("policies/drift/*.yaml")):
         policy = yaml.safe_load(path.read_text(encoding="utf-8")) | {"sample": chance.randint(1000, 1900)}
         path.write_text(yaml.safe_dump(policy, sort_keys=False, width=110), encoding="utf-8")

@@ -3,13 +3,11 @@
 import logging
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
-import psycopg
 import typer
 
 from plumbline.core import reach
@@ -18,13 +16,16 @@ from plumbline.core.documents import require
 from plumbline.core.durations import duration
 from plumbline.core.logs import Json
 from plumbline.core.settings import load
+from plumbline.monitoring.experiment import cli as experiment
+from plumbline.monitoring.log.connect import DATABASE, connected, opened
 from plumbline.monitoring.log.queries import window
 from plumbline.monitoring.log.settings import Settings
 from plumbline.monitoring.log.store import Store
-from plumbline.monitoring.policy import Drift, Experiment, read_policy
+from plumbline.monitoring.policy import Drift, read_policy
 
 app = application(__doc__ or "")
-_DATABASE = "MONITORING_DATABASE_URL"
+app.add_typer(experiment.app, name="experiment")
+
 _EXIT_CODES = {"none": 0, "drift": 10, "inconclusive": 11}
 
 
@@ -51,7 +52,7 @@ def consume(until_empty: Annotated[bool, typer.Option(help="Stop when both strea
     settings = load(Settings)
     if until_empty:
         reach.redis(str(settings.redis_url), "MONITORING_REDIS_URL")
-        reach.postgresql(str(settings.database_url), _DATABASE)
+        reach.postgresql(str(settings.database_url), DATABASE)
     with closing(Store(str(settings.database_url))) as store:
         consumer = Consumer(settings, store, Metrics())
         if settings.metrics_port and not until_empty:
@@ -74,7 +75,7 @@ def migrate(
     _log_as_json()
     settings = load(Settings)
     made = database.create(str(settings.database_url), wait or timedelta())
-    with _store() as store:
+    with opened() as store:
         applied = store.migrate()
     typer.echo("\n".join(["made the database"] * made + [f"applied {name}" for name in applied]) or "nothing to do")
 
@@ -84,7 +85,7 @@ def prune(older_than: Duration) -> None:
     """Drop the partitions of days that ended longer ago than this, and dead letters and drift checks as old."""
     if older_than < timedelta(days=1):
         raise typer.BadParameter("the log is dropped by whole days; expected at least 1d", param_hint="--older-than")
-    with _store() as store:
+    with opened() as store:
         store.migrate()
         dropped = store.prune((datetime.now(UTC) - older_than).date())
     typer.echo("\n".join(f"dropped {name}" for name in dropped) or "nothing is that old")
@@ -104,39 +105,12 @@ def readout(
     from plumbline.monitoring.experiment import readout as readouts
 
     span, quality = window(model, since and datetime.now(UTC) - since), _drift_policy(policies, model).quality
-    with _connection() as connection:
+    with connected() as connection:
         log_lines = readouts.read(connection, span, quality, str(_drift_path(policies, model)))
     if as_json:
         print_json(readouts.as_json(log_lines))
     else:
         typer.echo(readouts.as_table(log_lines))
-
-
-@app.command()
-def experiment(
-    model: Annotated[str, typer.Option()],
-    since: Duration = None,
-    policies: Annotated[Path, typer.Option(help="The folder with experiments/<model>.yaml.")] = Path("policies"),
-    as_json: AsJson = False,
-) -> None:
-    """Judge treatment against control by the policy: promote, rollback, continue or inconclusive.
-
-    The first line says the verdict. Without --since the experiment begins with treatment's newest version.
-    """
-    from plumbline.monitoring.experiment import rows
-    from plumbline.monitoring.experiment.verdict import judge
-
-    path = policies / "experiments" / f"{model}.yaml"
-    policy = read_policy(path, Experiment, model)
-    with _connection() as connection:
-        data, arms = rows.read(connection, policy, since and datetime.now(UTC) - since)
-    if data.rows:
-        require(policy.faults(labels=data.answers_labels), str(path))
-    result = judge(policy, data)
-    if as_json:
-        print_json(rows.as_json(result, arms))
-    else:
-        typer.echo(rows.as_text(result, arms))
 
 
 @app.command()
@@ -169,7 +143,7 @@ def drift(
         version = drift_data.version_of(model, run, version)
     before, schema = (drift_data.from_holdout(reference), None) if reference else drift_data.from_run(run or "")
     require(policy.faults(before.output, before.fields), str(_drift_path(policies, model)))
-    with _connection() as connection:
+    with connected() as connection:
         version = version or drift_data.only_version(connection, model, since, until)
         now = drift_data.from_log(connection, policy, since, until, version)
     if schema:
@@ -180,7 +154,7 @@ def drift(
         compare(Baseline.of(before.frame, policy), now.frame), concept(before.loss, now.loss, policy), policy.quality,
     )  # fmt: skip
     drift_files.write(check, out)
-    with _store() as store, store.connection() as connection:
+    with opened() as store, store.connection() as connection:
         checks.keep(connection, drift_files.as_json(check))
     if as_json:
         print_json(drift_files.as_json(check))
@@ -212,22 +186,6 @@ def _drift_path(policies: Path, model: str) -> Path:
 def _drift_policy(policies: Path, model: str) -> Drift:
     path = _drift_path(policies, model)
     return read_policy(path, Drift, model) if path.exists() else Drift(model=model)
-
-
-@contextmanager
-def _store() -> Iterator[Store]:
-    url = str(load(Settings).database_url)
-    reach.postgresql(url, _DATABASE)
-    with closing(Store(url)) as store:
-        yield store
-
-
-@contextmanager
-def _connection() -> Iterator[psycopg.Connection[Any]]:
-    with _store() as store:
-        store.migrate()
-        with store.connection() as connection:
-            yield connection
 
 
 def _log_as_json() -> None:

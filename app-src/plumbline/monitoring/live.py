@@ -11,7 +11,8 @@ import psycopg
 from plumbline.core.documents import Fault
 from plumbline.core.metrics import names
 from plumbline.core.metrics.curve import Floats
-from plumbline.core.metrics.figures import Metric, Places, build, of_answers
+from plumbline.core.metrics.figures import Metric, build, of_answers
+from plumbline.core.metrics.rows import Places
 from plumbline.core.schema import Output
 from plumbline.monitoring.log.queries import ROWS
 from plumbline.monitoring.policy import Quality

@@ -1,11 +1,10 @@
 """Rules in git for what is measured in production, as frozen types that can't hold an illegal value."""
 
 from collections.abc import Iterator, Mapping
-from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Literal, Self, TypeVar, get_args
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from plumbline.core.documents import DocumentError, Fault, Strict, read
 from plumbline.core.errors import Misuse
@@ -14,89 +13,13 @@ from plumbline.core.names import Name
 from plumbline.core.schema import Output
 from plumbline.core.subject import unknown
 
-Metric = Literal["accuracy", "brier", "log_loss", "absolute_error", "value", "ms"]
-_OF_LABELS, _OF_VALUES = ("accuracy", "brier", "log_loss"), ("absolute_error",)
 SCORE, LABEL = "prediction", "predicted label"
 """The columns of a drift check that hold what was answered; all others are inputs."""
-Finite = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 
 class ReferenceFault(Misuse):
     """A reference that is missing or has not the columns of an evaluation; the message says which."""
-
-
-class Arm(Strict):
-    """Which predictions belong to an arm: those with this role, this arm, or both."""
-
-    role: str | None = None
-    arm: str | None = None
-
-    @model_validator(mode="after")
-    def _names_something(self) -> Self:
-        if self.role is None and self.arm is None:
-            raise ValueError("give a role, an arm or both")
-        return self
-
-
-class Promote(Strict):
-    """A promotion needs evidence that treatment's gain is above this; 0 is "better", below 0 is "not worse by"."""
-
-    metric: Metric
-    above: Finite
-
-
-class Rollback(Strict):
-    """Evidence that treatment's gain is below this ends the experiment."""
-
-    metric: Metric
-    below: Finite
-
-
-class Experiment(Strict):
-    """`policies/experiments/<model>.yaml`.
-
-    A gain is treatment minus control, turned round for metrics of which less is better (brier, log_loss,
-    absolute_error, ms).
-    """
-
-    apiVersion: Literal["plumbline.dev/v1"]
-    kind: Literal["Experiment"]
-    model: Name
-    control: Arm
-    treatment: Arm
-    share: Share
-    """Of the callers that are meant to be in treatment; the split that was seen is checked against it."""
-    alpha: Annotated[float, Field(gt=0, le=0.2)]
-    """Two-sided error over all looks: at most half of it is false promotions."""
-    looks: Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(min_length=1, max_length=50)]
-    """Labelled rows of both arms together at which the data may be judged."""
-    minimumPerArm: Annotated[int, Field(ge=30)]
-    """Labelled rows of an arm below which a look is passed over."""
-    promote: Annotated[tuple[Promote, ...], Field(min_length=1)]
-    """All must hold."""
-    rollback: Annotated[tuple[Rollback, ...], Field(min_length=1)]
-    """Any suffices; alpha is divided among them."""
-
-    def faults(self, *, labels: bool) -> Iterator[Fault]:
-        """The metrics that answers do not have: labels have no error, and values are neither right nor wrong."""
-        known = [name for name in get_args(Metric) if name not in (_OF_VALUES if labels else _OF_LABELS)]
-        what = f"metric of {'labels' if labels else 'values'}"
-        named = {f"promote.{number}": rule.metric for number, rule in enumerate(self.promote)}
-        named |= {f"rollback.{number}": rule.metric for number, rule in enumerate(self.rollback)}
-        for field, metric in named.items():
-            if reason := unknown(metric, known, what):
-                yield f"{field}.metric", reason
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if not all(low < high for low, high in pairwise(self.looks)):
-            raise ValueError(f"looks must rise strictly: {list(self.looks)}")
-        if self.control == self.treatment:
-            raise ValueError("control and treatment are the same arm")
-        if self.looks[-1] * min(self.share, 1 - self.share) < self.minimumPerArm:
-            raise ValueError("the smaller arm cannot reach minimumPerArm by the last look")
-        return self
 
 
 class Column(Strict):
@@ -129,12 +52,17 @@ class Quality(Strict):
             yield "costs", reason
 
 
-class Drift(Strict):
+class OfModel(Strict):
+    """Rules of one model."""
+
+    model: Name
+
+
+class Drift(OfModel):
     """`policies/drift/<model>.yaml`; a model without the file has these values."""
 
     apiVersion: Literal["plumbline.dev/v1"] = "plumbline.dev/v1"
     kind: Literal["Drift"] = "Drift"
-    model: Name
     sample: Annotated[int, Field(ge=50)] = 2000
     """Rows that are compared on either side, always as many: the verdict then does not depend on the traffic."""
     seed: int = 0
@@ -169,7 +97,7 @@ class Drift(Strict):
         return frozenset(name for name, rule in self.columns.items() if rule.ignore)
 
 
-Policy = TypeVar("Policy", Experiment, Drift)
+Policy = TypeVar("Policy", bound=OfModel)
 
 
 def read_policy(path: Path, shape: type[Policy], model: str) -> Policy:

@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 from plumbline.core.metrics.names import higher_is_better
 from plumbline.monitoring import live
 from plumbline.monitoring.drift import checks
+from plumbline.monitoring.experiment import verdicts
 from plumbline.monitoring.log.queries import ROWS, window
 from plumbline.monitoring.log.store import Store
 from plumbline.monitoring.policy import Quality as Asked
@@ -25,6 +26,7 @@ _EVERY_SECONDS = 60
 _ACCURACY_WORSE = 0.05
 """Without a policy: points of accuracy. What an error may be depends on its unit, so there is no such figure for it."""
 _VERDICTS = {"drift": 1, "none": 0}
+_OF_EXPERIMENT = {"promote": 1, "continue": 0, "rollback": -1}
 log = logging.getLogger(__name__)
 
 _MODELS: LiteralString = """
@@ -55,6 +57,7 @@ class Reading:
     lines: Sequence[tuple[Any, ...]] = ()
     judged: Sequence[Judged] = ()
     checks: Sequence[dict[str, Any]] = ()
+    verdicts: Sequence[dict[str, Any]] = ()
 
 
 class Quality(Collector):
@@ -86,7 +89,9 @@ class Quality(Collector):
                 # A slow read-out may not keep a connection from the consumer for long.
                 connection.execute("SET LOCAL statement_timeout = '30s'")
                 lines, found = _lines(connection), checks.newest(connection)
-                self._reading = Reading(True, lines, _judged(connection, lines, found), found)
+                self._reading = Reading(
+                    True, lines, _judged(connection, lines, found), found, verdicts.newest(connection)
+                )
             self._read_at = time.time()
         except psycopg.OperationalError as error:
             self._reading = Reading(up=isinstance(error, psycopg.errors.QueryCanceled))
@@ -112,6 +117,7 @@ class Quality(Collector):
         yield from _usual(self._reading.lines)
         yield from _by_policy(self._reading.judged)
         yield from _drift(self._reading.checks)
+        yield from _experiments(self._reading.verdicts)
 
 
 def _lines(connection: psycopg.Connection[Any]) -> list[tuple[Any, ...]]:
@@ -170,6 +176,22 @@ def _usual(lines: Sequence[tuple[Any, ...]]) -> Iterable[GaugeMetricFamily]:
             if line[column] is not None:
                 family.add_metric(line[:4], line[column])
         yield family
+
+
+def _experiments(results: Sequence[dict[str, Any]]) -> Iterable[GaugeMetricFamily]:
+    verdict = GaugeMetricFamily(
+        "monitoring_experiment_verdict", "1 promote, 0 continue, -1 rollback; absent while inconclusive.",
+        labels=["model", "version"],
+    )  # fmt: skip
+    at = GaugeMetricFamily(
+        "monitoring_experiment_judged_timestamp_seconds", "When it was judged.", labels=["model", "version"]
+    )
+    for result in results:
+        of = [result["model"], result["treatment"]]
+        at.add_metric(of, datetime.fromisoformat(result["at"]).timestamp())
+        if result["verdict"] in _OF_EXPERIMENT:
+            verdict.add_metric(of, _OF_EXPERIMENT[result["verdict"]])
+    return verdict, at
 
 
 def _drift(results: Sequence[dict[str, Any]]) -> Iterable[GaugeMetricFamily]:

@@ -10,7 +10,10 @@ import numpy as np
 import pandas as pd
 
 from plumbline.core import programs
+from plumbline.core.documents import parse
 from plumbline.core.templates import templates
+from plumbline.monitoring.experiment import route
+from plumbline.monitoring.experiment.policy import Experiment
 from plumbline.scaffold.look import Data, identifier
 from plumbline.training.data import dvc_md5
 
@@ -53,7 +56,8 @@ def texts(name: str, data: Data, csv: bytes, environments: list[str], owner: str
         f"{model}/dvc.lock": page("dvc.lock", deps=deps, out=_folder_md5(csv)),
         f"{model}/.gitignore": b"/data\n",
         f"policies/promotion/{name}.yaml": page("promotion.yaml"),
-        f"policies/experiments/{name}.yaml": page("experiment.yaml"),
+        f"policies/experiments/{name}.yaml": (experiment := page("experiment.yaml")),
+        f"policies/experiments/{name}/kustomization.yaml": route.text(parse(experiment.decode(), Experiment)).encode(),
         f"policies/drift/{name}.yaml": page("drift.yaml"),
     }
     for environment in environments:
@@ -67,6 +71,7 @@ def places(name: str, environments: list[str]) -> list[str]:
     return [
         f"app-src/models/{name}",
         *(f"policies/{kind}/{name}.yaml" for kind in ("promotion", "experiments", "drift")),
+        f"policies/experiments/{name}",
         *(f"clusters/{environment}/models/{name}" for environment in environments),
     ]
 

@@ -134,7 +134,8 @@ class Server:
                     at=time.time(),
                     request_id=context.request_id,
                     arm=arm if not arm or arm in self._arms else _OTHER,
-                    subject=context.text(b"x-subject") if told else "",
+                    # Whose bucket the gateway took: the caller's user, else a hash of its key.
+                    subject=(context.text(b"x-subject") or context.text(b"x-plumbline-caller")) if told else "",
                     rows=rows,
                     text=text,
                     outputs=outputs,

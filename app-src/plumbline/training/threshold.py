@@ -7,8 +7,8 @@ import numpy as np
 
 from plumbline.core.metrics import names
 from plumbline.core.metrics.curve import Floats
-from plumbline.core.metrics.figures import cost_matrix
 from plumbline.core.metrics.names import Costs
+from plumbline.core.metrics.rows import cost_matrix
 from plumbline.core.schema import Output
 
 

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import re
 import time
 from collections.abc import Iterator
 from importlib.resources import files
@@ -14,7 +15,7 @@ from services import answers_http, free_port, process
 
 ROOT = Path(__file__).parents[3]
 FIFTH = "[01]."
-TOLD = ("x-plumbline-gateway", "x-arm", "x-subject")
+TOLD = ("x-plumbline-gateway", "x-arm", "x-subject", "x-plumbline-caller")
 
 
 def _filter(name: str) -> dict[str, Any]:
@@ -122,6 +123,22 @@ def test_nobody_chooses_a_bucket(port: int) -> None:
     assert set(_arms(port, [{"x-plumbline-bucket": "00"}] * 20)) == {"stable"}
 
 
+def test_whose_bucket_it_was_is_told_and_nobody_tells_it_for_himself(port: int) -> None:
+    forged = {"x-plumbline-caller": "key-00000000"}
+    assert _told(port, forged)[3] == ""
+    callers = {_told(port, {"x-api-key": f"key-{number}"} | forged)[3] for number in range(50)}
+    assert len(callers) == 50
+    assert all(re.fullmatch("key-[0-9a-f]{8}", caller) for caller in callers)
+    assert _told(port, {"x-api-key": "key-7"})[3] == _told(port, {"x-api-key": "key-7"})[3]
+    assert _told(port, {"x-api-key": "key-7", "x-subject": ""})[3] == _told(port, {"x-api-key": "key-7"})[3]
+
+
+def test_two_callers_whom_the_log_does_not_tell_apart_have_one_bucket(port: int) -> None:
+    """A server keeps 256 characters of a subject."""
+    names = [{"x-subject": "a" * 256 + str(number)} for number in range(40)]
+    assert len(set(_arms(port, names))) == 1
+
+
 def _told(port: int, headers: dict[str, str]) -> list[str]:
     """What a model's server is told of a request that a caller sends with these headers."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
@@ -134,13 +151,13 @@ def _told(port: int, headers: dict[str, str]) -> list[str]:
 def test_the_gateway_alone_writes_its_key_and_no_caller_names_an_arm(port: int, secret: Path) -> None:
     """Also where its Secret is filled later, and changes while it runs."""
     forged = {"x-plumbline-gateway": "a-key-that-was-guessed", "x-arm": "canary", "x-subject": "user-7"}
-    assert _told(port, forged) == ["", "", "user-7"]
+    assert _told(port, forged) == ["", "", "user-7", ""]
     for content in ("the-first-key-of-it\n", "the-second-key-of-it\nthe-first-key-of-it\n"):
         secret.write_text(content)
         written = content.split()[0]
         deadline = time.monotonic() + 60
         while _told(port, {})[0] != written and time.monotonic() < deadline:
             time.sleep(0.2)
-        assert _told(port, forged) == [written, "", "user-7"]
+        assert _told(port, forged) == [written, "", "user-7", ""]
     secret.unlink()
     assert _told(port, forged)[0] == "the-second-key-of-it"

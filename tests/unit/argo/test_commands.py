@@ -104,6 +104,7 @@ def test_drift_is_told_and_trains_where_the_environment_wants_it(walk):
     ("name", "arguments", "pods"),
     [
         ("reconcile", {"environment": "local"}, ["reconcile"]),
+        ("experiment-check", {"environment": "local"}, ["served", "model(0).judge", "model(1).judge"]),
         ("housekeeping", {}, ["prune", "archive"]),
         ("backup", {}, ["dump-mlflow", "dump-mlflow-auth", "dump-predictions", "keep"]),
         ("restore", {}, ["fetch", "load-mlflow", "load-mlflow-auth", "load-predictions"]),

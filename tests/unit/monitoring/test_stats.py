@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from statsmodels.stats.proportion import proportion_confint
 
-from plumbline.monitoring.stats import from_moments, mean, sample_ratio_p
+from plumbline.monitoring.stats import from_moments, mean, split_p
 
 
 def test_independent_rows_have_the_textbook_variance() -> None:
@@ -66,7 +66,14 @@ def test_shares_have_wilson_intervals(right: int, rows: int) -> None:
 
 
 def test_the_split() -> None:
-    assert sample_ratio_p(200, 800, 0.2) == 1
-    assert sample_ratio_p(210, 790, 0.2) == pytest.approx(0.429, abs=1e-3)  # chi-square 0.625
-    assert sample_ratio_p(300, 700, 0.2) < 1e-10
-    assert np.isnan(sample_ratio_p(0, 0, 0.2))
+    assert split_p(200, 800, 0.2) == 1
+    assert split_p(300, 700, 0.2) < 1e-8
+    assert split_p(0, 80, 0.2) < 0.01
+    assert np.isnan(split_p(0, 0, 0.2))
+
+
+def test_the_split_may_be_read_after_every_caller() -> None:
+    rng = np.random.default_rng(1)
+    treated = (rng.random((300, 500)) < 0.2).cumsum(axis=1)
+    found = [min(split_p(int(k), n - int(k), 0.2) for n, k in enumerate(run, 1)) for run in treated]
+    assert np.mean(np.array(found) < 0.05) <= 0.05

@@ -10,6 +10,8 @@ import pytest
 import yaml
 from irises import IRIS
 
+from plumbline.monitoring.experiment import route
+from plumbline.monitoring.experiment.policy import Experiment
 from plumbline.training import models
 from plumbline.tree.validate.policies import policies
 
@@ -39,11 +41,16 @@ POLICIES: dict[str, dict[str, Any]] = {
         "model": "iris",
         "control": {"role": "stable"},
         "treatment": {"role": "canary"},
+        "answersChangeOutcomes": True,
         "share": 0.5,
+        "salt": "1",
         "alpha": 0.05,
-        "looks": [1000],
-        "minimumPerArm": 100,
-        "promote": [{"metric": "accuracy", "above": 0}],
+        "weeks": [2],
+        "labelDays": 1,
+        "minimumCallers": 20,
+        "costs": {"setosa": {"virginica": 2}},
+        "promote": [{"metric": "accuracy", "above": 0, "gain": 0.02, "deviation": 0.4}],
+        "plan": {"power": 0.8, "callers": 200, "rowsPerDay": 900, "callerShare": 0.1, "dayShare": 0.01},
         "rollback": [{"metric": "ms", "below": -10}],
     },
     "drift": {
@@ -68,6 +75,9 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "card.yaml").write_text("title: Irises\nowner: a botanist\n")
     for kind, policy in POLICIES.items():
         write(tmp_path, kind, policy)
+    path = route.path(tmp_path / "policies", "iris")
+    path.parent.mkdir()
+    path.write_text(route.text(Experiment.model_validate(POLICIES["experiments"])))
     return tmp_path
 
 
@@ -129,12 +139,17 @@ def test_policies_that_name_what_the_model_has_are_no_problem(root: Path) -> Non
             "experiments",
             lambda policy: policy["promote"][0].update(metric="absolute_error"),
             "promote.0.metric: unknown metric of labels 'absolute_error'; expected one of accuracy, brier, log_loss, "
-            "value, ms",
+            "cost, value, ms",
         ),
         (
             "experiments",
             lambda policy: policy["rollback"][0].update(metric="luck"),
-            "rollback.0.metric: Input should be 'accuracy', 'brier', 'log_loss', 'absolute_error', 'value' or 'ms'",
+            "rollback.0.metric: Input should be 'accuracy', 'brier', 'log_loss', 'cost', 'absolute_error', ",
+        ),
+        (
+            "experiments",
+            lambda policy: policy["costs"].update(rose={"setosa": 1}),
+            "costs: unknown label 'rose'; expected setosa, versicolor, virginica",
         ),
         (
             "experiments",
@@ -179,6 +194,13 @@ def test_a_name_that_the_model_does_not_have(
     (problem,) = said(root)
     assert problem.startswith(f"policies/{kind}/iris.yaml:")
     assert expected in problem
+
+
+@pytest.mark.parametrize("change", [{"share": 0.4}, {"salt": "2"}])
+def test_a_route_that_is_not_the_policys_is_a_problem(root: Path, change: dict[str, Any]) -> None:
+    write(root, "experiments", POLICIES["experiments"] | change)
+    (problem,) = said(root)
+    assert problem.startswith("policies/experiments/iris/kustomization.yaml: not what its policy says; run `plumbline ")
 
 
 def test_a_rule_of_one_environment_is_named_where_it_stands(root: Path) -> None:

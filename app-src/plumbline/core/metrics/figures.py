@@ -12,15 +12,12 @@ import numpy.typing as npt
 from plumbline.core.metrics import names
 from plumbline.core.metrics.curve import Curve, Floats
 from plumbline.core.metrics.names import Costs
+from plumbline.core.metrics.rows import Places, per_row
 from plumbline.core.schema import Output
 
-Places = npt.NDArray[np.intp]
-"""Of labels among the output's, shape (rows,)."""
 Metric = Callable[[Floats], float]
 """A metric as a function of the rows' weights, shape (rows,). NaN where the rows do not define it."""
 BINS = 10
-TINY = float(np.finfo(np.float32).eps)
-"""As near to 0 and to 1 as a log loss takes a probability for."""
 
 
 def answered(output: Output, outputs: Floats, threshold: float | None) -> Places:
@@ -59,21 +56,12 @@ def of_answers(
     curves = [Curve(np.equal(labels, place).astype(np.float64), column) for place, column in enumerate(outputs.T)]
     each = _by_class(output, labels, called)
     metrics = _binary(truth, outputs, called, curves[1]) if output.task == "binary" else _classes(output, curves)
-    metrics |= {"log_loss": _log_loss(labels, outputs), "accuracy": _mean(called == labels)} | each
-    if output.task == "multiclass":
-        metrics["brier"] = _mean(((outputs - np.eye(len(output.labels))[labels]) ** 2).sum(axis=1))
-    if costs is not None:
-        metrics["cost"] = _mean(cost_matrix(output, costs)[labels, called])
+    metrics |= each | {name: _mean(rows) for name, rows in per_row(output, truth, outputs, called, costs).items()}
     for name in declared:
         if (at := names.at(name, output)) is not None:
             metrics[name] = partial(getattr(curves[at.place], at.kind), at.limit)
     order = [*names.of(output, costs=costs is not None), *declared]
     return {name: metrics[name] for name in order if name in metrics}
-
-
-def cost_matrix(output: Output, costs: Costs) -> Floats:
-    """What it costs, shape (true labels, answered labels)."""
-    return np.array([[costs.get(one, {}).get(other, 0.0) for other in output.labels] for one in output.labels])
 
 
 def _binary(truth: Floats, outputs: Floats, called: Places, curve: Curve) -> dict[str, Metric]:
@@ -83,7 +71,6 @@ def _binary(truth: Floats, outputs: Floats, called: Places, curve: Curve) -> dic
         "roc_auc": curve.roc_auc,
         "pr_auc": curve.average_precision,
         "average_precision": curve.average_precision,
-        "brier": _mean((score - truth) ** 2),
         "ece": _calibration_error(truth, score),
         # Nothing called positive: no call was wrong, but none was right; 0 as scikit-learn has it.
         "precision": lambda weights: float(weights @ hit) / max(float(weights @ positive), 1e-300),
@@ -136,10 +123,6 @@ def _mean_of(metrics: list[Metric]) -> Metric:
 
 def _divided(part: float, whole: float) -> float:
     return part / whole if whole else float("nan")
-
-
-def _log_loss(labels: Places, outputs: Floats) -> Metric:
-    return _mean(-np.log(np.clip(outputs[np.arange(len(labels)), labels], TINY, 1 - TINY)))
 
 
 def _regression(truth: Floats, value: Floats) -> dict[str, Metric]:

@@ -8,9 +8,11 @@ from pathlib import Path
 from plumbline.core.documents import DocumentError, Fault, parse, require
 from plumbline.core.errors import Misuse
 from plumbline.core.metrics.figures import cost_matrix
-from plumbline.core.metrics.names import costs_fault
+from plumbline.core.metrics.names import Costs, costs_fault
 from plumbline.core.subject import Subject, unknown
-from plumbline.monitoring.policy import Drift, Experiment
+from plumbline.monitoring.experiment import route
+from plumbline.monitoring.experiment.policy import Experiment
+from plumbline.monitoring.policy import Drift
 from plumbline.promotion.policy import Policy
 from plumbline.tree.validate.problem import Problem
 
@@ -45,6 +47,8 @@ def policies(root: Path) -> list[Problem]:
             require(_misplaced(policy, path, models), "", text)
             if (about := subject(path.stem)) is not None:
                 require(_faults(policy, about), "", text)
+            if isinstance(policy, Experiment):
+                yield from _route(root, policy)
         except DocumentError as error:
             yield Problem(f"{where}:{error.line}", str(error))
         except (OSError, UnicodeDecodeError) as error:
@@ -53,6 +57,14 @@ def policies(root: Path) -> list[Problem]:
     files = [(path, shape) for kind, shape in _KINDS.items() for path in sorted((root / "policies" / kind).glob(_YAML))]
     problems = [problem for path, shape in files for problem in judged(path, shape)]
     return [*problems, *broken.values()]
+
+
+def _route(root: Path, policy: Experiment) -> Iterator[Problem]:
+    """A route that is not the policy's: who gets treatment would not be who is analysed."""
+    path = route.path(root / "policies", policy.model)
+    if not path.exists() or path.read_text(encoding="utf-8") != route.text(policy):
+        reason = f"not what its policy says; run `plumbline monitor experiment route --model {policy.model}`"
+        yield Problem(str(path.relative_to(root)), reason)
 
 
 def _misplaced(policy: _Policy, path: Path, models: list[str]) -> Iterator[Fault]:
@@ -68,16 +80,17 @@ def _faults(policy: _Policy, about: Subject) -> Iterator[Fault]:
     if isinstance(policy, Policy):
         return policy.faults(about)
     if isinstance(policy, Drift):
-        return chain(policy.faults(about.output, about.fields), _other_costs(policy, about))
-    return policy.faults(labels=about.output.task != "regression")
+        stated = policy.quality.costs if policy.quality is not None else None
+        return chain(policy.faults(about.output, about.fields), _other_costs("quality.costs", stated, about))
+    return chain(policy.faults(about.output), _other_costs("costs", policy.costs, about))
 
 
-def _other_costs(policy: Drift, about: Subject) -> Iterator[Fault]:
+def _other_costs(where: str, asked: Costs | None, about: Subject) -> Iterator[Fault]:
     """Costs that are not those of the model's folder: live answers would be judged by others than the gate's."""
-    if policy.quality is None or (asked := policy.quality.costs) is None or costs_fault(asked, about.output):
+    if asked is None or costs_fault(asked, about.output):
         return
     if about.costs is None:
-        yield "quality.costs", "the model's MODEL has no costs; say them there too, so that the gate judges by them"
+        yield where, "the model's MODEL has no costs; say them there too, so that the gate judges by them"
     elif (cost_matrix(about.output, asked) != cost_matrix(about.output, about.costs)).any():
         said = {one: dict(answers) for one, answers in about.costs.items()}
-        yield "quality.costs", f"expected those of the model's MODEL, {said}, found {asked}"
+        yield where, f"expected those of the model's MODEL, {said}, found {asked}"
