@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from experiments import POLICY
 from typer.testing import CliRunner
 
 from plumbline.monitoring.cli import app
 
-POLICIES = Path(__file__).parents[3] / "policies"
+LATE = timedelta(hours=1)
 
 
 def run(log: Any, *arguments: str, code: int = 0) -> str:
@@ -104,73 +105,146 @@ def test_prune(log: Any) -> None:
 
 @pytest.fixture
 def policies(tmp_path: Path) -> Path:
-    """The policy of flights in git, with looks that a test can reach."""
-    policy = yaml.safe_load((POLICIES / "experiments/flights.yaml").read_text())
-    policy |= {"looks": [200, 400, 600], "minimumPerArm": 30, "share": 0.3}
+    """A policy of arms that two weeks of a test's log can fulfil."""
+    rules = {
+        **POLICY, "weeks": [1, 2], "minimumCallers": 20, "costs": {"late": {"on time": 2.0}},
+        "rollback": [{"metric": "accuracy", "below": -0.05}],
+    }  # fmt: skip
     (tmp_path / "experiments").mkdir()
-    (tmp_path / "experiments/flights.yaml").write_text(yaml.safe_dump(policy))
+    (tmp_path / "experiments/flights.yaml").write_text(yaml.safe_dump(rules))
     return tmp_path
 
 
-def experiment(log: Any, policies: Path, rows: int, *, gain: float, version: str = "v1.1.0", value: float = 0) -> Any:
-    rng = np.random.default_rng(7)
-    for _ in range(rows):
-        caller = int(rng.integers(0, 300))
+def change(policies: Path, **fields: Any) -> Path:
+    path = policies / "experiments/flights.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | fields))
+    return path
+
+
+def answered(
+    log: Any, *, gain: float = 0.0, version: str = "v1.1.0", days: float = 15.5, rows: int = 1200,
+    late: timedelta = LATE, output: dict[str, Any] | None = None, named: bool = True,
+) -> None:  # fmt: skip
+    """Rows of 200 callers since so many days, three tenths of them in treatment, and their labels an hour later."""
+    rng, labels = np.random.default_rng(7), []
+    start = datetime.now(UTC) - timedelta(days=days)
+    for number in range(rows):
+        caller = int(rng.integers(0, 200)) if number else 0
         treated = caller % 10 < 3
         role, served = ("canary", version) if treated else ("stable", "v1.0.0")
-        identifier = log.predict(subject=f"s{caller}", role=role, version=served, ms=float(rng.normal(5, 1)))
-        log.label(identifier, "late" if rng.random() < 0.6 + gain * treated else "on time", value)
+        at = start + timedelta(days=days * number / rows)
+        changes: dict[str, Any] = {"outputs": [output]} if output else {}
+        subject = f"key-{caller:08x}" if named else ""
+        identifier = log.predict(
+            at=at, subject=subject, role=role, version=served, ms=float(rng.normal(5, 1)), **changes
+        )
+        labels.append((at + late, identifier, "late" if rng.random() < 0.6 + gain * treated else "on time"))
+    for at, identifier, truth in labels:
+        event = {"prediction_id": identifier, "at": at.isoformat(), "model": "flights", "truth": truth}
+        log.redis.xadd("feedback", {"event": json.dumps(event)}, id=f"{int(at.timestamp() * 1000)}-*")
     log.consume()
-    return json.loads(run(log, "experiment", "--model", "flights", "--policies", str(policies), "--json"))
 
 
-@pytest.mark.parametrize(("gain", "verdict"), [(0.35, "promote"), (-0.35, "rollback")])
-def test_a_difference_is_found(log: Any, policies: Path, gain: float, verdict: str) -> None:
-    found = experiment(log, policies, 600, gain=gain)
+def experiment(log: Any, policies: Path, *more: str, code: int = 0) -> Any:
+    return json.loads(
+        run(log, "experiment", "--model", "flights", "--policies", str(policies), "--json", *more, code=code)
+    )
+
+
+@pytest.mark.parametrize(("gain", "verdict", "code"), [(0.3, "promote", 0), (-0.35, "rollback", 10)])
+def test_a_difference_is_found_and_told_to_prometheus(
+    log: Any, policies: Path, gain: float, verdict: str, code: int
+) -> None:
+    answered(log, gain=gain)
+    found = experiment(log, policies, "--exit-code", code=code)
     assert (found["verdict"], found["treatment"], found["control"]) == (verdict, "v1.1.0", "v1.0.0")
+    assert found["looks"][-1]["promote"][0]["callers"] == [140, 60]
+    experiment(log, policies, "--keep")
+    shown = log.quality()
+    assert shown("monitoring_experiment_verdict", model="flights", version="v1.1.0") == (1 if gain > 0 else -1)
+    judged = shown("monitoring_experiment_judged_timestamp_seconds", model="flights", version="v1.1.0")
+    assert abs(judged - datetime.now(UTC).timestamp()) < 600
     text = run(log, "experiment", "--model", "flights", "--policies", str(policies))
     assert text.splitlines()[0] == verdict
-    assert "bound" in text
 
 
-@pytest.mark.parametrize(("metric", "gain"), [("brier", 0.12), ("log_loss", 0.32)])
-def test_surer_answers_are_found_where_as_many_are_right(log: Any, policies: Path, metric: str, gain: float) -> None:
-    """One label in twenty: both arms never answer it, and treatment is surer of the other."""
-    path = policies / "experiments/flights.yaml"
-    policy = yaml.safe_load(path.read_text()) | {"promote": [{"metric": metric, "above": 0.05}]}
-    path.write_text(yaml.safe_dump(policy))
-    for number in range(600):
-        treated = number % 10 < 3
-        role, version, sure = ("canary", "v1.1.0", 0.9) if treated else ("stable", "v1.0.0", 0.6)
-        output = {"label": "on time", "probability": sure, "probabilities": {"on time": sure, "late": 1 - sure}}
-        identifier = log.predict(role=role, version=version, outputs=[output], ms=float(number % 7))
-        log.label(identifier, "late" if number // 10 % 20 == 11 else "on time")
-    log.consume()
-    found = json.loads(run(log, "experiment", "--model", "flights", "--policies", str(policies), "--json"))
+def test_keys_without_a_subject_are_callers_and_rows_without_either_are_nobodys(log: Any, policies: Path) -> None:
+    answered(log, gain=0.3, named=False)
+    found = experiment(log, policies, code=11)
+    assert found["verdict"] == "inconclusive"
+    assert found["reason"] == "no labelled rows in one of the arms; 1200 rows have no caller (docs/monitoring.md)"
+
+
+@pytest.mark.parametrize(("metric", "sign"), [("brier", 1), ("log_loss", 1), ("cost", 1)])
+def test_each_metric_of_a_row(log: Any, policies: Path, metric: str, sign: int) -> None:
+    """Both arms answer alike; treatment's rows come true more often."""
+    output = {"label": "late", "probability": 0.8, "probabilities": {"on time": 0.2, "late": 0.8}}
+    rules = [{"metric": metric, "above": 0, "gain": 0.1, "deviation": 0.4}]
+    change(policies, promote=rules, rollback=rules_of("ms"), costs={"on time": {"late": 2.0}})
+    answered(log, gain=0.3, output=output)
+    found = experiment(log, policies)
     assert found["verdict"] == "promote"
-    assert found["looks"][-1]["promote"][0]["gain"] == pytest.approx(gain, rel=0.3)
+    seen = found["looks"][-1]["promote"][0]
+    expected = {"brier": 0.6, "log_loss": float(np.log(4)), "cost": 2.0}[metric]
+    share = {name: experiment_share(log, name) for name in ("stable", "canary")}
+    assert seen["gain"] == pytest.approx(sign * expected * (share["canary"] - share["stable"]), rel=0.05)
 
 
-def test_a_new_version_in_treatment_begins_anew(log: Any, policies: Path) -> None:
-    assert experiment(log, policies, 300, gain=-0.35)["verdict"] == "rollback"
-    found = experiment(log, policies, 100, gain=0, version="v1.2.0")
-    assert (found["verdict"], found["treatment"]) == ("continue", "v1.2.0")
-    assert 90 <= found["rows"] <= 100  # from its first prediction on
+def rules_of(metric: str) -> list[dict[str, Any]]:
+    return [{"metric": metric, "below": -100}]
+
+
+def experiment_share(log: Any, role: str) -> float:
+    """Of the rows of a role that came true, all labelled."""
+    ((share,),) = log.query(
+        "SELECT avg((f.truth #>> '{}' = 'late')::int) FROM monitoring.predictions p"
+        " JOIN monitoring.feedback f USING (id) WHERE p.role = %s",
+        role,
+    )
+    return float(share)
+
+
+def test_before_its_weeks_are_over_an_experiment_goes_on(log: Any, policies: Path) -> None:
+    answered(log, gain=0.35, days=6.5)
+    found = experiment(log, policies)
+    assert (found["verdict"], found["looks"]) == ("continue", [])
+    assert experiment(log, policies, "--exit-code", code=11)["verdict"] == "continue"
+
+
+def test_labels_that_come_too_late_or_too_early_count_for_nobody(log: Any, policies: Path) -> None:
+    answered(log, gain=0.35, late=timedelta(days=1, hours=1))
+    assert experiment(log, policies, code=11)["reason"] == "no labelled rows in one of the arms"
+    log.redis.flushall()
+
+
+def test_labels_before_their_predictions_are_said_and_nothing_passes(log: Any, policies: Path) -> None:
+    answered(log, gain=0.35, late=timedelta(hours=-1))
+    found = experiment(log, policies, code=11)
+    assert found["verdict"] == "inconclusive"
+    assert found["reason"].startswith("feedback: 1200 labels came before their predictions, the first of ")
 
 
 def test_no_traffic_is_inconclusive(log: Any, policies: Path) -> None:
-    found = json.loads(run(log, "experiment", "--model", "flights", "--policies", str(policies), "--json"))
+    found = experiment(log, policies, code=11)
     assert (found["verdict"], found["treatment"]) == ("inconclusive", None)
-    log.label(log.predict())
-    log.consume()
-    text = run(log, "experiment", "--model", "flights", "--policies", str(policies), "--since", "1h")
-    assert text.startswith("inconclusive\n  because: no labelled rows in one of the arms")
+    said = run(log, "experiment", "--model", "flights", "--policies", str(policies), "--keep")
+    assert said == "flights: nobody has got treatment for a day\n"
+    said = run(log, "experiment", "--model", "boats", "--policies", str(policies), "--keep")
+    assert said.startswith("boats has no experiments: ")
+
+
+def test_the_plan_reads_the_traffic_of_the_log(log: Any, policies: Path) -> None:
+    plan = ("experiment", "plan", "--model", "flights", "--policies", str(policies))
+    assert "the log has no labelled rows of callers of flights" in run(log, *plan, code=11)
+    answered(log)
+    found = json.loads(run(log, *plan, "--json"))
+    assert 150 < found["traffic"]["callers"] < 200
+    assert found["traffic"]["rows_per_day"] == pytest.approx(75, rel=0.1)
+    assert "give both --callers and --rows-per-day" in run(log, *plan, "--callers", "9", code=2)
 
 
 def test_a_metric_that_the_answers_do_not_have_is_refused_with_those_that_they_have(log: Any, policies: Path) -> None:
-    for role, version in (("stable", "v1.0.0"), ("canary", "v1.1.0")):
-        log.label(log.predict(role=role, version=version, outputs=[{"value": 10.0}]), 12.0)
-    log.consume()
+    answered(log, rows=60, output={"value": 10.0})
     said = run(log, "experiment", "--model", "flights", "--policies", str(policies), code=2)
     expected = "unknown metric of values 'accuracy'; expected one of absolute_error, value, ms"
     assert f"{policies / 'experiments/flights.yaml'}: promote.0.metric: {expected}" in said

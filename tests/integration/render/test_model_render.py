@@ -1,6 +1,7 @@
 """What a model's folder renders to: one release.yaml is one ReplicaSet, one line of canary.yaml is one weight."""
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -10,11 +11,14 @@ import pytest
 import yaml
 from trees import ladder
 
+from plumbline.monitoring.experiment.policy import Experiment
+from plumbline.monitoring.policy import read_policy
 from plumbline.serving.main import KEEP_ALIVE_SECONDS
 from plumbline.tree.render.build import build, complete
 
 ROOT = Path(__file__).parents[3]
 KUSTOMIZE = ROOT / ".cache" / "bin" / "kustomize"
+OF_FLIGHTS = "../../../../policies/experiments/flights"
 IMAGE = "ghcr.io/plumbline/model-server@sha256:" + "1" * 64
 RELEASE = f"""\
 apiVersion: plumbline.dev/v1
@@ -240,7 +244,7 @@ def test_api_keys_are_a_component(model: Path) -> None:
     ("component", "route", "steps"),
     [
         ("shadow", "setMirrorRoute", ["setCanaryScale", "setMirrorRoute", "analysis", "setMirrorRoute"]),
-        ("experiment", "setHeaderRoute", ["setCanaryScale", "setHeaderRoute", "analysis", "pause", "setHeaderRoute"]),
+        ("experiment", "setHeaderRoute", ["setCanaryScale", "setHeaderRoute", *["analysis"] * 2, "setHeaderRoute"]),
     ],
 )
 def test_a_managed_route_is_declared_judged_and_taken_away(
@@ -255,6 +259,26 @@ def test_a_managed_route_is_declared_judged_and_taken_away(
     assert last in canary["trafficRouting"]["managedRoutes"]
     assert first["match"]
     assert canary["steps"][2] == canary["steps"][len(steps) + 2]
+
+
+def test_an_experiment_has_the_callers_of_its_policy_and_ends_by_its_verdict(model: Path) -> None:
+    tree = model.parents[3]
+    shutil.copytree(ROOT / "policies", tree / "policies")
+    policy = read_policy(tree / "policies/experiments/flights.yaml", Experiment, "flights")
+    path = model / "kustomization.yaml"
+    path.write_text(path.read_text().replace("  - ../../model-server\n", f"  - ../../model-server\n  - {OF_FLIGHTS}\n"))
+    rendered = _render(model)
+    steps = rendered["Rollout/flights-server"]["spec"]["strategy"]["canary"]["steps"]
+    assert steps[0] == {"setCanaryScale": {"weight": round(policy.share * 100)}}
+    (match,) = steps[1]["setHeaderRoute"]["match"]
+    taken = {f"{n:02d}" for n in range(100) if re.fullmatch(match["headerValue"]["regex"], f"{n:02d}")}
+    assert taken == set(policy.buckets)
+    asked = steps[3]["analysis"]
+    assert asked["templates"] == [{"templateName": "flights-experiment"}]
+    assert {arg["name"] for arg in asked["args"]} == {"model", "version"}
+    (metric,) = rendered["AnalysisTemplate/flights-experiment"]["spec"]["metrics"]
+    assert metric["successCondition"].endswith("== 1")
+    assert metric["failureCondition"].endswith("== -1")
 
 
 def test_only_prometheus_reaches_the_metrics_and_only_the_gateway_the_answers(model: Path) -> None:

@@ -91,9 +91,10 @@ def test_an_unmodified_oip_client_gets_the_numbers_of_v1(serve, bundle_of, binar
 def test_predictions_and_feedback_reach_their_streams(serve, bundle_of, redis_url):
     with redis.Redis.from_url(redis_url) as store, serve(bundle_of("binary"), SERVING_REDIS_URL=redis_url) as server:
         headers = {"x-arm": "canary", "x-subject": "user-7", "x-request-id": "req-1"}
+        key = {"x-plumbline-caller": "key-01234567"}
         server.until(lambda: server.metric("serving_redis_breaker_state") == 0)
         answer = server.client.post("/v1/predict", json={"features": ROW}, headers=headers).json()
-        batch = server.client.post("/v1/predict/batch", json={"rows": [ROW, FULL]}).json()
+        batch = server.client.post("/v1/predict/batch", json={"rows": [ROW, FULL]}, headers=key).json()
         truth = {"prediction_id": f"{batch['prediction_id']}:1", "truth": "late", "value": 12.5}
         accepted = server.client.post("/v1/feedback", json=truth)
         assert accepted.status_code == 202
@@ -113,6 +114,7 @@ def test_predictions_and_feedback_reach_their_streams(serve, bundle_of, redis_ur
     assert uuid.UUID(first["id"]).version == 7
     assert 0 < first["ms"] < 5000
     assert logged_rows(second) == [ROW, FULL]
+    assert second["subject"] == "key-01234567", "whose bucket the gateway took"
     assert second["outputs"] == batch["predictions"]
     assert feedback[0].items() >= (truth | {"model": "delays"}).items()
 

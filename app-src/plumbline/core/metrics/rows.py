@@ -18,8 +18,8 @@ def per_row(
 ) -> dict[str, Floats]:
     """Accuracy, Brier score, log loss and cost of each row, or the absolute error of values; each of shape (rows,).
 
-    truth: places of labels or values, shape (rows,); outputs: probabilities, shape (rows, labels), or values, (rows, 1);
-    called: places of the answered labels. The means are those of `plumbline.core.metrics.figures`.
+    truth: places of labels or values, shape (rows,); outputs: probabilities, shape (rows, labels), or values, shape
+    (rows, 1); called: places of the answered labels. The means are those of `plumbline.core.metrics.figures`.
     """
     if output.task == "regression":
         return {"absolute_error": np.abs(outputs[:, 0] - truth)}

@@ -114,7 +114,8 @@ def plan(
             traffic = plans.measured(connection, model, datetime.now(UTC) - since)
         if not traffic.callers or not traffic.rows_per_day:
             raise Inconclusive(
-                f"{path}: the log has no labelled rows of callers of {model} in that time; give --callers and --rows-per-day"
+                f"{path}: the log has no labelled rows of callers of {model} in that time;"
+                " give --callers and --rows-per-day"
             )
     needed = plans.needs(policy, traffic)
     if as_json:
