@@ -33,7 +33,6 @@ MODEL, ENV = "flights", "local"
 RELEASE = f"clusters/{ENV}/models/{MODEL}/release.yaml"
 CANARY_SHARE = 0.2
 REQUESTS = 3000
-LOOKS = [500, 1000, 2000]
 
 
 class DemoError(RuntimeError):
@@ -238,25 +237,16 @@ def plain(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def quick_policies() -> Path:
-    """The experiment's policy with looks that the demo's traffic reaches; the rules are the committed ones."""
-    policies = HOME / "policies"
-    shutil.copytree(HERE / "policies", policies)
-    file = policies / "experiments" / f"{MODEL}.yaml"
-    policy = yaml.safe_load(file.read_text(encoding="utf-8")) | {"looks": LOOKS, "minimumPerArm": 50}
-    file.write_text(yaml.safe_dump(policy, sort_keys=False), encoding="utf-8")
-    return policies
-
-
 def measure(demo: Demo) -> None:
     """From the stream to answers: arms, the experiment's verdict, and the stable release's drift from its own test."""
     monitoring = (PLUMBLINE, "monitor")
     demo.run("log predictions and feedback to PostgreSQL", *monitoring, "consume", "--until-empty")
     demo.run("how the releases do", *monitoring, "readout", "--model", MODEL)
     demo.run("why the first answer was given", PLUMBLINE, "why", demo.asked)
-    demo.tell(f"the policy looks at tens of thousands of labels; its copy here looks at {', '.join(map(str, LOOKS))}")
-    experiment = (*monitoring, "experiment", "--model", MODEL, "--policies", quick_policies())
-    demo.run("what the experiment's policy says", *experiment)
+    demo.tell("an experiment is judged after whole weeks: today it can only go on")
+    policies = ("--model", MODEL, "--policies", HERE / "policies")
+    demo.run("what the experiment's policy says", *monitoring, "experiment", *policies)
+    demo.run("how long it takes", *monitoring, "experiment", "plan", *policies)
     run = yaml.safe_load((HOME / "stable" / RELEASE).read_text(encoding="utf-8"))["spec"]["lineage"]["run"]
     drift = (*monitoring, "drift", "--model", MODEL, "--run", run, "--out", HOME / "drift", "--exit-code")
     demo.run("drift of the stable release against its test window", *drift)

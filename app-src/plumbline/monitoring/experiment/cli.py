@@ -68,7 +68,8 @@ def judge(
         require(policy.faults(labels=found.answers_labels), str(path))
     data = found.data
     try:
-        if policy.replays and found.rows and not data.faults and None not in _both(found):
+        due = verdict.due_looks(policy, data.days)
+        if policy.replays and due and found.rows and not data.faults and None not in _both(found):
             with _scorers(found, model, control, treatment, public_key) as (before, after):
                 from plumbline.monitoring.experiment.replay import pairs
 

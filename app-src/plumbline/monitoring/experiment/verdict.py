@@ -83,9 +83,9 @@ def judge(policy: Experiment, data: Data) -> Result:
     control, treatment = data.callers
     split = split_p(treatment, control, policy.share)
     result = Result("continue", "", split)
-    if reason := _nothing(policy, data):
+    due = due_looks(policy, data.days)
+    if reason := _nothing(policy, data, due):
         return replace(result, verdict="inconclusive", reason=reason)
-    due = [weeks for weeks in policy.weeks if data.days >= 7 * weeks + policy.labelDays]
     looks: list[Look] = []
     for weeks in due:
         looks.append(_look(policy, data, weeks))
@@ -99,12 +99,19 @@ def judge(policy: Experiment, data: Data) -> Result:
     return replace(result, verdict=verdict, reason=reason, looks=tuple(looks))
 
 
-def _nothing(policy: Experiment, data: Data) -> str:
+def due_looks(policy: Experiment, days: float) -> list[int]:
+    """The looks, in weeks, whose rows and labels are there so many days after the beginning."""
+    return [weeks for weeks in policy.weeks if days >= 7 * weeks + policy.labelDays]
+
+
+def _nothing(policy: Experiment, data: Data, due: Sequence[int]) -> str:
     """Why nothing at all can be said; empty where something can."""
     if data.faults:
         return "; ".join(data.faults)
+    if not any(data.callers) and not data.nameless:
+        return "no rows of treatment or control"
     if policy.replays and data.pairs is None:
-        return "nobody asked both versions for their answers to the same rows"
+        return "nobody asked both versions for their answers to the same rows" if due else ""
     if policy.replays and data.pairs is not None:
         return "" if len(data.pairs.caller) else "no labelled rows"
     if not data.arms.treatment.any() or data.arms.treatment.all():
