@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from plumbline.monitoring.experiment.evidence import Cells
-from plumbline.monitoring.experiment.policy import Experiment
+from plumbline.monitoring.experiment.policy import Experiment, Metric
 from plumbline.monitoring.experiment.verdict import Data, judge
 
 POLICY: dict[str, Any] = {
@@ -44,9 +44,10 @@ def data(
     share = plan.dayShare if day_share is None else day_share
     own, common, ours = rng.normal(0, 1, count), rng.normal(0, 1, days), rng.normal(0, 1, days)
     arms, pairs = {}, {}
-    for rule in {rule.metric: rule for rule in (*rules.rollback, *rules.promote)}.values():
-        metric = rule.metric
-        sd, sign = getattr(rule, "deviation", 1.0), -1 if metric in ("ms", "log_loss", "absolute_error") else 1
+    deviations: dict[Metric, float] = {rule.metric: 1.0 for rule in rules.rollback}
+    deviations |= {rule.metric: rule.deviation for rule in rules.promote}
+    for metric, sd in deviations.items():
+        sign = -1 if metric in ("ms", "log_loss", "absolute_error") else 1
         true = (gain or {}).get(metric, 0.0)
         noise = rng.normal(0, np.sqrt(n * (1 - plan.callerShare - share)))
         by_caller = np.sqrt(plan.callerShare) * own[caller]

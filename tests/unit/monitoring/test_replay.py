@@ -24,7 +24,10 @@ def scorers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Scorer]:
     folder = tmp_path_factory.mktemp("models")
     keys = bundles.make_keys(folder)
     found = {}
-    for name, kind, seed in (("one", "binary", 0), ("other", "binary", 1), ("delay", "regression", 0)):
+    asked: list[tuple[str, bundles.Kind, int]] = [
+        ("one", "binary", 0), ("other", "binary", 1), ("delay", "regression", 0),
+    ]  # fmt: skip
+    for name, kind, seed in asked:
         bundle = bundles.make_bundle(folder / name, keys, kind, seed=seed)
         path = bundle.release(folder / f"{name}.yaml")
         with Scorer.fetch(read_release(path), path, keys.public) as scorer:
@@ -36,7 +39,7 @@ def logged(count: int = 400, **changes: Any) -> list[Labelled]:
     rng = np.random.default_rng(1)
     rows = []
     for number in range(count):
-        features = {
+        features: dict[str, Any] = {
             "distance": float(rng.uniform(100, 5000)), "hour": int(rng.integers(0, 24)),
             "carrier": "UA", "origin": "JFK", "wind": float(rng.uniform(0, 40)),
         }  # fmt: skip

@@ -9,7 +9,8 @@ from typer.testing import CliRunner
 
 from plumbline.core.documents import read
 from plumbline.features.offline import encode_frame
-from plumbline.monitoring.policy import Drift, Experiment, read_policy
+from plumbline.monitoring.experiment.policy import Experiment
+from plumbline.monitoring.policy import Drift, read_policy
 from plumbline.promotion.policy import Policy
 from plumbline.scaffold.cli import app
 from plumbline.scaffold.files import places
