@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from plumbline.monitoring.experiment.evidence import Cells
-from plumbline.monitoring.experiment.policy import Experiment, Metric
+from plumbline.monitoring.experiment.policy import Experiment
 from plumbline.monitoring.experiment.verdict import Data, judge
 
 POLICY: dict[str, Any] = {
@@ -44,7 +44,7 @@ def data(
     share = plan.dayShare if day_share is None else day_share
     own, common, ours = rng.normal(0, 1, count), rng.normal(0, 1, days), rng.normal(0, 1, days)
     arms, pairs = {}, {}
-    deviations: dict[Metric, float] = {rule.metric: 1.0 for rule in rules.rollback}
+    deviations: dict[str, float] = {rule.metric: 1.0 for rule in rules.rollback}
     deviations |= {rule.metric: rule.deviation for rule in rules.promote}
     for metric, sd in deviations.items():
         sign = -1 if metric in ("ms", "log_loss", "absolute_error") else 1

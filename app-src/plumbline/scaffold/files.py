@@ -104,7 +104,8 @@ def _regression(truth: "pd.Series[str]") -> dict[str, Any]:
     ]
     # float32 has seven digits: what is larger may differ by more.
     parity = _short(max(spread, float(numbers.abs().max())) / 10_000)
-    return {"limits": limits, "metric": "rmse", "margin": _short(spread / 50), "parity": parity}
+    shorts = {"margin": _short(spread / 50), "deviation": _short(spread / 4), "parity": parity}
+    return {"limits": limits, "metric": "rmse", **shorts}
 
 
 def _short(value: float) -> str:
