@@ -6,6 +6,7 @@ from plumbline.monitoring.experiment.policy import BUCKETS, Experiment
 
 _TEXT = """\
 # Written from ../{model}.yaml by `plumbline monitor experiment route --model {model}`: edit that, not this.
+# yamllint disable rule:line-length
 apiVersion: kustomize.config.k8s.io/v1alpha1
 kind: Component
 components:
