@@ -119,7 +119,10 @@ def drift(
     out: Annotated[Path, typer.Option(help="Folder for the page and the verdict.")],
     reference: Annotated[Path | None, typer.Option(help="A run's evaluation/holdout.parquet.")] = None,
     run: Annotated[str | None, typer.Option(help="The MLflow run to fetch that file from.")] = None,
-    hours: Annotated[float, typer.Option(min=0.01, help="Length of the window that ends now.")] = 24,
+    hours: Annotated[
+        float | None,
+        typer.Option(min=0.01, help="Length of the window that ends now; the policy's windows if not given."),
+    ] = None,
     version: Annotated[str | None, typer.Option(help="Whose answers; the run's if not given.")] = None,
     policies: DriftPolicies = Path("policies"),
     exit_code: Annotated[bool, typer.Option("--exit-code", help="End with 10 for drift, 11 for inconclusive.")] = False,
@@ -134,25 +137,26 @@ def drift(
     from plumbline.monitoring.drift import checks
     from plumbline.monitoring.drift import data as drift_data
     from plumbline.monitoring.drift import report as drift_files
-    from plumbline.monitoring.drift.compare import Baseline, compare, concept
+    from plumbline.monitoring.drift.blocks import Window
+    from plumbline.monitoring.drift.judge import judge, windows
 
-    until = datetime.now(UTC)
-    since = until - timedelta(hours=hours)
-    policy = _drift_policy(policies, model)
+    until, policy = datetime.now(UTC), _drift_policy(policies, model)
+    spans = windows(policy, hours)
     if run:
         version = drift_data.version_of(model, run, version)
     before, schema = (drift_data.from_holdout(reference), None) if reference else drift_data.from_run(run or "")
     require(policy.faults(before.output, before.fields), str(_drift_path(policies, model)))
     with connected() as connection:
-        version = version or drift_data.only_version(connection, model, since, until)
-        now = drift_data.from_log(connection, policy, since, until, version)
+        version = version or drift_data.only_version(connection, model, until - spans[-1], until)
+        sides = [drift_data.from_log(connection, policy, until - span, until, version) for span in spans]
     if schema:
-        drift_data.require_rows(schema, now, f"the log of {model} {version}")
-        now = drift_data.as_compared(schema, now)
-    check = drift_files.Check(
-        model, version or "", since, until, now.rows, now.labelled,
-        compare(Baseline.of(before.frame, policy), now.frame), concept(before.loss, now.loss, policy), policy.quality,
-    )  # fmt: skip
+        drift_data.require_rows(schema, sides[-1], f"the log of {model} {version}")
+        sides = [drift_data.as_compared(schema, side) for side in sides]
+    found = [
+        judge(before, now, policy, Window(until, span, len(spans)), version or "")
+        for span, now in zip(spans, sides, strict=True)
+    ]
+    check = drift_files.telling(found)
     drift_files.write(check, out)
     with opened() as store, store.connection() as connection:
         checks.keep(connection, drift_files.as_json(check))
@@ -161,7 +165,9 @@ def drift(
     else:
         kinds = [f"  {kind}: {verdict}" for kind, verdict in check.kinds.items()]
         answers = f"  {check.rows:,} rows answered by {version or 'no version'}, {check.labelled:,} of them labelled"
-        typer.echo("\n".join([check.verdict, *kinds, answers]))
+        others = [f"  {(one.until - one.since).total_seconds() / 3600:g} hours: {one.verdict}" for one in found]
+        reason = [f"  {check.reason}"] if check.reason else []
+        typer.echo("\n".join([check.verdict, *kinds, *(others if len(found) > 1 else []), answers, *reason]))
     raise typer.Exit(_EXIT_CODES[check.verdict] if exit_code else 0)
 
 

@@ -69,9 +69,16 @@ class Drift(OfModel):
     threshold: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.1
     """The smallest effect that counts; where chance alone moves a column more than this, calibration raises it."""
     missing: Share = 0.05
-    """Change in the share of missing values that counts."""
+    """The smallest change in the share of missing values that counts."""
+    apart: Annotated[float, Field(ge=0.5, lt=1)] = 0.55
+    """The smallest AUC of telling the window's rows from the reference's that counts as a joint shift."""
+    windows: Annotated[tuple[Annotated[float, Field(gt=0, le=24 * 366)], ...], Field(min_length=1, max_length=5)] = (
+        24,
+        168,
+    )
+    """Hours of the windows that end at the check: a day shows what is large at once, a week what is small."""
     lossRise: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.1
-    """Rise of the mean loss, as a part of the reference's, that counts as concept drift."""
+    """The smallest rise of the mean loss, estimated or seen, that counts; as a part of the reference's."""
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.99
     columns: dict[str, Column] = Field(default_factory=dict)
     quality: Quality | None = None

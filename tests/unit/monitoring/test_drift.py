@@ -1,4 +1,4 @@
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -6,12 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from plumbline.monitoring.drift.compare import Baseline, ColumnResult, Comparison, compare, concept
+from plumbline.monitoring.drift.blocks import Window, blocks
+from plumbline.monitoring.drift.compare import Baseline, ColumnResult, Comparison, compare
 from plumbline.monitoring.drift.data import from_holdout
+from plumbline.monitoring.drift.outcome import Answers, Outcome
 from plumbline.monitoring.drift.report import Check
 from plumbline.monitoring.drift.report import write as write_pages
 from plumbline.monitoring.policy import LABEL, SCORE, Drift, ReferenceFault
-from plumbline.monitoring.stats import Mean
 
 POLICY = Drift(model="flights", sample=1000)
 COLUMNS = 6
@@ -64,7 +65,7 @@ def test_one_column_of_many_moved_by_one_deviation_is_found(baseline: Baseline, 
 
 def test_identical_data_never_drifts(baseline: Baseline) -> None:
     found = compare(baseline, frame(0))
-    assert [item.value for item in found.columns] == [0.0] * len(baseline.methods)
+    assert [item.value for item in found.columns] == [0.0] * len(baseline.limits.methods)
 
 
 @pytest.mark.parametrize(("shift", "expected"), [(0.0, []), (0.05, []), (1.0, ["x3"])])
@@ -124,18 +125,112 @@ def test_a_reference_smaller_than_two_samples_is_calibrated_too() -> None:
     assert drifted(compare(small, frame(5, 200, shift=1.5))) == ["x3"]
 
 
-def loss(value: float, rows: int, deviation: float = 0.3) -> Mean:
-    return Mean(value, deviation**2 / rows, rows, rows)
+def answers(seed: int, rows: int, *, wrong: float = 0.0, late: float = 0.0) -> Answers:
+    """Calibrated scores and what came true: of a share `wrong` something else, and a share `late` more of all."""
+    rng = np.random.default_rng(seed)
+    score = np.clip(rng.beta(1, 3, rows) + late, 0, 0.99)
+    true = np.where(rng.random(rows) < wrong, rng.permutation(score), score)
+    positive = (rng.random(rows) < true).astype(np.float64)
+    return Answers(score, 2 * (score - positive) ** 2, positive)
 
 
-def test_concept_drift_is_a_rise_of_the_loss_that_is_surely_too_large() -> None:
-    policy = Drift(model="flights", lossRise=0.1)
-    reference = loss(0.3, 20_000)
-    assert concept(reference, loss(0.31, 5000), policy).verdict == "none"
-    assert concept(reference, loss(0.40, 5000), policy).verdict == "drift"
-    assert concept(reference, loss(0.40, 120), policy).verdict == "none"  # the interval still reaches below the limit
-    assert concept(reference, loss(0.9, 99), policy).verdict == "inconclusive"
-    assert concept(reference, Mean(float("nan"), float("nan"), 0, 0), policy).verdict == "inconclusive"
+@pytest.fixture(scope="module")
+def outcome() -> Outcome:
+    policy, reference = Drift(model="flights", sample=1000), answers(0, 20_000)
+    return Outcome.of(reference, np.arange(20_000), blocks(None, 20_000, None, 1000, 0), policy, tests=1)
+
+
+def test_concept_drift_is_what_labels_say_beyond_what_scores_let_expect(outcome: Outcome) -> None:
+    assert [outcome.concept(answers(seed, 1000)).verdict for seed in range(1, 9)] == ["none"] * 8
+    assert [outcome.concept(answers(seed, 1000, wrong=0.6)).verdict for seed in range(1, 9)] == ["drift"] * 8
+    # A day on which everything is later is harder, but its scores mean what they meant.
+    assert [outcome.concept(answers(seed, 1000, late=0.3)).verdict for seed in range(1, 9)] == ["none"] * 8
+
+
+def test_labels_that_are_few_or_older_than_their_answers_are_inconclusive(outcome: Outcome) -> None:
+    assert outcome.concept(answers(1, 99)).verdict == "inconclusive"
+    assert outcome.concept(answers(1, 0)).verdict == "inconclusive"
+    found = outcome.concept(answers(1, 1000), early=3)
+    assert (found.verdict, found.early) == ("inconclusive", 3)
+    assert "3 labels are older than their answers" in found.reason
+
+
+def test_the_loss_is_estimated_without_labels(outcome: Outcome) -> None:
+    now = answers(7, 20_000, late=0.2)
+    found = outcome.performance(now.score)
+    assert found.loss.current == pytest.approx(float(now.loss.mean()), rel=0.02)
+    assert found.loss.reference == pytest.approx(float(outcome.answers.loss.mean()), rel=1e-6)
+    from sklearn.metrics import roc_auc_score
+
+    assert found.roc_auc == pytest.approx(roc_auc_score(now.positive, now.score), abs=0.02)
+    assert (found.verdict, outcome.performance(answers(8, 1000).score).verdict) == ("drift", "none")
+    assert outcome.performance(now.score[:999]).verdict == "inconclusive"
+
+
+def moments(days: int, a_day: int = 200) -> "pd.Series[pd.Timestamp]":
+    first = pd.Timestamp("2026-03-02", tz="UTC")
+    return pd.Series(first + pd.to_timedelta(np.arange(days * a_day) / a_day, unit="D"))
+
+
+def test_blocks_are_as_long_as_the_window_and_held_against_their_own_hours_of_the_week() -> None:
+    at = moments(28)
+    window = Window(datetime(2026, 6, 3, 5, tzinfo=UTC), timedelta(days=1))
+    found = blocks(at, len(at), window, 100, 0)
+    assert (len(found.pairs), found.apart) == (28, 28)
+    for block, rest in found.pairs:
+        first, last = at.iloc[block].min(), at.iloc[block].max()
+        assert first.hour == 5 or first == at.min(), "whole days to the hour at which the window ends"
+        assert last - first < pd.Timedelta(days=1)
+        assert set((at.iloc[rest] - pd.Timedelta(hours=5)).dt.dayofweek) == {(first - pd.Timedelta(hours=5)).dayofweek}
+        assert not set(block) & set(rest)
+    week = blocks(at, len(at), Window(window.until, timedelta(days=7)), 100, 0)
+    assert week.apart == 4
+    assert not week.enough
+
+
+def by_day(seed: int, days: int) -> pd.DataFrame:
+    """Days that differ: all rows of one share its weather, and two columns always go together."""
+    rng = np.random.default_rng(seed)
+    table = pd.DataFrame({"a": rng.normal(size=days * 200), "weather": np.repeat(rng.normal(size=days), 200)})
+    table["b"] = table["a"] + rng.normal(size=len(table)) / 2
+    table[SCORE] = rng.beta(2, 8, len(table)) + 0.02 * table["weather"]
+    return table
+
+
+def test_days_that_differ_as_days_do_are_no_drift_and_columns_that_part_are() -> None:
+    policy, at = Drift(model="flights", sample=150), moments(60)
+    window = Window(datetime(2026, 6, 3, tzinfo=UTC), timedelta(days=1))
+    baseline = Baseline.of(by_day(0, 60), policy, at, window)
+    assert baseline.limits.together == ("a", "b")
+    assert baseline.limits.columns["weather"] > 1 > baseline.limits.columns["a"]
+    false, found = 0, 0
+    for seed in range(1, 11):
+        now = by_day(seed, 1)
+        alone = compare(baseline, now)
+        assert alone.verdict(prediction=False) == "none"
+        false += alone.joint.verdict == "drift"
+        parted = compare(baseline, now.assign(b=np.random.default_rng(seed).permutation(now["b"])))
+        assert parted.verdict(prediction=False) == "none"
+        found += parted.joint.verdict == "drift"
+    # By chance one window in a hundred is beyond the limit.
+    assert false <= 1
+    assert found == 10
+
+
+def test_a_reference_that_holds_too_few_windows_says_so() -> None:
+    window = Window(datetime(2026, 6, 3, tzinfo=UTC), timedelta(days=7))
+    found = compare(Baseline.of(by_day(0, 28), Drift(model="flights", sample=150), moments(28), window), by_day(1, 7))
+    assert found.reason == "the reference holds 4 windows as long as this one, limits need 5"
+    assert found.verdict(prediction=False) == "inconclusive"
+
+
+def test_shifts_are_ranked_by_what_they_do_to_the_score() -> None:
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"matters": rng.normal(size=6000), "idle": rng.normal(size=6000)})
+    table[SCORE] = 1 / (1 + np.exp(-table["matters"]))
+    found = compare(Baseline.of(table, POLICY), table + 1)
+    by_name = {item.column: item.influence or 0 for item in found.columns if item.column != SCORE}
+    assert by_name["matters"] > 0.1 > 0.01 > abs(by_name["idle"])
 
 
 def write(path: Any, **columns: Any) -> Any:
@@ -150,7 +245,7 @@ def test_a_binary_holdout(tmp_path: Any) -> None:
     ))  # fmt: skip
     assert list(side.frame.columns) == ["x", SCORE]
     assert list(side.frame[SCORE]) == [0.6, 0.1]
-    assert side.loss.value == pytest.approx((2 * 0.4**2 + 2 * 0.1**2) / 2)
+    assert side.answers.loss.mean() == pytest.approx((2 * 0.4**2 + 2 * 0.1**2) / 2)
 
 
 def test_a_holdout_of_three_labels_and_of_values(tmp_path: Any) -> None:
@@ -158,7 +253,7 @@ def test_a_holdout_of_three_labels_and_of_values(tmp_path: Any) -> None:
     side = from_holdout(write(tmp_path / "h.parquet", x=[1, 2], truth=["a", "c"], **natives))
     assert (list(side.frame[SCORE]), list(side.frame[LABEL])) == ([0.5, 0.7], ["a", "c"])
     side = from_holdout(write(tmp_path / "v.parquet", x=[1, 2], truth=[1.0, 5.0], native_value=[2.0, 2.0]))
-    assert (list(side.frame[SCORE]), side.loss.value) == ([2.0, 2.0], 2.0)
+    assert (list(side.frame[SCORE]), side.answers.loss.mean()) == ([2.0, 2.0], 2.0)
 
 
 def test_a_reference_that_is_none_says_so(tmp_path: Any) -> None:
@@ -171,7 +266,7 @@ def test_a_reference_that_is_none_says_so(tmp_path: Any) -> None:
         from_holdout(write(tmp_path / "h.parquet", x=[1]))
 
 
-def test_what_a_caller_sends_cannot_break_out_of_the_pages(narrow: Baseline, tmp_path: Path) -> None:
+def test_what_a_caller_sends_cannot_break_out_of_the_pages(narrow: Baseline, outcome: Outcome, tmp_path: Path) -> None:
     way_out = "</script><script>alert(1)</script>"
     now = frame(1)[["x2", "x3", "carrier"]]
     now["carrier"] = np.where(np.arange(len(now)) % 2, way_out, "UA")
@@ -179,9 +274,12 @@ def test_what_a_caller_sends_cannot_break_out_of_the_pages(narrow: Baseline, tmp
     assert drifted(found) == ["carrier"]
     column = ColumnResult(f"c{way_out}", "psi", 0.5, 0.1, 0.0, 0.0, 0.1, True)
     at = datetime(2026, 1, 1, tzinfo=UTC)
-    loss = concept(Mean(0.1, 0.01, 200, 200), Mean(0.1, 0.01, 200, 200), POLICY)
+    scores = answers(0, 50).score
     comparison = Comparison((*found.columns, column), f"because {way_out}", found.page)
-    write_pages(Check(f"flights{way_out}", f"v1.0.0{way_out}", at, at, 1, 1, comparison, loss), tmp_path)
+    write_pages(Check(
+        f"flights{way_out}", f"v1.0.0{way_out}", at, at, 1, 1, comparison, outcome.performance(scores),
+        outcome.concept(answers(0, 50)),
+    ), tmp_path)  # fmt: skip
     index = (tmp_path / "index.html").read_text()
     assert "<script" not in index
     assert index.count("&lt;/script&gt;&lt;script&gt;alert(1)") == 5

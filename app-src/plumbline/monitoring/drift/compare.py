@@ -1,19 +1,19 @@
-"""Whether production still looks like the data that the model was judged on, column by column.
+"""Whether production still looks like the data that the model was judged on: each column, and all of them together.
 
 Effect sizes, not p-values: a p-value finds any difference once there is enough traffic. Both sides are always the
-same number of rows, drawn with a fixed seed, so that neither the traffic nor the hour changes the verdict. A
-column's limit is the effect that matters, or where chance alone moves it more than that, what pairs of samples of
-the reference itself show (mean + 5 standard deviations of pairs without drift).
+same number of rows, drawn with a fixed seed, so that the traffic does not change the verdict. A column's limit is the
+effect that matters, or where windows of the reference itself lie further apart than that, what `blocks` says of them.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from plumbline.monitoring.drift import joint
+from plumbline.monitoring.drift.blocks import FALSE_ALARMS, FEWEST, Blocks, Window, blocks, draw
+from plumbline.monitoring.drift.influence import Influence
 from plumbline.monitoring.policy import LABEL, SCORE, Column, Drift
-from plumbline.monitoring.stats import Mean
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 Verdict = Literal["drift", "none", "inconclusive"]
 Method = Literal["psi", "wasserstein", "jensenshannon"]
-_PAIRS = 40
-_DEVIATIONS = 5.0
+KINDS = ("covariate", "prediction", "joint", "performance", "concept")
 _FEWEST_VALUES = 50
-FEWEST_LABELS = 100
+_SPREAD = 0.1
+"""The least deviation of an effect's logarithm between blocks: below it a rare value would be a shift."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,8 @@ class ColumnResult:
     missing_current: float
     missing_threshold: float
     judged: bool
+    influence: float | None = None
+    """How much of the mean score comes from this shift: the mean less what it would be with the reference's values."""
 
     @property
     def drifted(self) -> bool:
@@ -55,15 +57,21 @@ class ColumnResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Concept:
-    """Mean loss on labelled rows, and its rise over the reference as an interval; absolute, with the limit beside."""
+class Joint:
+    """The AUC of telling both sides apart by how their columns go together, and its limit."""
 
-    verdict: Verdict
-    reference: Mean
-    current: Mean
-    low: float
-    high: float
+    value: float
     limit: float
+
+    @property
+    def verdict(self) -> Verdict:
+        """Inconclusive where a side has too few rows or columns."""
+        return "inconclusive" if not np.isfinite(self.value - self.limit) else verdict(self.value > self.limit)
+
+
+def verdict(drifted: bool) -> Verdict:
+    """As the word that a workflow branches on."""
+    return "drift" if drifted else "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +81,7 @@ class Comparison:
     columns: tuple[ColumnResult, ...]
     reason: str = ""
     page: "Snapshot | None" = None
+    joint: Joint = Joint(float("nan"), float("nan"))
 
     def verdict(self, *, prediction: bool) -> Verdict:
         """Of the inputs (covariate shift) or of the answers (prediction shift)."""
@@ -83,45 +92,86 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """What windows of one length show without drift: the same for all that end at the same hour."""
+
+    methods: dict[str, Method]
+    columns: dict[str, float]
+    missing: dict[str, float]
+    together: tuple[str, ...]
+    """The inputs that joint shifts are looked for in: those that say nothing of the moment by themselves."""
+    joint: float
+    """Of telling both sides apart by these."""
+    influence: Influence | None
+    blocks: Blocks
+
+    @classmethod
+    def of(
+        cls, reference: "pd.DataFrame", policy: Drift, at: "pd.Series[pd.Timestamp] | None", window: Window | None
+    ) -> "Limits":
+        """Of a reference whose rows have these moments; without limits where it has too few rows or blocks."""
+        typed = _typed(reference, like=reference).reset_index(drop=True)
+        rules = {name: policy.columns.get(name, Column()) for name in map(str, typed.columns)}
+        methods = {name: rule.method or _method(typed[name]) for name, rule in rules.items()}
+        pairs = blocks(at, len(typed), window, policy.sample, policy.seed)
+        if len(typed) < policy.sample or not pairs.enough:
+            return cls(methods, {}, {}, (), float("nan"), None, pairs)
+        alpha = FALSE_ALARMS / len(KINDS) / (window.tests if window else 1)
+        by_chance, missing = _calibrate(typed, methods, policy, pairs, alpha)
+        columns = {
+            name: rule.threshold or float(np.fmax(policy.threshold, by_chance[name])) for name, rule in rules.items()
+        }
+        least = {name: float(np.fmax(policy.missing, missing[name])) for name in rules}
+        together = joint.of_rows(_inputs(typed, policy), pairs)
+        apart = _joint_limit(typed[list(together)], policy, pairs, alpha)
+        return cls(methods, columns, least, together, apart, Influence.of(typed), pairs)
+
+
+@dataclass(frozen=True, slots=True)
 class Baseline:
-    """The reference, ready to compare with: its fixed sample, and the method and limit of each column."""
+    """The reference, ready to compare a window with: a fixed sample of its rows of the window's hours of the week."""
 
     policy: Drift
     rows: int
     sample: "pd.DataFrame"
-    methods: dict[str, Method]
-    limits: dict[str, float]
+    limits: Limits
 
     @classmethod
-    def of(cls, reference: "pd.DataFrame", policy: Drift) -> "Baseline":
-        """Draw and calibrate; without limits where the reference has fewer rows than the policy compares."""
-        typed = _typed(reference, like=reference)
-        rules = {name: policy.columns.get(name, Column()) for name in map(str, typed.columns)}
-        methods = {name: rule.method or _method(typed[name]) for name, rule in rules.items()}
-        limits = {}
-        if len(typed) >= policy.sample:
-            by_chance = _calibrate(typed, methods, policy)
-            limits = {name: rule.threshold or max(policy.threshold, by_chance[name]) for name, rule in rules.items()}
-        return cls(policy, len(typed), _draw(typed, policy), methods, limits)
+    def of(
+        cls, reference: "pd.DataFrame", policy: Drift, at: "pd.Series[pd.Timestamp] | None" = None,
+        window: Window | None = None, limits: Limits | None = None,
+    ) -> "Baseline":  # fmt: skip
+        """Draw, and calibrate where that was not done for another window."""
+        typed = _typed(reference, like=reference).reset_index(drop=True)
+        alike = np.flatnonzero(window.like(at)) if at is not None and window else np.arange(len(typed))
+        sample = typed.iloc[draw(alike, policy.sample, policy.seed)].reset_index(drop=True)
+        return cls(policy, len(alike), sample, limits or Limits.of(reference, policy, at, window))
 
 
 def compare(baseline: Baseline, current: "pd.DataFrame") -> Comparison:
     """Compare the columns of the reference; a column that `current` lacks is missing in all of its rows there."""
-    policy, sample = baseline.policy, baseline.sample
+    policy, sample, limits = baseline.policy, baseline.sample, baseline.limits
     for name, rows in (("reference", baseline.rows), ("log", len(current))):
         if rows < policy.sample:
             return Comparison((), f"the {name} has {rows} rows, the policy compares {policy.sample}")
+    if not limits.blocks.enough:
+        found = limits.blocks.apart
+        return Comparison((), f"the reference holds {found} windows as long as this one, limits need {FEWEST}")
     now = _draw(_typed(current.reindex(columns=sample.columns), like=sample), policy)
-    comparable = [name for name in baseline.limits if min(sample[name].count(), now[name].count()) >= _FEWEST_VALUES]
-    page, effects = _evidently(sample[comparable], now[comparable], baseline)
+    comparable = [name for name in limits.columns if min(sample[name].count(), now[name].count()) >= _FEWEST_VALUES]
+    page, effects = _evidently(sample[comparable], now[comparable], limits)
+    influence = limits.influence.of_shifts(now, sample) if limits.influence else {}
 
     def result(name: str) -> ColumnResult:
         before, after = float(sample[name].isna().mean()), float(now[name].isna().mean())
-        missing = max(policy.missing, _DEVIATIONS * float(np.sqrt(2 * before * (1 - before) / policy.sample)))
-        method, limit, judged = baseline.methods[name], baseline.limits[name], name not in policy.ignored
-        return ColumnResult(name, method, effects.get(name), limit, before, after, missing, judged)
+        return ColumnResult(
+            name, limits.methods[name], effects.get(name), limits.columns[name], before, after,
+            limits.missing[name], name not in policy.ignored, influence.get(name),
+        )  # fmt: skip
 
-    return Comparison(tuple(map(result, baseline.limits)), page=page)
+    names = list(limits.together)
+    apart = joint.separation(sample[names], now[names]) if names else float("nan")
+    return Comparison(tuple(map(result, limits.columns)), page=page, joint=Joint(apart, limits.joint))
 
 
 def _typed(frame: "pd.DataFrame", *, like: "pd.DataFrame") -> "pd.DataFrame":
@@ -153,35 +203,51 @@ def _draw(frame: "pd.DataFrame", policy: Drift) -> "pd.DataFrame":
     return frame.iloc[np.sort(chosen)].reset_index(drop=True)
 
 
-def _pairs(frame: "pd.DataFrame", policy: Drift) -> Iterator[tuple["pd.DataFrame", "pd.DataFrame"]]:
-    """Pairs of samples of the reference: apart from each other where it is large enough, else with replacement."""
-    rng = np.random.default_rng(policy.seed + 1)
-    for _ in range(_PAIRS):
-        if len(frame) >= 2 * policy.sample:
-            rows = rng.permutation(len(frame))[: 2 * policy.sample]
-        else:
-            rows = rng.integers(0, len(frame), 2 * policy.sample)
-        yield frame.iloc[rows[: policy.sample]], frame.iloc[rows[policy.sample :]]
+def _calibrate(
+    reference: "pd.DataFrame", methods: dict[str, Method], policy: Drift, pairs: Blocks, alpha: float
+) -> tuple[dict[str, float], dict[str, float]]:
+    """How far blocks lie apart in each column, and in its share of missing values: {column: limit} of both."""
+    seen = []
+    for block, rest in pairs.pairs:
+        one, other = (reference.iloc[draw(places, policy.sample, policy.seed)] for places in (block, rest))
+        seen.append([*(_effect(one[name], other[name], method) for name, method in methods.items()),
+                     *(abs(one[name].isna().mean() - other[name].isna().mean()) for name in methods)])  # fmt: skip
+    # Distances are skewed, as far as one day of rain is from the others: their logarithms are much less so.
+    least = np.repeat([policy.threshold, policy.missing], len(methods))
+    found = np.exp(pairs.limits(np.log(np.array(seen, dtype=np.float64) + least), alpha, floor=_SPREAD)) - least
+    return (dict(zip(methods, found[: len(methods)], strict=True)),
+            dict(zip(methods, found[len(methods) :], strict=True)))  # fmt: skip
 
 
-def _calibrate(reference: "pd.DataFrame", methods: dict[str, Method], policy: Drift) -> dict[str, float]:
-    """How far chance alone moves each column, by the same functions that Evidently's report uses."""
+def _effect(one: "pd.Series[Any]", other: "pd.Series[Any]", method: Method) -> float:
+    """By the same functions that Evidently's report uses; `other` is the reference. NaN of too few values."""
     from evidently.legacy.calculations.stattests import jensenshannon_stat_test, psi_stat_test, wasserstein_stat_test
     from evidently.legacy.core import ColumnType
 
     tests = {"psi": psi_stat_test, "wasserstein": wasserstein_stat_test, "jensenshannon": jensenshannon_stat_test}
-    seen: dict[str, list[float]] = {name: [] for name in methods}
-    for one, other in _pairs(reference, policy):
-        for name, method in methods.items():
-            left, right = one[name].dropna(), other[name].dropna()
-            kind = ColumnType.Numerical if reference[name].dtype == np.float64 else ColumnType.Categorical
-            if min(len(left), len(right)) >= _FEWEST_VALUES:
-                seen[name].append(tests[method](left, right, kind, None).drift_score)
-    return {n: float(np.mean(v) + _DEVIATIONS * np.std(v)) if v else 0.0 for n, v in seen.items()}
+    left, right = other.dropna(), one.dropna()
+    kind = ColumnType.Numerical if one.dtype == np.float64 else ColumnType.Categorical
+    enough = min(len(left), len(right)) >= _FEWEST_VALUES
+    return float(tests[method](left, right, kind, None).drift_score) if enough else float("nan")
+
+
+def _inputs(frame: "pd.DataFrame", policy: Drift) -> "pd.DataFrame":
+    return frame.drop(columns=[SCORE, LABEL, *policy.ignored], errors="ignore")
+
+
+def _joint_limit(reference: "pd.DataFrame", policy: Drift, pairs: Blocks, alpha: float) -> float:
+    """What blocks show, and not less than an AUC that matters; NaN without columns."""
+    if reference.columns.empty:
+        return float("nan")
+    seen = [
+        joint.separation(*(reference.iloc[draw(places, policy.sample, policy.seed)] for places in (rest, block)))
+        for block, rest in pairs.pairs
+    ]
+    return float(np.fmax(policy.apart, pairs.limits(np.array(seen)[:, None], alpha)[0]))
 
 
 def _evidently(
-    sample: "pd.DataFrame", now: "pd.DataFrame", baseline: Baseline
+    sample: "pd.DataFrame", now: "pd.DataFrame", limits: Limits
 ) -> tuple["Snapshot | None", dict[str, float]]:
     """Run Evidently's report on all columns of both frames; returns it with {column: effect}."""
     from evidently import DataDefinition, Dataset, Report
@@ -195,19 +261,7 @@ def _evidently(
     # Its page writes values into a <script> as they are, and a category's value is a caller's.
     sample, now = (frame.replace("<", "\u2039", regex=True) for frame in (sample, now))
     definition = DataDefinition(numerical_columns=numbers, categorical_columns=texts)
-    methods, limits = baseline.methods, baseline.limits
-    metrics = [ValueDrift(column=name, method=methods[name], threshold=limits[name]) for name in names]
+    metrics = [ValueDrift(column=name, method=limits.methods[name], threshold=limits.columns[name]) for name in names]
     datasets = [Dataset.from_pandas(frame, data_definition=definition) for frame in (now, sample)]
     page = Report(metrics, include_tests=True).run(*datasets)
     return page, {item["config"]["column"]: float(item["value"]) for item in page.dict()["metrics"]}
-
-
-def concept(reference: Mean, current: Mean, policy: Drift) -> Concept:
-    """Whether the loss has surely risen by more than the policy allows: the interval of the rise is above the limit."""
-    from scipy.stats import norm
-
-    rise, limit = current.value - reference.value, policy.lossRise * reference.value
-    half = float(norm.isf((1 - policy.confidence) / 2) * np.sqrt(reference.variance + current.variance))
-    if current.rows < FEWEST_LABELS or not np.isfinite(rise) or not np.isfinite(half):
-        return Concept("inconclusive", reference, current, rise - half, rise + half, limit)
-    return Concept("drift" if rise - half > limit else "none", reference, current, rise - half, rise + half, limit)

@@ -12,7 +12,7 @@ import pandas as pd
 import psycopg
 
 from plumbline.core import reach
-from plumbline.core.columns import NATIVE, TRUTH, is_ours
+from plumbline.core.columns import NATIVE, TIME, TRUTH, is_ours
 from plumbline.core.documents import read
 from plumbline.core.encoding import seconds_of
 from plumbline.core.feedback import LARGEST
@@ -22,36 +22,38 @@ from plumbline.core.subject import LENGTH, SIZE
 from plumbline.core.values import RowsError
 from plumbline.features.offline import encode_frame
 from plumbline.monitoring.drift.compare import is_number
+from plumbline.monitoring.drift.outcome import Answers
 from plumbline.monitoring.log.queries import ROWS, window
 from plumbline.monitoring.policy import LABEL, SCORE, Drift, ReferenceFault
-from plumbline.monitoring.stats import Mean, mean
 
 _MOST_LABELS = 20_000
 _MEMBERS = 16
 """Of a list: as many of the most frequent ones are compared by themselves."""
 _VERSIONS: LiteralString = "SELECT version, count(*) FROM rows GROUP BY version ORDER BY version"
 _COUNT: LiteralString = """
-    SELECT count(*), count(truth) FROM rows WHERE %(version)s::text IS NULL OR version = %(version)s"""
+    SELECT count(*), count(truth), count(*) FILTER (WHERE labelled_ms < floor(extract(epoch FROM at) * 1000))
+    FROM rows WHERE %(version)s::text IS NULL OR version = %(version)s"""
 # A hash of the id puts the rows in an order that has nothing to do with time and is the same at every call.
 _SAMPLE: LiteralString = """
-    SELECT features, output, score, truth, caller FROM rows
+    SELECT features, output, score, truth FROM rows
     WHERE (%(version)s::text IS NULL OR version = %(version)s) AND (NOT %(labelled)s OR truth IS NOT NULL)
     ORDER BY md5(id::text || ':' || row || ':' || %(seed)s) LIMIT %(limit)s"""
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One side: inputs and answers by column, how many rows and labels there were in all, and the mean loss.
-
-    The loss is a row's Brier score over all labels, or the absolute error of a value: neither knows a threshold.
-    """
+    """One side: inputs and answers by column, how many rows and labels there were in all, and the labelled answers."""
 
     frame: pd.DataFrame
     rows: int
     labelled: int
-    loss: Mean
+    answers: Answers
     labels: tuple[str, ...] = ()
     """Of the reference, in the order of its outputs; none where it answers values."""
+    at: "pd.Series[pd.Timestamp] | None" = None
+    """Of the reference, when each row is answered; None for data without time."""
+    early: int = 0
+    """Of the log, rows whose label is older than their answer."""
 
     @property
     def output(self) -> Output:
@@ -82,6 +84,7 @@ def from_holdout(path: Path) -> Side:
         raise ReferenceFault(f"{path}: expected the columns {TRUTH} and {NATIVE}<label> or {NATIVE}value")
     frame = table[[name for name in table.columns if not is_ours(str(name))]].copy()
     outputs = table[native].rename(columns=lambda name: str(name).removeprefix(NATIVE))
+    positive = np.full(len(table), np.nan)
     if not labels:
         frame[SCORE] = outputs["value"]
         loss = (outputs["value"] - table[TRUTH]).abs()
@@ -91,8 +94,18 @@ def from_holdout(path: Path) -> Side:
             frame[LABEL] = outputs.idxmax(axis=1)
         hit = np.array([[label == truth for label in outputs.columns] for truth in table[TRUTH].astype(str)])
         loss = ((outputs - hit) ** 2).sum(axis=1)
-    values = loss.to_numpy(dtype=np.float64)
-    return Side(frame, len(table), len(table), mean(values, np.arange(len(table))), labels)
+        positive = hit[:, 1].astype(np.float64) if len(native) == 2 else positive
+    answers = Answers(frame[SCORE].to_numpy(np.float64), loss.to_numpy(np.float64), positive)
+    return Side(frame, len(table), len(table), answers, labels, _moments(table, path))
+
+
+def _moments(table: pd.DataFrame, path: Path) -> "pd.Series[pd.Timestamp] | None":
+    if TIME not in table:
+        return None
+    if not isinstance(table[TIME].dtype, pd.DatetimeTZDtype) or table[TIME].isna().any():
+        raise ReferenceFault(f"{path}: column {TIME}: expected a moment with its time zone in every row")
+    moments: pd.Series[pd.Timestamp] = table[TIME].dt.tz_convert("UTC").reset_index(drop=True)
+    return moments
 
 
 def from_run(run: str) -> tuple[Side, ModelSchema]:
@@ -191,12 +204,13 @@ def from_log(
 ) -> Side:
     """The answers of a window: a sample of the policy's size, and the loss of at most 20,000 labelled rows."""
     values = {**window(policy.model, since, until), "version": version, "seed": str(policy.seed)}
-    rows, labelled = connection.execute(ROWS + _COUNT, values).fetchone() or (0, 0)
+    rows, labelled, early = connection.execute(ROWS + _COUNT, values).fetchone() or (0, 0, 0)
     sample = connection.execute(ROWS + _SAMPLE, {**values, "labelled": False, "limit": policy.sample}).fetchall()
     labels = connection.execute(ROWS + _SAMPLE, {**values, "labelled": True, "limit": _MOST_LABELS}).fetchall()
-    frame = pd.DataFrame([{**features, **_answer(output, score)} for features, output, score, _, _ in sample])
-    losses = np.array([_loss(output, truth) for _, output, _, truth, _ in labels], dtype=np.float64)
-    return Side(frame, rows, labelled, mean(losses, _numbers([caller for *_, caller in labels])))
+    frame = pd.DataFrame([{**features, **_answer(output, score)} for features, output, score, _ in sample])
+    judged = [(score, _loss(output, truth), _positive(output, score, truth)) for _, output, score, truth in labels]
+    columns = np.array(judged, dtype=np.float64).reshape(-1, 3)
+    return Side(frame, rows, labelled, Answers(*columns[~np.isnan(columns[:, 1])].T), early=early)
 
 
 def _answer(output: Mapping[str, Any], score: float | None) -> dict[str, Any]:
@@ -214,5 +228,9 @@ def _loss(output: Mapping[str, Any], truth: Any) -> float:
     return float(sum((p - (label == str(truth))) ** 2 for label, p in probabilities.items()))
 
 
-def _numbers(callers: Sequence[str]) -> "np.ndarray[Any, np.dtype[np.int64]]":
-    return np.unique(np.array(callers, dtype=np.str_), return_inverse=True)[1]
+def _positive(output: Mapping[str, Any], score: float | None, truth: Any) -> float:
+    """Of two labels, whether the one whose probability is the score came true; else NaN."""
+    probabilities = output.get("probabilities", {})
+    if len(probabilities) != 2 or str(truth) not in probabilities:
+        return float("nan")
+    return float(probabilities[str(truth)] == score) if len(set(probabilities.values())) == 2 else float("nan")

@@ -1,13 +1,15 @@
 """What a drift check leaves behind: a page, and a verdict that a workflow branches on."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from plumbline.core.templates import templates
-from plumbline.monitoring.drift.compare import Comparison, Concept, Verdict
+from plumbline.monitoring.drift.compare import Comparison, Verdict
+from plumbline.monitoring.drift.outcome import Concept, Figure, Performance
 from plumbline.monitoring.experiment.readout import finite
 from plumbline.monitoring.policy import LABEL, SCORE, Quality
 
@@ -24,6 +26,7 @@ class Check:
     rows: int
     labelled: int
     comparison: Comparison
+    performance: Performance
     concept: Concept
     quality: Quality | None = None
     """What the policy judges live answers by: the consumers learn it from the newest check."""
@@ -34,6 +37,8 @@ class Check:
         return {
             "covariate": self.comparison.verdict(prediction=False),
             "prediction": self.comparison.verdict(prediction=True),
+            "joint": self.comparison.joint.verdict,
+            "performance": self.performance.verdict,
             "concept": self.concept.verdict,
         }
 
@@ -43,7 +48,23 @@ class Check:
         kinds = self.kinds
         if "drift" in kinds.values():
             return "drift"
-        return "inconclusive" if "inconclusive" in (kinds["covariate"], kinds["prediction"]) else "none"
+        needed = {kinds["covariate"], kinds["prediction"], kinds["performance"]}
+        # A label that is older than its answer is none of it: nothing passes by such labels.
+        return "inconclusive" if "inconclusive" in needed or self.concept.early else "none"
+
+    @property
+    def reason(self) -> str:
+        """Why something is inconclusive."""
+        return self.comparison.reason or self.concept.reason
+
+
+def telling(checks: Sequence[Check]) -> Check:
+    """The check that tells most: the longest window with drift, else the longest that could be judged, else the first.
+
+    A week says more than a day of what is small, but needs as long a reference.
+    """
+    ranks = {"drift": 2, "none": 1, "inconclusive": 0}
+    return max(enumerate(checks), key=lambda item: (ranks[item[1].verdict], item[0] if item[1].rows else -item[0]))[1]
 
 
 def write(check: Check, folder: Path) -> None:
@@ -66,23 +87,31 @@ def _put(path: Path, text: str) -> None:
 
 def as_json(check: Check) -> dict[str, Any]:
     """The verdict and its numbers as plain values; what is not known is null, never NaN."""
-    loss = check.concept
-    concept = {
-        "verdict": loss.verdict, "labelled": loss.current.rows, "limit": finite(loss.limit),
-        "reference_loss": finite(loss.reference.value), "current_loss": finite(loss.current.value),
-        "rise_low": finite(loss.low), "rise_high": finite(loss.high),
+    concept, estimated, apart = check.concept, check.performance, check.comparison.joint
+    found = {
+        "verdict": concept.verdict, "labelled": concept.labelled, "reason": concept.reason,
+        "reference_loss": finite(concept.reference_loss), "current_loss": finite(concept.current_loss),
+        "excess": _figure(concept.excess), "flatter": _figure(concept.flatter),
+    }  # fmt: skip
+    performance = {
+        "verdict": estimated.verdict, "loss": _figure(estimated.loss), "roc_auc": finite(estimated.roc_auc)
     }  # fmt: skip
     return {
         "model": check.model, "version": check.version, "verdict": check.verdict, "kinds": check.kinds,
-        "reason": check.comparison.reason, "since": check.since.isoformat(), "until": check.until.isoformat(),
-        "rows": check.rows, "labelled": check.labelled, "concept": concept,
+        "reason": check.reason, "since": check.since.isoformat(), "until": check.until.isoformat(),
+        "rows": check.rows, "labelled": check.labelled, "concept": found,
+        "performance": performance, "joint": {"auc": finite(apart.value), "limit": finite(apart.limit)},
         "quality": check.quality and check.quality.model_dump(exclude_none=True),
         "columns": [{**asdict(item), "drifted": item.drifted} for item in check.comparison.columns],
     }  # fmt: skip
 
 
+def _figure(figure: Figure) -> dict[str, float | None]:
+    return {name: finite(value) for name, value in asdict(figure).items()}
+
+
 def _page(check: Check) -> str:
-    """The front page: verdicts first, then every column with the largest effect (over its limit) at the top."""
-    columns = sorted(check.comparison.columns, key=lambda item: -(item.value or 0) / item.threshold)
+    """The front page: verdicts first, then every column, what has drifted and moves the mean score most at the top."""
+    columns = sorted(check.comparison.columns, key=lambda item: (not item.drifted, -abs(item.influence or 0)))
     page = templates("plumbline.monitoring.drift").get_template("drift.html.j2")
     return page.render(check=check, columns=columns, answers=(SCORE, LABEL))

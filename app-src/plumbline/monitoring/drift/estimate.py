@@ -1,0 +1,75 @@
+"""How good answers are before their labels come, and whether labels, once there, say otherwise.
+
+A row's expected loss is the reference's mean loss of rows with its score: confidence-based performance estimation with
+scores that are calibrated by bins (CBPE: NannyML's documentation, "Estimation of performance of the monitored model";
+Białek et al., "Estimating Model Performance Under Covariate Shift Without Labels", arXiv:2401.08348). It holds as
+long as what a score means has not changed: that is concept drift, for which labels are needed.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from plumbline.monitoring.drift.blocks import Floats
+
+_BINS = 50
+_FEWEST_IN_BIN = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """The mean loss, and of two labels the share of the positive one, by bins of the score."""
+
+    edges: Floats
+    loss: Floats
+    share: Floats
+    """NaN where the answers are not of two labels."""
+    spread: float
+    """The variance of these shares over the reference."""
+
+    @classmethod
+    def of(cls, score: Floats, loss: Floats, positive: Floats) -> "Expectation":
+        """Of labelled rows of the reference, each of shape (rows,)."""
+        bins = max(1, min(_BINS, len(score) // _FEWEST_IN_BIN))
+        edges = np.unique(np.quantile(score, np.linspace(0, 1, bins + 1)[1:-1])) if len(score) else np.empty(0)
+        place = np.searchsorted(edges, score, side="right")
+        means, shares = (_means(place, values, len(edges) + 1) for values in (loss, positive))
+        return cls(edges, means, shares, float(np.var(shares[place])) if len(score) else float("nan"))
+
+    def losses(self, score: Floats) -> Floats:
+        """What each row is expected to lose, shape (rows,)."""
+        return np.asarray(self.loss[np.searchsorted(self.edges, score, side="right")])
+
+    def shares(self, score: Floats) -> Floats:
+        """The calibrated probability of the positive label, shape (rows,)."""
+        return np.asarray(self.share[np.searchsorted(self.edges, score, side="right")])
+
+    def roc_auc(self, score: Floats) -> float:
+        """What the AUC is expected to be: each row is its share of a positive one and the rest of a negative one."""
+        from sklearn.metrics import roc_auc_score
+
+        share = self.shares(score)
+        if np.isnan(share).any() or not 0 < share.mean() < 1:
+            return float("nan")
+        truth, weight = np.repeat([1, 0], len(score)), np.concatenate([share, 1 - share])
+        return float(roc_auc_score(truth, np.tile(score, 2), sample_weight=weight))
+
+    def surprise(self, score: Floats, loss: Floats, positive: Floats) -> tuple[float, float]:
+        """How labelled rows differ from what was expected: mean excess loss, and how much less a score means.
+
+        The second is how far the covariance of truth and calibrated score (Cox, Biometrika 45, 1958: a slope of one)
+        has fallen, in the reference's variance of these scores. A day on which everything is late leaves it as it is.
+        NaN where answers are not of two labels.
+        """
+        excess = float(np.mean(loss - self.losses(score)))
+        known = np.isfinite(positive)
+        share, positive = self.shares(score[known]), positive[known]
+        if not len(share) or not self.spread > 0:
+            return excess, float("nan")
+        covariance = float(np.mean((share - share.mean()) * (positive - positive.mean())))
+        return excess, (float(np.var(share)) - covariance) / self.spread
+
+
+def _means(place: "np.ndarray[tuple[int], np.dtype[np.intp]]", values: Floats, bins: int) -> Floats:
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.bincount(place, values, bins) / np.bincount(place, minlength=bins))
