@@ -22,6 +22,9 @@ app = application(__doc__ or "")
 Model = Annotated[str, typer.Option(help="Registered model, e.g. flights.")]
 Version = Annotated[str, typer.Option(help="Semantic version, e.g. v1.0.0.")]
 Env = Annotated[str, typer.Option("--env", help="Environment: a folder of clusters/.")]
+PullRequest = Annotated[
+    bool, typer.Option("--pull-request", help="Insist on a pull request; with PROMOTION_FORGE it is one anyway.")
+]
 Again = Annotated[str, typer.Option(help="Why a version comes back that was moved away from, or is older.")]
 
 
@@ -120,7 +123,10 @@ def promote(
     image: Annotated[str, typer.Option(help="The server's image with its digest; if not given, the one in use.")] = "",
     dry_run: Annotated[bool, typer.Option(help="Show the diff and the verdicts; change nothing.")] = False,
     pull_request: Annotated[
-        Path | None, typer.Option(help="Push a branch and write the pull request's description to this file.")
+        Path | None,
+        typer.Option(
+            help="Push a branch, open its pull request if PROMOTION_FORGE is set, write its description to this file."
+        ),
     ] = None,
     again: Again = "",
     as_json: AsJson = False,
@@ -146,6 +152,10 @@ def promote(
         card = promotion.card_of(registry, model, version)
         pull_request.write_text(promotion.pull_request(request, outcome, card), encoding="utf-8")
         say(f"branch {outcome.branch}; description in {pull_request}")
+        if outcome.waiting:
+            say(f"waiting for {outcome.waiting}")
+    elif outcome.waiting:
+        say(f"waiting for {outcome.waiting}")
     elif not dry_run and pull_request is None:
         if outcome.commit:
             say(f"commit {outcome.commit} on {outcome.branch}")
@@ -169,13 +179,14 @@ def approve(
     version: Version,
     by: Annotated[str, typer.Option(help="Who answers for it.")],
     reason: Annotated[str, typer.Option(help="Why it may be served.")],
+    pull_request: PullRequest = False,
 ) -> None:
     """Record in git that a version may be served where approval is asked."""
     from plumbline.promotion.delivery import governance
     from plumbline.promotion.registry.client import Registry
 
-    commit = governance.approve(Registry(), load(Settings), _name(model), version, by, reason)
-    typer.echo(f"commit {commit}" if commit else f"{model} {version} is approved already")
+    landed = governance.approve(Registry(), _settings(pull_request), _name(model), version, by, reason)
+    typer.echo(str(landed) if landed else f"{model} {version} is approved already")
     typer.echo(f"`plumbline promote card --model {model} --version {version}` shows it on the card")
 
 
@@ -185,20 +196,22 @@ def reject(
     version: Version,
     metric: Annotated[str, typer.Option(help="What failed, e.g. error-rate.")],
     reason: Annotated[str, typer.Option(help="How it failed.")],
+    pull_request: PullRequest = False,
 ) -> None:
     """Bar a version's bytes and take it out of every environment, in one commit; 10 where one still serves it."""
     from plumbline.promotion.delivery import governance
     from plumbline.promotion.delivery.governance import stranded
     from plumbline.promotion.registry.client import Registry
 
-    settings, registry = load(Settings), Registry()
+    settings, registry = _settings(pull_request), Registry()
     done = governance.reject(registry, settings, model, version, metric, reason)
     for environment, moved in done.reverted.items():
         typer.echo(f"{environment}: {moved}")
-    typer.echo(f"commit {done.commit}" if done.commit else f"{model} {version} is barred already")
+    typer.echo(str(done.landed) if done.landed else f"{model} {version} is barred already")
     for line in done.skipped:
         typer.echo(line)
-    _follow(registry, settings, model)
+    if done.landed is None or not done.landed.waiting:
+        _follow(registry, settings, model)
     for environment in done.stranded:
         typer.secho(f"barred, and {stranded(environment, model, version)}", err=True, fg="red")
     if done.stranded:
@@ -220,8 +233,8 @@ def hold(
     from plumbline.promotion.delivery import hold as holds
 
     one = _name(model) if model else None
-    record, commit = holds.hold(load(Settings), _environment(env), one, by, reason, duration(length))
-    typer.echo(f"{record}\ncommit {commit}")
+    record, landed = holds.hold(load(Settings), _environment(env), one, by, reason, duration(length))
+    typer.echo(f"{record}\n{landed}")
 
 
 @app.command()
@@ -234,8 +247,8 @@ def thaw(
     """End a hold, or without --model the freeze of the environment, before its time."""
     from plumbline.promotion.delivery import hold as holds
 
-    commit = holds.thaw(load(Settings), _environment(env), _name(model) if model else None, by, reason)
-    typer.echo(f"commit {commit}" if commit else f"{model or env} is not {'held' if model else 'frozen'}")
+    landed = holds.thaw(load(Settings), _environment(env), _name(model) if model else None, by, reason)
+    typer.echo(str(landed) if landed else f"{model or env} is not {'held' if model else 'frozen'}")
 
 
 @app.command()
@@ -258,8 +271,9 @@ def skip(
     from plumbline.promotion.delivery import step
     from plumbline.promotion.delivery.cluster import Cluster
 
-    commit, number = step.skip(load(Settings), Cluster(), _environment(env), _name(model), by, reason)
-    typer.echo(f"{model}: goes on after step {number} without its verdict; commit {commit}")
+    landed, number = step.skip(load(Settings), Cluster(), _environment(env), _name(model), by, reason)
+    goes_on = "" if landed is not None and landed.waiting else f"goes on after step {number} without its verdict; "
+    typer.echo(f"{model}: {goes_on}{landed or 'git says so already'}")
 
 
 @app.command()
@@ -286,6 +300,7 @@ def reconcile(
     alertmanager: Annotated[
         str, typer.Option(envvar="MONITORING_ALERTMANAGER_URL", help="Told of a configuration whose canary failed.")
     ] = "",
+    pull_request: PullRequest = False,
     as_json: AsJson = False,
 ) -> None:
     """Do the next step towards git, cluster and registry agreeing; safe at any time, and again. JSON: a line a step."""
@@ -303,7 +318,8 @@ def reconcile(
         except AlertError as error:  # git, cluster and registry agree all the same
             typer.secho(str(error), err=True)
 
-    steps = reconciliation.reconcile(Registry(), load(Settings), Cluster(), env, list(map(_name, model or [])), warn)
+    settings = _settings(pull_request)
+    steps = reconciliation.reconcile(Registry(), settings, Cluster(), env, list(map(_name, model or [])), warn)
     for step in steps:  # each is said when it is done: a later one may fail
         typer.echo(json.dumps(step._asdict()) if as_json else f"{step.model}({step.environment}): {step.did}")
 
@@ -437,6 +453,33 @@ def _environment(name: str) -> str:
     from plumbline.core.names import plain_name
 
     return plain_name(name, "environment", like="staging")
+
+
+@app.command()
+def forge_check(as_json: AsJson = False) -> None:
+    """Compare the live rules of the branch with those that the design relies on; 10 where one is missing."""
+    from plumbline.promotion.delivery.forge import RELIES_ON, connect
+
+    settings = load(Settings)
+    found = connect(settings).rules(settings.branch)
+    held = {rule: found.get(rule) for rule in RELIES_ON}
+    if as_json:
+        print_json(held)
+    else:
+        words = {True: "yes", False: "no", None: "unknown: the token may not see it"}
+        typer.echo(tabulate([(rule, words[held[rule]], RELIES_ON[rule]) for rule in RELIES_ON], tablefmt="plain"))
+    if False in held.values():
+        raise typer.Exit(Refused.exit_code)
+    if None in held.values():
+        raise typer.Exit(Inconclusive.exit_code)
+
+
+def _settings(pull_request: bool) -> Settings:
+    """Settings of a command that writes; raises Misuse where a pull request is asked for and no forge is set."""
+    settings = load(Settings)
+    if pull_request and not settings.forge:
+        raise Misuse("--pull-request: PROMOTION_FORGE is not set; expected github, gitlab or gitea (docs/promotion.md)")
+    return settings
 
 
 def _name(model: str) -> str:

@@ -173,6 +173,8 @@ class Environment(Strict):
     approval: bool = False
     after: Name | None = None
     """The environment that must have served the version first."""
+    merge: Literal["automatic", "review"] = "review"
+    """Who merges a pull request of promotion, where the branch takes no pushes: the forge, or a person."""
     rules: dict[str, Any] = Field(default_factory=dict)
     """Rules that differ here; each replaces the one above of the same name."""
 

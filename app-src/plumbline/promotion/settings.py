@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from plumbline.core.errors import Misuse
@@ -24,8 +24,33 @@ class Settings(BaseSettings):
     """How often a bump that lost a race is made anew on the newest main before it gives up."""
     follows: Literal["git", "cluster"] = "git"
     """What moves the registry: git alone, or `plumbline promote reconcile` once the cluster really serves it."""
+    forge: Literal["", "github", "gitlab", "gitea"] = ""
+    """Where pull requests are opened; while it is empty, commits are pushed to the branch."""
+    forge_url: str = ""
+    """The forge's address; GitHub Enterprise: of its API, https://host/api/v3. Empty: github.com, gitlab.com."""
+    forge_project: str = ""
+    """`owner/name` where PROMOTION_REPO does not tell it."""
+    forge_token: SecretStr | None = None
+    forge_token_file: Path | None = None
+    commit_key: Path | None = None
+    """Private SSH key that commits are signed with, if any."""
     author_name: str = "plumbline promotion"
     author_email: str = "promotion@plumbline.dev"
+
+    def token(self) -> str:
+        """The forge's token; raises Misuse where there is none."""
+        if self.forge_token is not None and self.forge_token.get_secret_value():
+            return self.forge_token.get_secret_value()
+        name = "PROMOTION_FORGE_TOKEN_FILE"
+        if self.forge_token_file is None:
+            raise Misuse(f"{name} is not set: name a file that holds the token of the forge's bot (docs/promotion.md)")
+        try:
+            token = self.forge_token_file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise Misuse(f"{name}={self.forge_token_file}: cannot be read: {error}") from None
+        if not token:
+            raise Misuse(f"{name}={self.forge_token_file}: it is empty; expected a token")
+        return token
 
     def public_pem(self) -> bytes:
         """The bytes of the public key; raises Misuse where there is none."""

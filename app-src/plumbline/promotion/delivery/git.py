@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from random import SystemRandom
+from typing import Literal
 
 from plumbline.core import programs
 from plumbline.core.errors import Accident, Misuse, Refused
@@ -23,16 +24,42 @@ _LOST_RACE = re.compile(
 )
 
 
+_PULL_REQUESTS_ONLY = re.compile("protected|pull request|merge request|GH006|GH013|not allowed to push", re.IGNORECASE)
+"""How GitHub, GitLab, Gitea and Bitbucket decline a push to a branch that takes pull requests alone."""
+
+
 class LostRace(Accident):
     """Somebody else was faster, or holds a lock; the message is git's."""
 
 
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What a commit is about, for the branch and the labels of its pull request."""
+
+    kind: Literal["promotion", "rollback", "approval", "rejection", "hold", "step"]
+    model: str
+    """Empty where it concerns all of an environment."""
+    version: str
+    environment: str = ""
+    """Empty where it concerns several, or none."""
+    details: str = ""
+    """Markdown for the pull request's reader, such as the gate's table."""
+
+    @property
+    def branch(self) -> str:
+        """The same for the same subject, so that a rerun finds its pull request."""
+        prefix = {"promotion": "promote", "approval": "approve", "rejection": "reject"}.get(self.kind, self.kind)
+        return "/".join(part for part in (prefix, self.environment, self.model, self.version) if part)
+
+
 @dataclass(frozen=True)
 class Change:
-    """One commit: {path: new text}, and its message."""
+    """One commit: {path: new text}, its message, and what it is about."""
 
     files: dict[str, str]
     message: str
+    subject: Subject | None = None
+    """Needed where it becomes a pull request."""
 
 
 class Checkout:
@@ -40,16 +67,16 @@ class Checkout:
 
     def __init__(self, path: Path, settings: Settings) -> None:
         self.path = path
-        self._settings = settings
+        self.settings = settings
 
     @property
     def branch(self) -> str:
         """The branch that environments follow."""
-        return self._settings.branch
+        return self.settings.branch
 
     def git(self, *arguments: str, check: bool = True, stdin: str | None = None) -> programs.Done:
         """Run git in the clone; raises Accident with its message where it fails."""
-        return _git(self._settings, "-C", str(self.path), *arguments, check=check, stdin=stdin)
+        return _git(self.settings, "-C", str(self.path), *arguments, check=check, stdin=stdin)
 
     def head(self) -> str:
         """The commit that the clone stands on."""
@@ -118,16 +145,42 @@ class Checkout:
         touched = set(self.git("diff", "--cached", "--name-only").text.split("\n")) - {""}
         if not touched <= set(change.files):
             raise Refused(f"the commit would touch {sorted(touched - set(change.files))} as well")
-        self.git("commit", "--quiet", "--message", change.message)
+        self.git(*self._signing(), "commit", "--quiet", "--message", change.message)
         return self.head()
 
-    def push(self, target: str) -> None:
-        """Push HEAD to a branch without force; raises LostRace, Refused where the server says no, or Accident.
+    def _signing(self) -> list[str]:
+        key = self.settings.commit_key
+        if key is None:
+            return []
+        if not key.is_file():
+            raise Misuse(f"PROMOTION_COMMIT_KEY={key}: no such file; expected a private SSH key")
+        options = {"gpg.format": "ssh", "user.signingKey": str(key.resolve()), "commit.gpgSign": "true"}
+        return [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
 
-        Where git did not say clearly that it went well, the remote is asked whether it has the commit.
+    def tip(self, branch: str) -> str:
+        """The newest commit of another branch, fetched with the one before it; empty where there is no such branch."""
+        there = f"refs/remotes/origin/{branch}"
+        fetch = ("fetch", "--quiet", "--no-tags", "--depth", "2", "origin", f"+refs/heads/{branch}:{there}")
+        fetched = self.git(*fetch, check=False)
+        if fetched.code == 0:
+            return self.git("rev-parse", there).text.strip()
+        if "couldn't find remote ref" in fetched.error:
+            return ""
+        raise Accident(f"git: {fetched.error}; nothing was changed")
+
+    def remove(self, branch: str) -> None:
+        """Delete a branch of the remote, if it is there."""
+        self.git("push", "--quiet", "origin", "--delete", f"refs/heads/{branch}", check=False)
+
+    def push(self, target: str, replacing: str = "") -> None:
+        """Push HEAD to a branch; raises LostRace, Refused where the server says no, or Accident.
+
+        Without force, unless a branch is `replacing` the commit that was seen there. Where git did not say clearly
+        that it went well, the remote is asked whether it has the commit.
         """
         try:
-            pushed = self.git("push", "--quiet", "origin", f"HEAD:refs/heads/{target}", check=False)
+            lease = [f"--force-with-lease=refs/heads/{target}:{replacing}"] if replacing else []
+            pushed = self.git("push", "--quiet", *lease, "origin", f"HEAD:refs/heads/{target}", check=False)
         except Accident as error:  # no end within the time limit
             said = str(error)
         else:
@@ -142,7 +195,9 @@ class Checkout:
         if asked.code == 0 and self.git("merge-base", "--is-ancestor", commit, there, check=False).code == 0:
             return  # the connection broke after the server had taken it
         if "[remote rejected]" in said and not _LOST_RACE.search(said):
-            raise Refused(f"git refused the push to {target}: {said}")
+            way = "; to write by pull request, set PROMOTION_FORGE and its token (docs/promotion.md)"
+            closed = target == self.branch and _PULL_REQUESTS_ONLY.search(said)
+            raise Refused(f"git refused the push to {target}: {said}{way if closed else ''}")
         if asked.code != 0 and "couldn't find remote ref" not in asked.error:
             raise Accident(
                 f"git: the push of {commit[:12]} to {target} ended unclear and the remote does not say whether it has "

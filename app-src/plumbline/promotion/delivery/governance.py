@@ -15,9 +15,10 @@ from plumbline.promotion.delivery.documents import (
     dump,
     release_path,
 )
-from plumbline.promotion.delivery.git import Change, Checkout, checkout, commit_and_push
+from plumbline.promotion.delivery.git import Change, Checkout, Subject, checkout
 from plumbline.promotion.delivery.hold import held
 from plumbline.promotion.delivery.past import back_to, past
+from plumbline.promotion.delivery.proposal import Landed, write
 from plumbline.promotion.delivery.records import read_barred, read_policy
 from plumbline.promotion.delivery.release_text import edit, move
 from plumbline.promotion.delivery.state import digests_of, served_by
@@ -25,8 +26,8 @@ from plumbline.promotion.registry.client import Registry
 from plumbline.promotion.settings import Settings
 
 
-def approve(registry: Registry, settings: Settings, model: str, version: str, by: str, reason: str) -> str | None:
-    """Commit an approval of exactly the registered bytes; returns the commit, or None where it stands already.
+def approve(registry: Registry, settings: Settings, model: str, version: str, by: str, reason: str) -> Landed | None:
+    """Commit an approval of exactly the registered bytes; returns where it landed, or None where it stands already.
 
     Raises Refused for an unknown, rejected or barred version. An approval is a commit, not an alias or a tag: those
     can be set by whoever may edit the registry, this by whoever may push to the branch.
@@ -46,10 +47,10 @@ def approve(registry: Registry, settings: Settings, model: str, version: str, by
                 return None
             raise Refused(f"{path} approves another digest; a version never changes its bytes, so find out why")
         message = f"{model}: {version} approved\n\nArtifact: {registered.digest}\nApproved-by: {by}\nReason: {reason}\n"
-        return Change({path: dump(approval)}, message)
+        return Change({path: dump(approval)}, message, Subject("approval", model, version))
 
     with checkout(settings) as tree:
-        return commit_and_push(tree, settings.attempts, change)
+        return write(tree, change)
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Rejection:
     """What a rejection did in git."""
 
     digest: str
-    commit: str | None
+    landed: Landed | None
     """None where git said so already."""
     reverted: dict[str, str]
     """{environment: its move back, `v1.0.1 → v1.0.0`}."""
@@ -117,11 +118,12 @@ def bar(
                 _revert(tree, environment, release, digest, files, reverted, left, skipped)
         if not files:
             return None
-        return Change(files, _rejection_message(model, version, metric, reason, digest, reverted, left))
+        message = _rejection_message(model, version, metric, reason, digest, reverted, left)
+        return Change(files, message, Subject("rejection", model, version))
 
     with checkout(settings) as tree:
-        commit = commit_and_push(tree, settings.attempts, change)
-    return Rejection(digest, commit, dict(reverted), tuple(left), tuple(dict.fromkeys(skipped)))
+        landed = write(tree, change)
+    return Rejection(digest, landed, dict(reverted), tuple(left), tuple(dict.fromkeys(skipped)))
 
 
 def stranded(environment: str, model: str, version: str) -> str:

@@ -15,8 +15,9 @@ from plumbline.core.documents import DocumentError, Strict, parse
 from plumbline.core.errors import Misuse, Refused
 from plumbline.core.names import Line, Name
 from plumbline.promotion.delivery.documents import checked, dump
-from plumbline.promotion.delivery.git import Change, Checkout, checkout, commit_and_push
+from plumbline.promotion.delivery.git import Change, Checkout, Subject, checkout
 from plumbline.promotion.delivery.records import require_environment
+from plumbline.promotion.delivery.proposal import Landed, write
 from plumbline.promotion.settings import Settings
 
 LONGEST = timedelta(days=90)
@@ -94,8 +95,8 @@ def problems(tree: Checkout) -> Iterator[tuple[str, str]]:
 
 def hold(
     settings: Settings, environment: str, model: str | None, by: str, reason: str, length: timedelta
-) -> tuple[Hold, str]:
-    """Commit a hold, or a freeze where no model is given, from now for `length`; returns it and the commit.
+) -> tuple[Hold, Landed]:
+    """Commit a hold, or a freeze where no model is given, from now for `length`; returns it and where it landed.
 
     One that stands is replaced: the newer word counts. Raises Refused for an unknown environment or model.
     """
@@ -112,14 +113,17 @@ def hold(
             raise Refused(f"clusters/{environment}/models/{model}/ is not in git: {environment} has no such model")
         title = f"{model}({environment}): held" if model else f"{environment}: frozen"
         body = f"Held-by: {by}\nReason: {reason}\nUntil: {until.isoformat()}\n"
-        return Change({path: dump(record)}, f"{title} until {until:%Y-%m-%d %H:%M} UTC\n\n{body}")
+        about = Subject("hold", model or "", "", environment)
+        return Change({path: dump(record)}, f"{title} until {until:%Y-%m-%d %H:%M} UTC\n\n{body}", about)
 
     with checkout(settings) as tree:
-        return record, commit_and_push(tree, settings.attempts, change) or ""
+        landed = write(tree, change)
+        assert landed is not None  # noqa: S101 - `change` always makes one
+        return record, landed
 
 
-def thaw(settings: Settings, environment: str, model: str | None, by: str, reason: str) -> str | None:
-    """End a hold or a freeze before its time; returns the commit, or None where there is none that stands."""
+def thaw(settings: Settings, environment: str, model: str | None, by: str, reason: str) -> Landed | None:
+    """End a hold or a freeze before its time; returns where that landed, or None where there is none that stands."""
     path = hold_path(environment, model)
 
     def change() -> Change | None:
@@ -130,10 +134,11 @@ def thaw(settings: Settings, environment: str, model: str | None, by: str, reaso
         now = datetime.now(UTC).replace(microsecond=0)
         ended = record.model_copy(update={"until": max(now, record.at + timedelta(seconds=1))})
         what = f"{model}({environment}): no longer held" if model else f"{environment}: no longer frozen"
-        return Change({path: dump(ended)}, f"{what}\n\nEnded-by: {by}\nReason: {reason}\n")
+        about = Subject("hold", model or "", "", environment)
+        return Change({path: dump(ended)}, f"{what}\n\nEnded-by: {by}\nReason: {reason}\n", about)
 
     with checkout(settings) as tree:
-        return commit_and_push(tree, settings.attempts, change)
+        return write(tree, change)
 
 
 def _read(tree: Checkout, path: str) -> Hold | None:

@@ -11,8 +11,9 @@ from plumbline.core.documents import worded
 from plumbline.core.errors import PlumblineError, Refused
 from plumbline.core.release import Artifact, Evidence, Lineage, Metadata, Release, Spec
 from plumbline.promotion.delivery.documents import BY_MERGE, evidence_path, gate_name, release_path
-from plumbline.promotion.delivery.git import Change, Checkout, LostRace, checkout, commit_and_push
+from plumbline.promotion.delivery.git import Change, Checkout, LostRace, Subject, checkout
 from plumbline.promotion.delivery.hold import refuse_held
+from plumbline.promotion.delivery.proposal import merges_itself, write
 from plumbline.promotion.delivery.records import read_approval, read_served
 from plumbline.promotion.delivery.release_text import edit, move, new_text
 from plumbline.promotion.gate.gate import Candidate, Judgement, Request, candidate, examine
@@ -32,6 +33,8 @@ class Outcome:
     commit: str
     """Empty where nothing was committed."""
     branch: str
+    waiting: str = ""
+    """The pull request that is to be merged, in words."""
 
 
 def promote(registry: Registry, settings: Settings, request: Request, how: How) -> Outcome:
@@ -41,10 +44,14 @@ def promote(registry: Registry, settings: Settings, request: Request, how: How) 
     race, so a version is never committed on the strength of a champion that is no longer served.
     """
     with checkout(settings) as tree, candidate(registry, settings, request.model, request.version) as subject:
+        if settings.forge and not merges_itself(tree, request.model, {request.environment}):
+            request = replace(request, pull_request=True)  # whoever merges it approves it
         work = _Promotion(tree, request, subject, how)
-        if how == "commit":
-            commit = commit_and_push(tree, settings.attempts, work.change) or ""
-            return Outcome(work.judgement, work.diff, commit, tree.branch if commit else "")
+        if how == "commit" or (settings.forge and how == "pull request"):
+            landed = write(tree, work.change)
+            if landed is None:
+                return Outcome(work.judgement, work.diff, "", "")
+            return Outcome(work.judgement, work.diff, landed.commit, landed.branch, landed.waiting)
         change = work.change()
         if change is None or how == "dry run":
             return Outcome(work.judgement, work.diff, "", "")
@@ -86,7 +93,10 @@ class _Promotion:
         message = _message(self.request, served, release, self.judgement)
         # What people read is the release; the evidence beside it is a page of figures.
         self.diff = self.tree.diff(Change(edited, message))
-        change = Change(edited | ({beside: self.judgement.evidence} if self.judgement.evidence else {}), message)
+        details = f"## Gate\n\n{self.judgement.table()}\n\nReport: `{self.judgement.sha256()}`"
+        about = Subject("promotion", self.request.model, self.request.version, self.request.environment, details)
+        files = edited | ({beside: self.judgement.evidence} if self.judgement.evidence else {})
+        change = Change(files, message, about)
         if self.how != "dry run":
             self._store(self.judgement)
         return change

@@ -11,10 +11,11 @@ from plumbline.core.release import Release
 from plumbline.promotion.delivery.cause import CONFIGURATION, Cause, cause_of
 from plumbline.promotion.delivery.cluster import Failure, Running, Served, one_line
 from plumbline.promotion.delivery.documents import Barred, barred_path, checked, dump, release_path
-from plumbline.promotion.delivery.git import Change, Checkout, checkout, commit_and_push
+from plumbline.promotion.delivery.git import Change, Checkout, Subject, checkout
 from plumbline.promotion.delivery.governance import stranded
 from plumbline.promotion.delivery.hold import refuse_held
 from plumbline.promotion.delivery.past import back_to, gave_up, past
+from plumbline.promotion.delivery.proposal import write
 from plumbline.promotion.delivery.records import read_barred, read_served
 from plumbline.promotion.delivery.release_text import move
 from plumbline.promotion.delivery.state import bar_of, digests_of, environments_of
@@ -33,7 +34,7 @@ def take_back(
     """
     work = _TakeBack(environment, failed, running, failure)
     with checkout(settings) as tree:
-        commit = commit_and_push(tree, settings.attempts, lambda: work.change(tree))
+        landed = write(tree, lambda: work.change(tree))
     yield from dict.fromkeys(work.skipped)
     version, said = failed.spec.version, _line(failure.reason)
     verdict = f"failed {failure.metric} ({said})" if failure.metric else f"gave no verdict ({said})"
@@ -48,19 +49,19 @@ def take_back(
         )
         warn(text)
         yield text
-    elif commit is None:
+    elif landed is None:
         yield f"{version}: {verdict}; commit none: nothing to go back to"
         yield stranded(environment, failed.model, version)
     elif work.barred:
-        yield f"{version}: rejected by {failure.metric} ({said}); commit {commit}"
+        yield f"{version}: rejected by {failure.metric} ({said}); {landed}"
         if not work.found:
             yield stranded(environment, failed.model, version)
         for other in work.keeping:
             yield f"{other} keeps {version}, which it served before; it is promoted nowhere further"
     elif failure.metric:
-        yield f"{version}: given up, {verdict}; none is barred, for {cause} changed; commit {commit}"
+        yield f"{version}: given up, {verdict}; none is barred, for {cause} changed; {landed}"
     else:
-        yield f"{version}: given up ({said}); commit {commit}"
+        yield f"{version}: given up ({said}); {landed}"
 
 
 def take_out(settings: Settings, environment: str, served: Release, stable: Served | None) -> Iterator[str]:
@@ -81,14 +82,15 @@ def take_out(settings: Settings, environment: str, served: Release, stable: Serv
             return None
         body = f"Barred: {barred.digest}\nFailed: {barred.metric}\nReason: {barred.reason}\n"
         title = f"{served.model}({environment}): {move(served, good.release)}, which is barred"
-        return Change({release_path(environment, served.model): good.text}, f"{title}\n\n{body}")
+        subject = Subject("rollback", served.model, served.spec.version, environment)
+        return Change({release_path(environment, served.model): good.text}, f"{title}\n\n{body}", subject)
 
     with checkout(settings) as tree:
-        commit = commit_and_push(tree, settings.attempts, change)
+        landed = write(tree, change)
     yield from dict.fromkeys(skipped)
     version = served.spec.version
-    if commit is not None and barred is not None:
-        yield f"{version}: taken out, for it is barred for {barred.metric}; commit {commit}"
+    if landed is not None and barred is not None:
+        yield f"{version}: taken out, for it is barred for {barred.metric}; {landed}"
     elif barred is not None:
         yield f"barred, and {stranded(environment, served.model, version)}"
 
@@ -122,7 +124,8 @@ class _TakeBack:
         self.found = good is not None
         if good is not None:
             files[release_path(environment, failed.model)] = good.text
-        return Change(files, self._message(good.release if good else None)) if files else None
+        subject = Subject("rollback", failed.model, failed.spec.version, environment)
+        return Change(files, self._message(good.release if good else None), subject) if files else None
 
     def _bar(self, tree: Checkout) -> dict[str, str]:
         failed, digest = self._failed, self.cause.culprit if self.cause is not None else ""

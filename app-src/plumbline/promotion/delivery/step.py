@@ -9,12 +9,13 @@ from typing import Any, Literal
 
 from pydantic import AwareDatetime
 
-from plumbline.core.documents import Strict
+from plumbline.core.documents import Strict, parse
 from plumbline.core.errors import Refused
 from plumbline.core.names import Digest, Line, Name, Version
 from plumbline.promotion.delivery.cluster import Cluster, Served
 from plumbline.promotion.delivery.documents import checked, dump
-from plumbline.promotion.delivery.git import Change, checkout, commit_and_push
+from plumbline.promotion.delivery.git import Change, Subject, checkout
+from plumbline.promotion.delivery.proposal import Landed, write
 from plumbline.promotion.delivery.records import read_served, require_environment
 from plumbline.promotion.settings import Settings
 
@@ -48,15 +49,19 @@ def resume(cluster: Cluster, model: str) -> str:
     return f"step {step} is judged again"
 
 
-def skip(settings: Settings, cluster: Cluster, environment: str, model: str, by: str, reason: str) -> tuple[str, int]:
-    """Go on after the paused step without its verdict, once git says who let it pass and why: (commit, step).
+def skip(
+    settings: Settings, cluster: Cluster, environment: str, model: str, by: str, reason: str
+) -> tuple[Landed | None, int]:
+    """Go on after the paused step without its verdict, once git says who let it pass and why: (where, step).
+
+    Where that waits for a pull request the canary waits too; None where git said so already.
 
     Raises Refused where nothing inconclusive waits, or where what waits is not what git names.
     """
     step, waiting = _waiting(cluster, model)
     path = skip_path(environment, model)
 
-    def change() -> Change:
+    def change() -> Change | None:
         require_environment(tree, environment)
         release = read_served(tree, environment, model)
         if release is None or Served.of(release) != waiting:
@@ -64,12 +69,18 @@ def skip(settings: Settings, cluster: Cluster, environment: str, model: str, by:
         what = {"version": waiting.version, "digest": waiting.digest, "image": waiting.image, "step": step}
         record = checked(Skip, environment=environment, model=model, **what, by=by, reason=reason)
         title = f"{model}({environment}): step {step} of {waiting.version} passes without a verdict"
-        return Change({path: dump(record)}, f"{title}\n\nBy: {by}\nReason: {reason}\n")
+        about = Subject("step", model, waiting.version, environment)
+        text = tree.read(path)
+        if text is not None and what.items() <= parse(text, Skip, path).model_dump().items():
+            return None  # merged meanwhile
+        return Change({path: dump(record)}, f"{title}\n\nBy: {by}\nReason: {reason}\n", about)
 
     with checkout(settings) as tree:
-        commit = commit_and_push(tree, settings.attempts, change) or ""
+        landed = write(tree, change)
+    if landed is not None and landed.waiting:
+        return landed, step
     cluster.patch_status(model, {"pauseConditions": None, "controllerPause": False, "currentStepIndex": step + 1})
-    return commit, step
+    return landed, step
 
 
 def _waiting(cluster: Cluster, model: str) -> tuple[int, Served]:

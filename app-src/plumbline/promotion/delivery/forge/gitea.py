@@ -1,0 +1,96 @@
+"""Gitea and Forgejo, by their REST API: the few calls that promotion makes."""
+
+from typing import Any
+
+import httpx
+
+from plumbline.promotion.delivery.forge import Pull, Wanted, answer
+
+
+class Gitea:
+    """The pull requests of one repository."""
+
+    def __init__(self, url: str, project: str, token: str) -> None:
+        base = f"{url.rstrip('/')}/api/v1/repos/{project}/"
+        self._http = httpx.Client(base_url=base, headers={"Authorization": f"token {token}"}, timeout=20)
+
+    def newest(self, branch: str) -> Pull | None:
+        """The newest pull request from that branch."""
+        return next((pull for pull in self._pulls("all") if pull.branch == branch), None)
+
+    def opened(self) -> list[Pull]:
+        """All open pull requests."""
+        return self._pulls("open")
+
+    def create(self, base: str, wanted: Wanted) -> Pull:
+        """Open a pull request."""
+        said = {"head": wanted.branch, "base": base, "title": wanted.title, "body": wanted.body}
+        return _pull(self._ask("POST", "pulls", said | {"labels": self._labels(wanted.labels)}))
+
+    def update(self, pull: Pull, wanted: Wanted) -> None:
+        """Title, body and labels."""
+        said = {"title": wanted.title, "body": wanted.body, "labels": self._labels(wanted.labels)}
+        self._ask("PATCH", f"pulls/{pull.number}", said)
+
+    def close(self, pull: Pull, why: str) -> None:
+        """Close it with a comment."""
+        self._ask("POST", f"issues/{pull.number}/comments", {"body": why})
+        self._ask("PATCH", f"pulls/{pull.number}", {"state": "closed"})
+
+    def merge(self, pull: Pull) -> None:
+        """Merge it, or as soon as its checks have passed."""
+        self._ask("POST", f"pulls/{pull.number}/merge", {"Do": "merge", "merge_when_checks_succeed": True})
+
+    def rules(self, branch: str) -> dict[str, bool | None]:
+        """What the branch's protection says."""
+        found = next((item for item in self._pages("branch_protections") if item["rule_name"] == branch), None)
+        return {
+            "pull requests only": found is not None and not found["enable_push"],
+            "review by code owners": None,
+            "checks required": found is not None and found["enable_status_check"],
+            "no force push": found is not None and not found.get("enable_force_push", False),
+            "no deletion": found is not None,
+        }
+
+    def _pulls(self, state: str) -> list[Pull]:
+        pulls = [_pull(item) for item in self._pages("pulls", state=state)]
+        return sorted(pulls, key=lambda pull: -pull.number)
+
+    def _labels(self, names: tuple[str, ...]) -> list[int]:
+        """Gitea knows labels by number; those that are missing are made."""
+        known = {item["name"]: item["id"] for item in self._pages("labels")}
+        for name in names:
+            if name not in known:
+                known[name] = self._ask("POST", "labels", {"name": name, "color": "#5319e7"})["id"]
+        return [known[name] for name in names]
+
+    def _pages(self, path: str, **asked: str) -> list[Any]:
+        found: list[Any] = []
+        for page in range(1, 100):
+            items = self._ask("GET", path, params=asked | {"page": str(page), "limit": "50"})
+            found += items
+            if len(items) < 50:
+                break
+        return found
+
+    def _ask(self, method: str, path: str, body: object = None, params: dict[str, str] | None = None) -> Any:
+        doing = f"{method} {path}"
+        try:
+            response = self._http.request(method, path, json=body, params=params)
+        except httpx.HTTPError as error:
+            raise answer(None, type(error).__name__, doing) from None
+        if response.is_error:
+            raise answer(response.status_code, _words(response), doing)
+        return response.json() if response.content else None
+
+
+def _words(response: httpx.Response) -> str:
+    try:
+        return str(response.json()["message"])
+    except (ValueError, KeyError, TypeError):
+        return response.text
+
+
+def _pull(item: Any) -> Pull:
+    state = "merged" if item["merged"] else item["state"]
+    return Pull(item["number"], item["html_url"], item["head"]["ref"], state)  # type: ignore[arg-type]

@@ -1,0 +1,226 @@
+"""A main that takes no pushes: every writer works by pull request, and a rerun finds what was opened."""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from plumbline.core.errors import Accident, Misuse, PlumblineError, Refused
+from plumbline.core.release import Release
+from plumbline.promotion.delivery.cluster import Cluster, Failure, Running, Served
+from plumbline.promotion.delivery.documents import barred_path, release_path
+from plumbline.promotion.delivery.forge import RELIES_ON, connect
+from plumbline.promotion.delivery.git import Change, Checkout, Subject, checkout
+from plumbline.promotion.delivery.governance import bar
+from plumbline.promotion.delivery.proposal import Landed, write
+from plumbline.promotion.delivery.reconcile import reconcile
+from plumbline.promotion.delivery.release_text import new_text
+from plumbline.promotion.settings import Settings
+
+from .conftest import POLICY, Remote
+from .forge import TOKEN, StandIn, serving
+from .releases import digest, made, serve
+
+ONE, TWO, THREE = (("v1.0.0", "a"), ("v1.0.1", "b"), ("v1.0.2", "c"))
+
+
+@pytest.fixture(params=["github", "gitlab", "gitea"])
+def forge(request: pytest.FixtureRequest, remote: Remote, model: str) -> Iterator[StandIn]:
+    """Staging merges by itself, production waits for a person; v1.0.1 is served after v1.0.0."""
+    policy = yaml.safe_load(yaml.safe_dump(POLICY))
+    policy["metadata"]["name"] = model
+    policy["spec"]["environments"]["staging"]["merge"] = "automatic"
+    remote.commit({f"policies/promotion/{model}.yaml": yaml.safe_dump(policy)})
+    for environment in ("staging", "production"):
+        serve(remote, environment, made(model, *ONE))
+        serve(remote, environment, made(model, *TWO))
+    with serving(StandIn(remote.url, request.param)) as standing:
+        yield standing
+
+
+@pytest.fixture
+def by_request(forge: StandIn, remote: Remote, tmp_path: Path) -> Settings:
+    token = tmp_path / "token"
+    token.write_text(TOKEN + "\n")
+    url = forge.url + ("/api/v3" if forge.kind == "github" else "")
+    return Settings(repo=remote.url, forge=forge.kind, forge_url=url, forge_project="o/r", forge_token_file=token)
+
+
+class NoRegistry:
+    def versions(self, _: str) -> list[object]:
+        return []
+
+    def models_with(self, _: str) -> list[str]:
+        return []
+
+
+class Says(Cluster):
+    """The canary of what main names has failed; v1.0.0 is stable."""
+
+    def __init__(self, remote: Remote, environment: str, model: str) -> None:
+        self._release, self._stable = remote.release(environment, model), made(model, *ONE)
+
+    def running(self, _: str) -> Running:
+        failed = Failure("error-share", "out of bounds") if self._release.spec.version != "v1.0.0" else None
+        stable, phase = Served.of(self._stable), "Degraded" if failed else "Healthy"
+        return Running(Served.of(self._release), stable, phase, 0, "", failed, ())
+
+
+def minute(settings: Settings, remote: Remote, model: str, environment: str = "production") -> str:
+    says = Says(remote, environment, model)
+    return "\n".join(step.did for step in reconcile(NoRegistry(), settings, says, environment, [model]))  # type: ignore[arg-type]
+
+
+def promotion(settings: Settings, release: Release, environment: str = "production") -> Landed | None:
+    """What a promotion writes, without its gate."""
+    path = release_path(environment, release.model)
+
+    def change(tree: Checkout) -> Change | None:
+        text = new_text(release)
+        subject = Subject("promotion", release.model, release.spec.version, environment, "| rule | passed |")
+        return Change({path: text}, f"{release.model}({environment}): …", subject) if tree.read(path) != text else None
+
+    with checkout(settings) as tree:
+        return write(tree, lambda: change(tree))
+
+
+def test_a_rollback_waits_for_its_pull_request_and_goes_on(
+    forge: StandIn, by_request: Settings, remote: Remote, model: str
+) -> None:
+    said = minute(by_request, remote, model)
+    assert "waiting for pull request 1" in said
+    assert remote.release("production", model).spec.version == "v1.0.1", "nothing came to main by itself"
+    before = forge.git("rev-parse", f"rollback/production/{model}/v1.0.1")
+    assert "waiting for pull request 1" in minute(by_request, remote, model), "again: a state, not a failure"
+    (request,) = forge.requests
+    assert forge.git("rev-parse", request.branch) == before, "left as it is, though the record has another time"
+    assert {"rollback", "urgent", f"model:{model}", "environment:production"} == set(request.labels)
+    assert request.title == f"Urgent: {model}(production): v1.0.1 → v1.0.0, rejected by error-share"
+    assert "Reason: out of bounds" in request.body
+    assert "What changes in the cluster" in request.body
+    forge.merge(1)
+    assert "waiting for pull request" not in minute(by_request, remote, model)
+    assert remote.release("production", model).spec.version == "v1.0.0"
+    assert (remote.work / barred_path(model, digest("b"))).exists()
+    assert len(forge.requests) == 1
+
+
+def test_staging_merges_by_itself(forge: StandIn, by_request: Settings, remote: Remote, model: str) -> None:
+    landed = promotion(by_request, made(model, *THREE), "staging")
+    assert landed is not None
+    assert landed.waiting == ""
+    assert remote.release("staging", model).spec.version == "v1.0.2"
+    assert promotion(by_request, made(model, *THREE), "staging") is None, "served already"
+
+
+def test_the_forge_merges_when_checks_have_passed(forge: StandIn, by_request: Settings, model: str) -> None:
+    forge.checks_pending = True
+    for _ in range(2):
+        landed = promotion(by_request, made(model, *THREE), "staging")
+        assert landed is not None
+        assert "merges once its checks have passed" in landed.waiting
+    assert [(item.state, item.automatic) for item in forge.requests] == [("open", True)]
+
+
+def test_a_newer_promotion_closes_the_older(forge: StandIn, by_request: Settings, model: str) -> None:
+    promotion(by_request, made(model, *THREE))
+    promotion(by_request, made(model, *THREE))
+    promotion(by_request, made(model, "v1.0.3", "d"))
+    assert [item.state for item in forge.requests] == ["closed", "open"]
+    assert "Superseded by pull request 2" in forge.requests[0].comments[0]
+    assert f"promote/production/{model}/v1.0.2" not in forge.git("branch", "--list")
+    assert "| rule | passed |" in forge.requests[1].body
+
+
+def test_what_main_changed_meanwhile_is_proposed_anew(forge: StandIn, by_request: Settings, model: str) -> None:
+    promotion(by_request, made(model, *THREE))
+    bar(by_request, model, "v1.0.1", lambda _: digest("b"), "error-rate", "0.2")
+    forge.merge(2)
+    landed = promotion(by_request, made(model, *THREE))
+    assert landed is not None
+    assert forge.git("rev-parse", f"{landed.branch}~1") == forge.git("rev-parse", "main")
+    assert len(forge.requests) == 2
+    forge.merge(1)
+
+
+def test_a_person_who_closed_it_is_not_asked_every_minute(
+    forge: StandIn, by_request: Settings, remote: Remote, model: str
+) -> None:
+    minute(by_request, remote, model)
+    forge.requests[0].state = "closed"
+    with pytest.raises(Refused, match="closed without a merge: reopen it, or delete the branch"):
+        minute(by_request, remote, model)
+    assert len(forge.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [(401, Misuse), (403, Refused), (404, Misuse), (422, Refused), (429, Accident), (502, Accident)],
+)
+def test_what_a_forge_answers_is_one_line(
+    forge: StandIn, by_request: Settings, model: str, status: int, error: type[PlumblineError]
+) -> None:
+    if (forge.kind, status) == ("gitlab", 429):
+        pytest.skip("python-gitlab waits and tries again by itself")
+    forge.faults = [status]
+    with pytest.raises(error) as caught:
+        promotion(by_request, made(model, *THREE))
+    assert f"answered {status}" in str(caught.value)
+    assert f"the words of {status}" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert TOKEN not in str(caught.value)
+
+
+def test_a_connection_that_breaks_after_the_work_leaves_one_pull_request(
+    forge: StandIn, by_request: Settings, model: str
+) -> None:
+    calls = {"github": 2, "gitlab": 2, "gitea": 5}[forge.kind]
+    for broken in range(calls + 3):
+        forge.faults = [*[None] * broken, 0]  # type: ignore[list-item]
+        try:
+            promotion(by_request, made(model, *THREE))
+        except Accident as accident:
+            assert "the forge gave no answer" in str(accident)  # noqa: PT017
+    forge.faults = []
+    landed = promotion(by_request, made(model, *THREE))
+    assert landed is not None
+    assert "pull request 1" in landed.waiting
+    assert len(forge.requests) == 1
+    assert {f"model:{model}", "promotion"} <= set(forge.requests[0].labels)
+
+
+def test_rules_of_the_branch(forge: StandIn, by_request: Settings) -> None:
+    found = connect(by_request).rules("main")
+    assert set(found) <= set(RELIES_ON)
+    assert found["pull requests only"] is (forge.kind == "github")
+
+
+@pytest.mark.parametrize("forge", ["github"], indirect=True)
+def test_without_a_forge_the_declined_push_says_what_to_set(forge: StandIn, remote: Remote, model: str) -> None:
+    with pytest.raises(Refused, match=r"GH006[\s\S]*set PROMOTION_FORGE"):
+        promotion(Settings(repo=remote.url), made(model, *THREE))
+
+
+@pytest.mark.parametrize("forge", ["github"], indirect=True)
+def test_a_branch_with_a_persons_commit_is_never_overwritten(
+    forge: StandIn, by_request: Settings, remote: Remote, model: str
+) -> None:
+    remote.git("push", "--quiet", "origin", f"main:refs/heads/promote/production/{model}/v1.0.2")
+    with pytest.raises(Refused, match=r"has a commit of ada@plumbline\.dev"):
+        promotion(by_request, made(model, *THREE))
+
+
+def test_commits_are_signed(remote: Remote, model: str, tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+    settings = Settings(repo=remote.url, commit_key=key)
+    landed = promotion(settings, made(model, *ONE), "staging")
+    assert landed is not None
+    signers = tmp_path / "signers"
+    signers.write_text(f"{settings.author_email} {key.with_suffix('.pub').read_text()}")
+    remote.pull()
+    remote.git("-c", f"gpg.ssh.allowedSignersFile={signers}", "verify-commit", landed.commit)
+    with pytest.raises(Misuse, match="PROMOTION_COMMIT_KEY"):
+        promotion(Settings(repo=remote.url, commit_key=tmp_path / "none"), made(model, *TWO), "staging")
