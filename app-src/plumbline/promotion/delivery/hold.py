@@ -16,8 +16,8 @@ from plumbline.core.errors import Misuse, Refused
 from plumbline.core.names import Line, Name
 from plumbline.promotion.delivery.documents import checked, dump
 from plumbline.promotion.delivery.git import Change, Checkout, Subject, checkout
-from plumbline.promotion.delivery.records import require_environment
 from plumbline.promotion.delivery.proposal import Landed, write
+from plumbline.promotion.delivery.records import require_environment
 from plumbline.promotion.settings import Settings
 
 LONGEST = timedelta(days=90)
