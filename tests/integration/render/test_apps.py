@@ -107,7 +107,7 @@ def test_a_new_environment_is_one_folder(tree: Path) -> None:
     new = tree / "clusters/quality"
     shutil.copytree(tree / "clusters/staging", new)
     name = new / "environment.yaml"
-    name.write_text(name.read_text().replace("name: staging", "name: quality"))
+    name.write_text(name.read_text().replace("staging", "quality"))
     assert set(environments(tree)) == {*ENVIRONMENTS, "quality"}
     objects = render(tree, "quality")
     assert {path.removeprefix("clusters/quality") for path in objects} == {
