@@ -91,7 +91,7 @@ def test_the_evidence_stands_beside_the_release(
     assert first.spec.artifact == remote.release("staging", model).spec.artifact.digest
     assert first.spec.expected is None, "nothing was served before"
     assert (first.spec.holdout.by, first.spec.holdout.clusters) == ("", first.spec.holdout.rows)
-    registered(seed=1, noise=0.1)
+    registered(seed=1, noise=0.04)
     judgement = bump("v1.0.1").judgement
     remote.pull()
     second = parse_evidence((remote.work / path).read_text())
