@@ -93,7 +93,7 @@ def as_it_was(rows: pd.DataFrame, _: np.random.Generator) -> pd.DataFrame:
 def judged(season: Season, shift: Shift, hours: int, windows: int) -> list[dict[str, Any]]:
     """The kinds of drift that are found in evenly spread windows of the reference, after a shift."""
     length, reference = timedelta(hours=hours), season.side(season.rows)
-    ends = pd.date_range(MIDNIGHT, "2014-01-01 05:00", freq="D", tz="UTC")[hours // 24 - 1 :]
+    ends = pd.date_range(MIDNIGHT, periods=61, freq="D")[hours // 24 - 1 :]
     limits = None
     kinds = []
     for end in ends[np.unique(np.linspace(0, len(ends) - 1, windows).round().astype(int))]:

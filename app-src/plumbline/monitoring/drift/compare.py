@@ -5,7 +5,8 @@ same number of rows, drawn with a fixed seed, so that the traffic does not chang
 effect that matters, or where windows of the reference itself lie further apart than that, what `blocks` says of them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -122,7 +123,8 @@ class Limits:
             name: rule.threshold or float(np.fmax(policy.threshold, by_chance[name])) for name, rule in rules.items()
         }
         least = {name: float(np.fmax(policy.missing, missing[name])) for name in rules}
-        together = joint.of_rows(_inputs(typed, policy), pairs)
+        days = blocks(at, len(typed), replace(window, length=timedelta(days=1)) if window else None, policy.sample, 0)
+        together = joint.of_rows(_inputs(typed, policy), days)
         apart = _joint_limit(typed[list(together)], policy, pairs, alpha)
         return cls(methods, columns, least, together, apart, Influence.of(typed), pairs)
 

@@ -24,8 +24,6 @@ class Expectation:
     loss: Floats
     share: Floats
     """NaN where the answers are not of two labels."""
-    spread: float
-    """The variance of these shares over the reference."""
 
     @classmethod
     def of(cls, score: Floats, loss: Floats, positive: Floats) -> "Expectation":
@@ -33,8 +31,7 @@ class Expectation:
         bins = max(1, min(_BINS, len(score) // _FEWEST_IN_BIN))
         edges = np.unique(np.quantile(score, np.linspace(0, 1, bins + 1)[1:-1])) if len(score) else np.empty(0)
         place = np.searchsorted(edges, score, side="right")
-        means, shares = (_means(place, values, len(edges) + 1) for values in (loss, positive))
-        return cls(edges, means, shares, float(np.var(shares[place])) if len(score) else float("nan"))
+        return cls(edges, *(_means(place, values, len(edges) + 1) for values in (loss, positive)))
 
     def losses(self, score: Floats) -> Floats:
         """What each row is expected to lose, shape (rows,)."""
@@ -55,19 +52,19 @@ class Expectation:
         return float(roc_auc_score(truth, np.tile(score, 2), sample_weight=weight))
 
     def surprise(self, score: Floats, loss: Floats, positive: Floats) -> tuple[float, float]:
-        """How labelled rows differ from what was expected: mean excess loss, and how much less a score means.
+        """How labelled rows differ from what was expected: mean excess loss, and how far the AUC falls short.
 
-        The second is how far the covariance of truth and calibrated score (Cox, Biometrika 45, 1958: a slope of one)
-        has fallen, in the reference's variance of these scores. A day on which everything is late leaves it as it is.
-        NaN where answers are not of two labels.
+        The second does not move with the number of late ones alone: a day on which everything is late is no less in
+        order. NaN where answers are not of two labels, or only one of them came true.
         """
+        from sklearn.metrics import roc_auc_score
+
         excess = float(np.mean(loss - self.losses(score)))
         known = np.isfinite(positive)
-        share, positive = self.shares(score[known]), positive[known]
-        if not len(share) or not self.spread > 0:
+        score, positive = score[known], positive[known]
+        if not len(score) or not 0 < positive.mean() < 1:
             return excess, float("nan")
-        covariance = float(np.mean((share - share.mean()) * (positive - positive.mean())))
-        return excess, (float(np.var(share)) - covariance) / self.spread
+        return excess, self.roc_auc(score) - float(roc_auc_score(positive, score))
 
 
 def _means(place: "np.ndarray[tuple[int], np.dtype[np.intp]]", values: Floats, bins: int) -> Floats:

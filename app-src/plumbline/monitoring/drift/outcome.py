@@ -10,8 +10,8 @@ from plumbline.monitoring.drift.estimate import Expectation
 from plumbline.monitoring.policy import Drift
 
 FEWEST_LABELS = 100
-_FLATTER = 0.25
-"""The least part that a score's meaning has to lose: below it a recalibration would do as well."""
+_SHORT = 0.02
+"""The smallest fall of the AUC below what was expected that counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +58,14 @@ class Performance:
 
 @dataclass(frozen=True, slots=True)
 class Concept:
-    """What labels say beyond that: excess loss, and how much less a score means (`Expectation.surprise`)."""
+    """What labels say beyond that: excess loss, and how far the AUC falls short (`Expectation.surprise`)."""
 
     verdict: Verdict
     reference_loss: float
     current_loss: float
     labelled: int
     excess: Figure
-    flatter: Figure
+    shortfall: Figure
     reason: str = ""
     early: int = 0
     """Labels that are older than their answers."""
@@ -122,9 +122,9 @@ class Outcome:
         seen = np.array([[self._surprise(draw(places, len(now), 0)) for places in pair] for pair in pairs])
         limits = self.blocks.limits(seen[:, 0] - seen[:, 1], self.alpha)
         before, after = self._surprise(self.alike), self.expected.surprise(now.score, now.loss, now.positive)
-        least = (self._least, _FLATTER)
-        excess, flatter = (Figure(before[n], after[n], float(np.fmax(least[n], limits[n]))) for n in (0, 1))
-        return Concept(verdict(excess.beyond or flatter.beyond), *loss, len(now), excess, flatter)
+        least = (self._least, _SHORT)
+        excess, shortfall = (Figure(before[n], after[n], float(np.fmax(least[n], limits[n]))) for n in (0, 1))
+        return Concept(verdict(excess.beyond or shortfall.beyond), *loss, len(now), excess, shortfall)
 
     def _surprise(self, places: Places) -> tuple[float, float]:
         chosen = self.answers.at(places)

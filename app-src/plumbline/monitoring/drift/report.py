@@ -91,7 +91,7 @@ def as_json(check: Check) -> dict[str, Any]:
     found = {
         "verdict": concept.verdict, "labelled": concept.labelled, "reason": concept.reason,
         "reference_loss": finite(concept.reference_loss), "current_loss": finite(concept.current_loss),
-        "excess": _figure(concept.excess), "flatter": _figure(concept.flatter),
+        "excess": _figure(concept.excess), "shortfall": _figure(concept.shortfall),
     }  # fmt: skip
     performance = {
         "verdict": estimated.verdict, "loss": _figure(estimated.loss), "roc_auc": finite(estimated.roc_auc)
