@@ -101,6 +101,7 @@ class StandIn:
                 "auto_merge": {"merge_method": "merge"} if r.automatic else None,
                 "title": r.title,
                 "body": r.body,
+                "labels": [{"name": name} for name in r.labels],
             }
 
         if path == "/api/graphql":
@@ -151,6 +152,7 @@ class StandIn:
                 "source_branch": r.branch,
                 "state": "merged" if r.merged else {"open": "opened"}.get(r.state, r.state),
                 "title": r.title,
+                "labels": r.labels,
             }
 
         match method, path.removeprefix("/api/v4/projects/").split("/"):
@@ -188,6 +190,7 @@ class StandIn:
             return {"number": r.number, "html_url": html, "head": {"ref": r.branch}} | {
                 "state": r.state,
                 "merged": r.merged,
+                "labels": [{"name": name} for name in r.labels],
             }
 
         def known() -> list[dict[str, Any]]:

@@ -60,12 +60,12 @@ class Says(Cluster):
     """The canary of what main names has failed; v1.0.0 is stable."""
 
     def __init__(self, remote: Remote, environment: str, model: str) -> None:
-        self._release, self._stable = remote.release(environment, model), made(model, *ONE)
+        self._named, self._good = remote.release(environment, model), made(model, *ONE)
 
     def running(self, _: str) -> Running:
-        failed = Failure("error-share", "out of bounds") if self._release.spec.version != "v1.0.0" else None
-        stable, phase = Served.of(self._stable), "Degraded" if failed else "Healthy"
-        return Running(Served.of(self._release), stable, phase, 0, "", failed, ())
+        failed = Failure("error-share", "out of bounds") if self._named.spec.version != "v1.0.0" else None
+        stable, phase = Served.of(self._good), "Degraded" if failed else "Healthy"
+        return Running(Served.of(self._named), stable, phase, 0, "", failed, ())
 
 
 def minute(settings: Settings, remote: Remote, model: str, environment: str = "production") -> str:

@@ -12,6 +12,7 @@ from plumbline.promotion.delivery.records import read_policy
 
 _OF_THE_MOMENT = re.compile(r"^\s*(at|gate): .*\n", re.MULTILINE)
 """Lines that differ each time the same is decided: when it was, and the digest of a report with its latencies."""
+_URGENT = {"rollback", "rejection"}
 _LONGEST = 60_000
 """Characters of a description; GitHub takes 65,536."""
 
@@ -67,7 +68,7 @@ def _propose(tree: Checkout, forge: Forge, change: Change, subject: Subject) -> 
         tree.push(branch, replacing=there)
     if pull is None or pull.state != "open":
         pull = forge.create(tree.branch, _wanted(tree, change, subject, base))
-    elif pushed:
+    elif pushed or not pull.labels.issuperset(_labels(subject)):  # a crash may have come between
         forge.update(pull, _wanted(tree, change, subject, base))
     _supersede(tree, forge, pull, subject)
     said = _merge(forge, pull) if _automatic(tree, change, subject) else ""
@@ -122,13 +123,16 @@ def _supersede(tree: Checkout, forge: Forge, pull: Pull, subject: Subject) -> No
             tree.remove(other.branch)
 
 
+def _labels(subject: Subject) -> tuple[str, ...]:
+    model = (f"model:{subject.model}",) if subject.model else ()
+    where = (f"environment:{subject.environment}",) if subject.environment else ()
+    return (subject.kind, *model, *where, *(("urgent",) if subject.kind in _URGENT else ()))
+
+
 def _wanted(tree: Checkout, change: Change, subject: Subject, base: str) -> Wanted:
     title, _, trailers = change.message.partition("\n")
-    urgent = subject.kind in {"rollback", "rejection"}
-    labels = [subject.kind, *([f"model:{subject.model}"] if subject.model else [])]
-    labels += [f"environment:{subject.environment}"] if subject.environment else []
-    if urgent:
-        title, labels = f"Urgent: {title}", [*labels, "urgent"]
+    urgent = subject.kind in _URGENT
+    title = f"Urgent: {title}" if urgent else title
     parts = [
         "**A rollback: what is served now failed. Merge this first.**" if urgent else "",
         f"```\n{trailers.strip()}\n```",
@@ -136,7 +140,7 @@ def _wanted(tree: Checkout, change: Change, subject: Subject, base: str) -> Want
         f"## What changes in the cluster\n\n{_rendered(tree, change, base)}",
     ]
     body = "\n\n".join(part for part in parts if part)
-    return Wanted(subject.branch, title, body[:_LONGEST], tuple(labels))
+    return Wanted(subject.branch, title, body[:_LONGEST], _labels(subject))
 
 
 def _rendered(tree: Checkout, change: Change, base: str) -> str:

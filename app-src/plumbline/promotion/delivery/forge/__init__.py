@@ -30,6 +30,7 @@ class Pull:
     url: str
     branch: str
     state: Literal["open", "merged", "closed"]
+    labels: frozenset[str] = frozenset()
 
     def __str__(self) -> str:
         return f"pull request {self.number} ({self.url})"

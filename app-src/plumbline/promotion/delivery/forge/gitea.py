@@ -93,4 +93,5 @@ def _words(response: httpx.Response) -> str:
 
 def _pull(item: Any) -> Pull:
     state = "merged" if item["merged"] else item["state"]
-    return Pull(item["number"], item["html_url"], item["head"]["ref"], state)  # type: ignore[arg-type]
+    labels = frozenset(label["name"] for label in item["labels"])
+    return Pull(item["number"], item["html_url"], item["head"]["ref"], state, labels)  # type: ignore[arg-type]

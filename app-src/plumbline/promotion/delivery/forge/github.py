@@ -83,7 +83,8 @@ class GitHub:
 
 def _pull(item: "PullRequest") -> Pull:
     state = "open" if item.state == "open" else "merged" if item.merged_at else "closed"
-    return Pull(item.number, item.html_url, item.head.ref, state)  # type: ignore[arg-type]
+    labels = frozenset(label.name for label in item.labels)
+    return Pull(item.number, item.html_url, item.head.ref, state, labels)  # type: ignore[arg-type]
 
 
 @contextmanager

@@ -82,7 +82,7 @@ def _said(wanted: Wanted) -> dict[str, Any]:
 
 
 def _pull(item: Any) -> Pull:
-    return Pull(item.iid, item.web_url, item.source_branch, _STATES[item.state])  # type: ignore[arg-type]
+    return Pull(item.iid, item.web_url, item.source_branch, _STATES[item.state], frozenset(item.labels))  # type: ignore[arg-type]
 
 
 @contextmanager
