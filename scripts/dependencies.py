@@ -39,7 +39,7 @@ ENVIRONMENTS = {
     "serving": Environment(
         (f"{PACKAGE}/core", f"{PACKAGE}/features", f"{PACKAGE}/serving"),
         ("redis", "tzdata"),  # imported by its name, after the start; read by zoneinfo
-        (".*/core/(commands|reach|templates).py", ".*/features/offline.py"),
+        (".*/core/(commands|reach|templates|holdout|metrics/clusters).py", ".*/features/offline.py"),
     ),
     "mlflow-server": Environment(
         ("app-src/mlflow-server",),

@@ -95,6 +95,7 @@ MODEL = Model(
     split=ByTime(
         validation=pd.Timestamp("2024-04-15", tz="UTC"), test=pd.Timestamp("2024-05-15", tz="UTC")
     ),
+    cluster=None,
     baseline=lambda schema: DummyClassifier(strategy="prior"),
     candidate=lambda schema, params: make_pipeline(
         SimpleImputer(), DecisionTreeClassifier(random_state=0, **params)

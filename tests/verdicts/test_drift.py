@@ -47,7 +47,7 @@ def season(tmp_path_factory: pytest.TempPathFactory) -> Season:
     model, folder = load("flights"), tmp_path_factory.mktemp("flights")
     model.fetch(folder)
     rows = prepare.assemble(model, read_tables(model, folder))
-    parts = prepare.split(model, rows, 0)
+    parts = prepare.split(model, rows)
     known = parts["train"].sample(60_000, random_state=0)
     target = prepare.target_of(model.schema, known)
     schema = prepare.fill_vocabularies(model.schema, known, target, 20)

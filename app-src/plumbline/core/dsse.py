@@ -78,10 +78,12 @@ def opened(envelope: Any, public_keys: bytes) -> dict[str, Any]:
     """The in-toto statement of an envelope that one of the keys signed; raises SignatureError with the reason."""
     keys = read_public_keys(public_keys)
     try:
-        kind, payload = str(envelope["payloadType"]), base64.b64decode(envelope["payload"], validate=True)
+        kind, payload = envelope["payloadType"], base64.b64decode(envelope["payload"], validate=True)
         signatures = [base64.b64decode(item["sig"], validate=True) for item in envelope["signatures"]]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise SignatureError(f"is no signed statement: {error!r:.200}") from error
+        raise SignatureError(f"is not a signature bundle: {error!r:.200}") from error
+    if not isinstance(kind, str):
+        raise SignatureError(f"is not a signature bundle: its payload is of the type {kind!r:.60}")
     if kind != PAYLOAD_TYPE:
         raise SignatureError(f"is no in-toto statement, but {kind:.60}")
     message = _encoded(kind, payload)

@@ -145,7 +145,7 @@ def test_an_evaluation_that_was_replaced_with_the_tag_that_names_it(
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda _: b"{}", "is no signed statement"),
+        (lambda _: b"{}", "is not a signature bundle"),
         (lambda _: b"[" * 100_000, "is no JSON"),
         (lambda old: old.replace(b'"payload": "', b'"payload": "e30K'), "not made with a key that is trusted here"),
         (lambda old: old.replace(b"in-toto", b"in-tote"), "is no in-toto statement"),

@@ -230,10 +230,14 @@ kind: Experiment
 model: flights
 control: {role: stable}
 treatment: {role: canary}
+answersChangeOutcomes: true
 share: 0.5
+salt: "1"
 alpha: 0.05
-looks: [100]
-minimumPerArm: 30
-promote: [{metric: accuracy, above: 0}]
+weeks: [2]
+labelDays: 1
+minimumCallers: 30
+promote: [{metric: accuracy, above: 0, gain: 0.01, deviation: 0.5}]
 rollback: [{metric: accuracy, below: 0}]
+plan: {power: 0.8, callers: 100, rowsPerDay: 100, callerShare: 0.01, dayShare: 0.01}
 """

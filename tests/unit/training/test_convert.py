@@ -1,7 +1,7 @@
 """Conversion to the ONNX contract, and what it refuses."""
 
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -61,7 +61,7 @@ def imputed(last):
     return make_pipeline(SimpleImputer(), StandardScaler(), last)
 
 
-QUIET = {"verbosity": -1, "n_jobs": 1}
+QUIET: dict[str, Any] = {"verbosity": -1, "n_jobs": 1}
 CASES = {
     "hist boosting, two classes": (lambda: HistGradientBoostingClassifier(max_iter=20), "binary", 2),
     "hist boosting, value": (lambda: HistGradientBoostingRegressor(max_iter=20), "regression", 0),
@@ -197,7 +197,7 @@ def test_an_old_export_that_ends_in_a_map_of_labels_is_served_as_its_probabiliti
 
 def test_a_column_of_values_is_made_of_an_old_export_of_trees_alone_too(tmp_path):
     """As CatBoost writes a regression: one tree of one leaf here, nothing of ONNX's own operators."""
-    leaf = {"nodes_treeids": [0], "nodes_nodeids": [0], "nodes_featureids": [0], "nodes_values": [0.0]}
+    leaf: dict[str, Any] = {"nodes_treeids": [0], "nodes_nodeids": [0], "nodes_featureids": [0], "nodes_values": [0.0]}
     leaf |= {"nodes_modes": ["LEAF"], "nodes_truenodeids": [0], "nodes_falsenodeids": [0]}
     leaf |= {"target_treeids": [0], "target_nodeids": [0], "target_ids": [0], "target_weights": [4.0]}
     trees = helper.make_node("TreeEnsembleRegressor", ["x"], ["total"], domain="ai.onnx.ml", n_targets=1, **leaf)

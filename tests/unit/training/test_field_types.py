@@ -50,11 +50,11 @@ def test_training_the_gate_and_drift_read_the_same_rows(parcels):
     logged = json.loads(raw.frame.drop(columns="prediction").to_json(orient="records", date_format="iso"))
     now = pd.DataFrame(logged).assign(prediction=raw.frame["prediction"])
     now["packed"] = now["packed"].str.replace(".000", "")
-    same = as_compared(schema, type(raw)(now, len(now), 0, raw.loss))
+    same = as_compared(schema, type(raw)(now, len(now), 0, raw.answers))
     assert {item.column for item in compare(baseline, same.frame).columns if item.drifted} == set()
     now["marks"] = [["new", "odd"]] * len(now)
     now["asked"] = [f"{moment[:11]}03{moment[13:]}" for moment in now["asked"]]
-    moved = as_compared(schema, type(raw)(now, len(now), 0, raw.loss))
+    moved = as_compared(schema, type(raw)(now, len(now), 0, raw.answers))
     drifted = {item.column for item in compare(baseline, moved.frame).columns if item.drifted}
     assert {"asked.hour", "marks.unknown", "marks=glass", "marks=heavy"} <= drifted
     assert not drifted & {"weight", "depot", "express", "note.length", "asked.month"}

@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import norm, t
 
-from plumbline.core.metrics.figures import Metric, Places
+from plumbline.core.metrics.figures import Metric
 from plumbline.core.metrics.names import higher_is_better
+from plumbline.core.metrics.rows import Places
 
 Floats = npt.NDArray[np.float64]
 LEAST = 20

@@ -9,8 +9,9 @@ import numpy.typing as npt
 from plumbline.core.errors import Inconclusive
 from plumbline.core.metrics.clusters import Clusters, Difference, differences
 from plumbline.core.metrics.curve import Floats
-from plumbline.core.metrics.figures import Metric, build, cost_matrix
+from plumbline.core.metrics.figures import Metric, build
 from plumbline.core.metrics.names import Costs
+from plumbline.core.metrics.rows import cost_matrix
 from plumbline.core.schema import Output
 
 Chosen = npt.NDArray[np.bool_]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from plumbline.core.documents import DocumentError, Fault, parse, require
 from plumbline.core.errors import Misuse
-from plumbline.core.metrics.figures import cost_matrix
 from plumbline.core.metrics.names import Costs, costs_fault
+from plumbline.core.metrics.rows import cost_matrix
 from plumbline.core.subject import Subject, unknown
 from plumbline.monitoring.experiment import route
 from plumbline.monitoring.experiment.policy import Experiment
@@ -82,7 +82,9 @@ def _faults(policy: _Policy, about: Subject) -> Iterator[Fault]:
     if isinstance(policy, Drift):
         stated = policy.quality.costs if policy.quality is not None else None
         return chain(policy.faults(about.output, about.fields), _other_costs("quality.costs", stated, about))
-    return chain(policy.faults(about.output), _other_costs("costs", policy.costs, about))
+    # An experiment may weigh what the model's folder does not; where both say costs, they are the same.
+    stated = policy.costs if about.costs is not None else None
+    return chain(policy.faults(about.output), _other_costs("costs", stated, about))
 
 
 def _other_costs(where: str, asked: Costs | None, about: Subject) -> Iterator[Fault]:
