@@ -1,8 +1,10 @@
 """A main that takes no pushes: every writer works by pull request, and a rerun finds what was opened."""
 
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -10,16 +12,20 @@ import yaml
 from plumbline.core.errors import Accident, Misuse, PlumblineError, Refused
 from plumbline.core.release import Release
 from plumbline.promotion.delivery.cluster import Cluster, Failure, Running, Served
-from plumbline.promotion.delivery.documents import barred_path, release_path
+from plumbline.promotion.delivery.documents import BY_MERGE, barred_path, release_path
+from plumbline.promotion.delivery.follow import sync
 from plumbline.promotion.delivery.forge import RELIES_ON, connect
 from plumbline.promotion.delivery.git import Change, Checkout, Subject, checkout
 from plumbline.promotion.delivery.governance import bar
+from plumbline.promotion.delivery.promote import promote
 from plumbline.promotion.delivery.proposal import Landed, write
 from plumbline.promotion.delivery.reconcile import reconcile
 from plumbline.promotion.delivery.release_text import new_text
+from plumbline.promotion.gate.gate import Request
+from plumbline.promotion.registry.client import Registry
 from plumbline.promotion.settings import Settings
 
-from .conftest import POLICY, Remote
+from .conftest import IMAGE, POLICY, Remote
 from .forge import TOKEN, StandIn, serving
 from .releases import digest, made, serve
 
@@ -189,6 +195,43 @@ def test_a_connection_that_breaks_after_the_work_leaves_one_pull_request(
     assert "pull request 1" in landed.waiting
     assert len(forge.requests) == 1
     assert {f"model:{model}", "promotion"} <= set(forge.requests[0].labels)
+
+
+@pytest.mark.parametrize("forge", ["github"], indirect=True)
+def test_a_judged_promotion_is_approved_by_who_merges_it(
+    forge: StandIn, by_request: Settings, remote: Remote, model: str, registered: Any, registry: Registry, keys: Any
+) -> None:
+    for environment in ("staging", "production"):
+        remote_file = f"clusters/{environment}/models/{model}/release.yaml"
+        forge.git("update-ref", "refs/heads/main", without(forge, remote_file))
+    registered()
+    settings = by_request.model_copy(update={"public_key": keys[1]})
+    for environment, state in (("staging", "closed"), ("production", "open")):
+        request = Request(model, "v1.0.0", environment, IMAGE)
+        outcomes = [promote(registry, settings, request, "commit") for _ in range(2)]
+        assert forge.requests[-1].state == state
+        with checkout(settings) as tree:
+            sync(registry, tree, model)
+        assert "## Gate" in forge.requests[-1].body
+    assert "pull request 2" in outcomes[1].waiting, "its gate measured other latencies, and it is the same"
+    assert len(forge.requests) == 2
+    assert remote.release("staging", model).spec.evidence.approvedBy == ""
+    forge.merge(2)
+    assert remote.release("production", model).spec.evidence.approvedBy == BY_MERGE
+
+
+def without(forge: StandIn, path: str) -> str:
+    """A commit on main that has no such file."""
+    listed = forge.git("ls-tree", "-r", "main").splitlines()
+    index = Path(forge.remote) / "index-of-test"
+    kept = "\n".join(line for line in listed if not line.endswith(f"\t{path}")) + "\n"
+    surroundings = {**os.environ, "GIT_INDEX_FILE": str(index)}
+    command = ["git", f"--git-dir={forge.remote}", "update-index", "--index-info"]
+    subprocess.run(command, input=kept, text=True, env=surroundings, check=True)
+    written = ["git", f"--git-dir={forge.remote}", "write-tree"]
+    tree = subprocess.run(written, env=surroundings, check=True, capture_output=True, text=True).stdout.strip()
+    index.unlink()
+    return forge.git("commit-tree", tree, "-p", "main", "-m", "gone")
 
 
 def test_rules_of_the_branch(forge: StandIn, by_request: Settings) -> None:
