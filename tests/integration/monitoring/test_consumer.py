@@ -173,7 +173,7 @@ def test_migrations_run_once_even_when_several_start_together(postgres_dsn: str)
         thread.start()
     for thread in threads:
         thread.join()
-    once = ["0001_prediction_log.sql", "0002_drift_checks.sql"]
+    once = ["0001_prediction_log.sql", "0002_drift_checks.sql", "0003_experiments.sql"]
     assert sorted(applied, reverse=True) == [once, [], [], [], [], []]
     with psycopg.connect(postgres_dsn) as connection:
         assert connection.execute("SELECT count(*) FROM monitoring.migrations").fetchone() == (len(once),)
