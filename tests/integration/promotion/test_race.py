@@ -58,8 +58,9 @@ def test_twenty_at_once(
     history = set(remote.git("log", "--format=%H").split())
     for (name, semver), commit in pushed.items():
         assert commit in history
-        path = f"clusters/staging/models/{name}/release.yaml"
-        assert remote.git("show", "--format=", "--name-only", commit).split() == [path]
+        folder = f"clusters/staging/models/{name}"
+        changed = [f"{folder}/evidence.yaml", f"{folder}/release.yaml"]
+        assert remote.git("show", "--format=", "--name-only", commit).split() == changed
         assert remote.git("log", "-1", "--format=%s", commit).strip().endswith(f"→ {semver}")
     titles = [title for title in remote.log() if title not in before]
     assert len(titles) == len(pushed) + 5, "one commit each, and the five by hand"

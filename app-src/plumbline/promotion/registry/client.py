@@ -325,11 +325,17 @@ class Registry:
     def fetch(self, uri: str, into: Path) -> Path:
         """Copy a released artifact by its URI, wherever it stands."""
         import mlflow.artifacts
+        from botocore.exceptions import BotoCoreError, ClientError
 
-        with _asking(uri):
-            return Path(
-                mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(into), tracking_uri=self._address)
-            )
+        try:
+            with _asking(uri):
+                return Path(
+                    mlflow.artifacts.download_artifacts(
+                        artifact_uri=uri, dst_path=str(into), tracking_uri=self._address
+                    )
+                )
+        except (BotoCoreError, ClientError) as error:  # of an address that MLflow asks the store for itself
+            raise Accident(f"{uri}: {error}; try again when it answers") from error
 
     def flavours(self, run_id: str) -> list[str]:
         """Flavours of the models that the run logged (xgboost, pytorch, tensorflow, …), read and never loaded."""
