@@ -118,6 +118,15 @@ def other_sizes(tree: Path, chance: random.Random) -> None:
         write(tree, str(monitoring.relative_to(tree)), text + more)
 
 
+def _routes(tree: Path) -> None:
+    """What `plumbline monitor experiment route` writes, for every policy."""
+    for path in sorted(tree.glob("policies/experiments/*.yaml")):
+        rules = read_policy(path, Experiment, path.stem)
+        written = route.path(tree / "policies", rules.model)
+        written.parent.mkdir(exist_ok=True)
+        written.write_text(route.text(rules), encoding="utf-8")
+
+
 def other_limits(tree: Path, chance: random.Random) -> None:
     """The policies ask for other figures."""
     for path in sorted(tree.glob("policies/promotion/*.yaml")):
@@ -130,8 +139,7 @@ def other_limits(tree: Path, chance: random.Random) -> None:
         policy = yaml.safe_load(path.read_text(encoding="utf-8"))
         policy |= {"share": 0.4, "alpha": 0.01, "salt": str(chance.random()), "weeks": [chance.randint(2, 9), 12]}
         path.write_text(yaml.safe_dump(policy, sort_keys=False, width=110), encoding="utf-8")
-        rules = read_policy(path, Experiment, path.stem)
-        route.path(tree / "policies", rules.model).write_text(route.text(rules), encoding="utf-8")
+    _routes(tree)
     for path in sorted(tree.glob("policies/drift/*.yaml")):
         policy = yaml.safe_load(path.read_text(encoding="utf-8")) | {"sample": chance.randint(1000, 1900)}
         path.write_text(yaml.safe_dump(policy, sort_keys=False, width=110), encoding="utf-8")
@@ -221,6 +229,7 @@ def another_model(tree: Path, chance: random.Random) -> None:
             for file in new.rglob("*.py"):
                 text = file.read_text(encoding="utf-8").replace(f'model="{model}"', f'model="{name}"')
                 file.write_text(text, encoding="utf-8")
+    _routes(tree)
 
 
 def another_environment(tree: Path, chance: random.Random) -> None:

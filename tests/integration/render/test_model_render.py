@@ -122,7 +122,7 @@ def test_names_in_custom_resources_follow_the_prefix(model: Path) -> None:
             named |= {f"AnalysisTemplate/{inner['templateName']}" for inner in item["spec"].get("templates", [])}
         if key.startswith("DestinationRule/"):
             named.add(f"Service/{item['spec']['host']}")
-    assert len(named) == 9
+    assert len(named) == 10
     assert named <= rendered.keys()
 
 
@@ -263,7 +263,7 @@ def test_a_managed_route_is_declared_judged_and_taken_away(
 
 def test_an_experiment_has_the_callers_of_its_policy_and_ends_by_its_verdict(model: Path) -> None:
     tree = model.parents[3]
-    shutil.copytree(ROOT / "policies", tree / "policies")
+    shutil.copytree(ROOT / "policies", tree / "policies", dirs_exist_ok=True)
     policy = read_policy(tree / "policies/experiments/flights.yaml", Experiment, "flights")
     path = model / "kustomization.yaml"
     path.write_text(path.read_text().replace("  - ../../model-server\n", f"  - ../../model-server\n  - {OF_FLIGHTS}\n"))
