@@ -26,7 +26,7 @@ _ENVIRONMENT = "    local:\n"
 # (file, a line of it, the line and what production has after it)
 _EXPERIMENT = (
     f"{_FOLDER}/kustomization.yaml",
-    (_SERVER, f"{_SERVER}  - ../../../../kustomize/model-server/components/experiment\n"),
+    (_SERVER, f"{_SERVER}  - ../../../../policies/experiments/{MODEL}\n"),
 )
 _PRODUCTION = (
     (
@@ -42,8 +42,7 @@ def as_production(kubectl: Kubectl, person: Person, stable: str) -> Iterator[Non
     """The environment asks for an approval and tries a release on a fifth of the callers first."""
 
     def waits() -> bool:
-        steps = rollouts.rollout(kubectl)["spec"]["strategy"]["canary"]["steps"]
-        return any("pause" in step for step in steps)
+        return _asked_at(kubectl) is not None
 
     person.edit(*_EXPERIMENT)
     # The release that is served now was never approved: once the rule stands, nothing about it can be changed.
@@ -89,7 +88,7 @@ def test_an_approved_release_is_tried_by_a_fifth_of_the_callers(
     desk.run("promote", "approve", f"--model={MODEL}", f"--version={version}", "--by=Ada", "--reason=read the card")
     desk.promote(MODEL, version, image)
     with open_gateway() as traffic:
-        wait_until("the experiment", lambda: rollouts.phase(kubectl) == (image, "Paused"), seconds=240)
+        wait_until("the experiment", lambda: _asks(kubectl), seconds=240)
         arms = arms_of(traffic, bodies, callers=300, calls=3)
         # As `kubectl argo rollouts promote --full` does.
         full = json.dumps({"status": {"promoteFull": True}})
@@ -109,6 +108,18 @@ def test_an_approved_release_is_tried_by_a_fifth_of_the_callers(
     assert {answer.status for answer in traffic.answers} == {200}
     rollouts.settled(kubectl, desk)
     assert desk.mlflow.get_model_version_by_alias(MODEL, "local").tags["semver"] == version
+
+
+def _asked_at(kubectl: Kubectl) -> int | None:
+    """The step of the Rollout that asks for the experiment's verdict, if it has one."""
+    steps = rollouts.rollout(kubectl)["spec"]["strategy"]["canary"]["steps"]
+    asked = [[item["templateName"] for item in step.get("analysis", {}).get("templates", [])] for step in steps]
+    return asked.index([f"{MODEL}-experiment"]) if [f"{MODEL}-experiment"] in asked else None
+
+
+def _asks(kubectl: Kubectl) -> bool:
+    """Whether the canary has come so far."""
+    return rollouts.rollout(kubectl)["status"].get("currentStepIndex") == _asked_at(kubectl)
 
 
 def arms_of(gateway: Traffic, bodies: list[str], callers: int, calls: int) -> dict[str, set[str]]:
