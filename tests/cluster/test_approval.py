@@ -119,7 +119,7 @@ def _asked_at(kubectl: Kubectl) -> int | None:
 
 def _asks(kubectl: Kubectl) -> bool:
     """Whether the canary has come so far."""
-    return rollouts.rollout(kubectl)["status"].get("currentStepIndex") == _asked_at(kubectl)
+    return bool(rollouts.rollout(kubectl)["status"].get("currentStepIndex") == _asked_at(kubectl))
 
 
 def arms_of(gateway: Traffic, bodies: list[str], callers: int, calls: int) -> dict[str, set[str]]:
