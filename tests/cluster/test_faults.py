@@ -45,11 +45,11 @@ def test_unmeasured_waits_and_a_third_version_takes_its_place_under_dead_control
     assert not rollouts.failed_metrics(kubectl)
     # A person has the step judged again, still without requests, then lets it pass, which git says.
     judged = len(rollouts.analyses(kubectl))
-    desk.run("plumbline", "promote", "resume", "--model", MODEL)
+    desk.run("promote", "resume", "--model", MODEL)
     wait_until("another analysis", lambda: len(rollouts.analyses(kubectl)) > judged, seconds=60)
     wait_until("it to be inconclusive", lambda: rollouts.phase(kubectl) == (unmeasured, "Paused"), seconds=240)
     word = ("--by", "a person", "--reason", "nobody asks at night")
-    desk.run("plumbline", "promote", "skip", "--model", MODEL, "--env", "local", *word)
+    desk.run("promote", "skip", "--model", MODEL, "--env", "local", *word)
     wait_until("the next weight", lambda: rollouts.weight(kubectl) == 50, seconds=60)
     of_stable = ("pod", *NAMESPACE, "--selector=plumbline.dev/role=stable")
     kubectl.run("delete", *of_stable)  # what they mount must still be there, though git names another release
