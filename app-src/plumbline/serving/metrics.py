@@ -14,7 +14,14 @@ MODEL = ("model", "version", "role")
 # Fit for a limit of 50 ms: fine below it, with edges at the limits that alerts and analyses ask for.
 LATENCY = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.25, 0.5, 1, 5)
 _SCRAPE_SECONDS = 5
+OUTCOMES = ("answered", "refused", "failed", "excused")
+"""Of a prediction that an admitted caller asked for; what canaries are judged by."""
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+
+
+def outcome_of(status: int) -> str:
+    """What a status without an excuse says of a prediction."""
+    return "failed" if status >= 500 else "refused" if status >= 400 else "answered"
 
 
 class Exposed(Collector):
@@ -64,9 +71,15 @@ class Metrics:
             (*MODEL, "route", "excuse"),
             registry=registry,
         )
+        self.predictions = Counter(
+            "serving_predictions",
+            "Predictions that admitted callers asked for; `excused` were refused for more load than is carried",
+            (*MODEL, "route", "outcome"),
+            registry=registry,
+        )
         self.latency = Histogram(
             "serving_request_seconds",
-            "Time from the request's head to its answer",
+            "Time from the request's last byte to its answer",
             (*MODEL, "route"),
             buckets=LATENCY,
             registry=registry,

@@ -216,14 +216,16 @@ def test_a_model_of_one_text_is_counted_too():
     text = SCHEMA.fields[-2]
     profile = Profile(SCHEMA.model_copy(update={"fields": (text,)}), Metrics())
     matrix = text.encode(["AB-12", "x"])
-    profile.add(matrix, np.array([[0.25, 0.75], [0.5, 0.5]], dtype=np.float32))
+    for row in matrix:
+        profile.add(row[np.newaxis], np.array([[0.25, 0.75]], dtype=np.float32))
     rows = next(family for family in profile.collect() if family.name == "serving_cell_rows")
     assert sum(sample.value for sample in rows.samples if sample.name.endswith("_total")) == matrix.size
 
 
 def test_cells_leave_hashes_out_where_there_is_something_else():
     profile = Profile(SCHEMA, Metrics())
-    profile.add(SCHEMA.encode(ROWS), np.full((3, 2), 0.5, dtype=np.float32))
+    for row in SCHEMA.encode(ROWS):
+        profile.add(row[np.newaxis], np.full((1, 2), 0.5, dtype=np.float32))
     rows = next(family for family in profile.collect() if family.name == "serving_cell_rows")
     cells = {(s.labels["field"], s.labels["cell"]): s.value for s in rows.samples if s.name.endswith("_total")}
     assert {name for name, _ in cells} == {

@@ -22,7 +22,9 @@ ROWS = np.array(
 def _counted(kind, answers, rows=ROWS):
     metrics = Metrics()
     metrics.bind("delays", "v1.0.0", "stable")
-    Profile(schema_of(kind), metrics).add(rows, np.array(answers, np.float32))
+    profile, answers = Profile(schema_of(kind), metrics), np.array(answers, np.float32)
+    for place in range(len(rows)):  # each a request of its own
+        profile.add(rows[place : place + 1], answers[place : place + 1])
     return metrics.registry
 
 
@@ -67,6 +69,21 @@ def test_every_field_counts_every_row_and_its_level():
     assert registry.get_sample_value("serving_level_variance", labels) == pytest.approx(np.var([0.1, 0.2, 0.6, 1.0]))
     bucket = registry.get_sample_value("serving_prediction_score_bucket", labels | {"le": "0.25"})
     assert bucket == 2
+
+
+def test_a_batch_is_one_observation_whatever_its_rows():
+    """A caller who sends a thousand alike says no more than one who sends one."""
+    metrics = Metrics()
+    metrics.bind("delays", "v1.0.0", "stable")
+    profile = Profile(schema_of("binary"), metrics)
+    profile.add(ROWS[:1], np.array([[0.9, 0.1]], np.float32))
+    profile.add(ROWS[[1] * 1000], np.array([[0.3, 0.7]] * 1000, np.float32))
+    cells = _cells(metrics.registry, "serving_cell_rows_total")
+    assert [cells["carrier", name] for name in ("UA", "AA")] == pytest.approx([1, 1])
+    labels = {"model": "delays", "version": "v1.0.0", "role": "stable"}
+    assert metrics.registry.get_sample_value("serving_level_variance", labels) == pytest.approx(np.var([0.1, 0.7]))
+    bucket = metrics.registry.get_sample_value("serving_prediction_score_bucket", labels | {"le": "+Inf"})
+    assert bucket == pytest.approx(2)
 
 
 def _overlap(rows):

@@ -447,5 +447,40 @@ def test_a_store_that_is_away_is_excused(serve, bundles):
     assert serve(bundles["binary"], use) == (503, 0), "that none is set is the configuration's fault"
 
 
+@pytest.mark.parametrize("path", ["/v1/predict", "/v1/predict/batch", "/v2/models/delays/infer"])
+def test_a_prediction_is_counted_by_its_outcome_and_nothing_else_is(serve, bundles, monkeypatch, path):
+    async def use(client, server):
+        def counted():
+            return {
+                outcome: server.metrics.registry.get_sample_value(
+                    "serving_predictions_total", {**server.metrics.labels, "route": _route(path), "outcome": outcome}
+                )
+                for outcome in ("answered", "refused", "failed", "excused")
+            }
+
+        def timed():
+            labels = {**server.metrics.labels, "route": _route(path)}
+            return server.metrics.registry.get_sample_value("serving_request_seconds_count", labels)
+
+        async def ask(content, to=path):
+            await client.post(to, json=content)
+
+        await ask(BODIES[path])
+        assert counted() == {"answered": 1, "refused": 0, "failed": 0, "excused": 0}, "a series begins with nothing"
+        await ask({"features": {"carrier": 7}})
+        monkeypatch.setattr(server.bodies, "size", server.bodies.most)
+        await ask(BODIES[path])
+        monkeypatch.setattr(server.bodies, "size", 0)
+        await ask({"prediction_id": prediction_id(), "truth": "late"}, "/v1/feedback")
+        await ask(BODIES[path], "/v2/models/another/infer")
+        assert counted() == {"answered": 1, "refused": 1, "failed": 0, "excused": 1}
+        for name in ("predict_one", "predict_matrix"):
+            monkeypatch.setattr(type(server.engine), name, None)
+        await ask(BODIES[path])
+        return counted(), timed()
+
+    assert serve(bundles["binary"], use) == ({"answered": 1, "refused": 1, "failed": 1, "excused": 1}, 3)
+
+
 def _route(path):
     return path.replace("delays", "{model}")

@@ -28,6 +28,7 @@ from plumbline.serving.http.asgi import (
 from plumbline.serving.http.keys import Keyring
 from plumbline.serving.http.limits import Limiter
 from plumbline.serving.logs import log
+from plumbline.serving.metrics import OUTCOMES, outcome_of
 
 if TYPE_CHECKING:
     from plumbline.serving.server import Server
@@ -40,8 +41,13 @@ _HUNG_UP = 499
 _EXCUSE = "plumbline.excuse"
 """Where a request's scope says why its 5xx is no fault of the release."""
 _EXCUSES = ("load", "store")
+_PREDICT = ("/v1/predict", "/v1/predict/batch", INFER)
+_TURNED_AWAY = (401, 404, 405, 429, _HUNG_UP)
+"""Who gets these asked nothing of a model: they count neither as predictions nor by their time."""
 _SHOWN = 256
 """Characters of a path in the log."""
+_Recorders = tuple[Callable[[], None], Callable[[], None], Callable[[], None], Callable[[float], None]]
+"""Of a request, a prediction, an excused one, and of seconds."""
 
 
 class Edge:
@@ -51,7 +57,7 @@ class Edge:
         self._app, self._hot, self._server, self._keyring = app, hot, server, keyring
         self._limiters: dict[str, Limiter] = {}
         self._addresses = Addresses(server.settings.wrong_keys_rate, server.settings.wrong_keys_burst)
-        self._counters: dict[tuple[str, int], tuple[Callable[[], None], Callable[[float], None]]] = {}
+        self._counters: dict[tuple[str, int], _Recorders] = {}
         self._bound: object = None
         self._bodies = server.bodies
         self._write = server.buffer.write if server.settings.access_log else None
@@ -165,22 +171,30 @@ class Edge:
         if self._bound is not self._server.metrics.labels:  # the release became known
             self._counters.clear()
             self._bound = self._server.metrics.labels
+            metrics = self._server.metrics
             for path, excuse in product((*self._hot, INFER), _EXCUSES):  # a series that begins with 1 shows no increase
-                self._server.metrics.of(self._server.metrics.excused, route=path, excuse=excuse)
+                metrics.of(metrics.excused, route=path, excuse=excuse)
+            for path, outcome in product(_PREDICT, OUTCOMES):
+                metrics.of(metrics.predictions, route=path, outcome=outcome)
         recorders = self._counters.get((route, status))
         if recorders is None:
             metrics = self._server.metrics
             recorders = self._counters[route, status] = (
                 metrics.of(metrics.requests, route=route, status=str(status)).inc,
+                self._predicted(route, outcome_of(status)),
+                self._predicted(route, "excused"),
                 metrics.of(metrics.latency, route=route).observe,
             )
         recorders[0]()
-        if status == 503 and _EXCUSE in scope:
+        excused = status == 503 and _EXCUSE in scope
+        if excused:
             metrics = self._server.metrics
             metrics.of(metrics.excused, route=route, excuse=scope[_EXCUSE]).inc()
-        # A body that never came says nothing of the release, nor does a caller that went.
-        if RECEIVED in scope and status != _HUNG_UP:
-            recorders[1](seconds)
+        if status not in _TURNED_AWAY:
+            (recorders[2] if excused else recorders[1])()
+            # A body that never came says nothing of the release.
+            if RECEIVED in scope:
+                recorders[3](seconds)
         path = scope["path"]
         if self._write is None or (path.startswith(_QUIET) and status < 400):
             return
@@ -190,6 +204,15 @@ class Edge:
             f'{{"at":"{timestamp()}","level":"info","logger":"access","request_id":"{request_id}",'
             f'"method":"{scope["method"]}","path":{shown},"status":{status},"ms":{seconds * 1000:.3f}}}'.encode()
         )
+
+    def _predicted(self, route: str, outcome: str) -> Callable[[], None]:
+        """What counts a prediction; nothing on any other route."""
+        metrics = self._server.metrics
+        return metrics.of(metrics.predictions, route=route, outcome=outcome).inc if route in _PREDICT else _nothing
+
+
+def _nothing() -> None:
+    """A request that asked for no prediction is none."""
 
 
 async def _send_problem(send: Send, problem: Problem, request_id: str) -> None:

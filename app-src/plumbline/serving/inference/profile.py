@@ -3,7 +3,8 @@
 The distribution of the scores alone would not show answers that went to the wrong rows: it stays as it is. So the mean
 score is also kept for each cell of the input (carrier UA, departures from 512 to 1024): a version whose answers belong
 to other rows has the same mean everywhere. Cells are made from values, never from a version's own codes or ranges, so
-that those of two versions mean the same.
+that those of two versions mean the same. A batch is one observation, whatever its number of rows: they resemble each
+other, and the gateway draws lots for requests, not for rows.
 """
 
 from collections.abc import Iterator
@@ -64,13 +65,17 @@ class Profile(Collector):
         self._labels = [metrics.labels[name] for name in MODEL]
         self._matrices: list[Matrix] = []
         self._outputs: list[Matrix] = []
+        self._sizes: list[int] = []
         self._waiting = 0
         metrics.registry.register(self)
 
     def add(self, matrix: Matrix, outputs: Matrix) -> None:
-        """Keep answered rows; they are counted with the next thousand, or when Prometheus asks."""
+        """Keep a request's answered rows; they are counted with the next thousand, or when Prometheus asks."""
+        if not len(outputs):
+            return
         self._matrices.append(matrix)
         self._outputs.append(outputs)
+        self._sizes.append(len(outputs))
         self._waiting += len(outputs)
         if self._waiting >= _FOLD_ROWS:
             self._fold()
@@ -92,7 +97,9 @@ class Profile(Collector):
             overlap.add_metric(self._labels, self._together / self._apart)
         yield overlap
         names = (*MODEL, "field", "cell")
-        rows = CounterMetricFamily("serving_cell_rows", "Answered rows by a field's cell", labels=names)
+        rows = CounterMetricFamily(
+            "serving_cell_rows", "Answered rows by a field's cell, those of a batch as one", labels=names
+        )
         levels = CounterMetricFamily("serving_cell_levels", "Sum of their levels", labels=names)
         for index in np.flatnonzero(self._rows).tolist():  # those that never occurred are no series
             labels = [*self._labels, *self._cells[index]]
@@ -105,31 +112,34 @@ class Profile(Collector):
         if not self._outputs:
             return
         matrix, outputs = np.concatenate(self._matrices), np.concatenate(self._outputs).astype(np.float64)
-        self._matrices, self._outputs, self._waiting = [], [], 0
+        sizes = np.array(self._sizes)
+        weights = np.repeat(1 / sizes, sizes)
+        self._matrices, self._outputs, self._sizes, self._waiting = [], [], [], 0
         if not (finite := np.isfinite(outputs)).all():  # what is not was refused
-            matrix, outputs = matrix[finite.all(axis=1)], outputs[finite.all(axis=1)]
+            kept = finite.all(axis=1)
+            matrix, outputs, weights = matrix[kept], outputs[kept], weights[kept]
         scores = outputs[:, 1] if self._binary else outputs.max(axis=1)
-        self._buckets += np.bincount(np.searchsorted(self._edges, scores), minlength=len(self._buckets))
-        self._sum += float(scores.sum())
+        self._buckets += np.bincount(np.searchsorted(self._edges, scores), weights, minlength=len(self._buckets))
+        self._sum += float(scores @ weights)
         levels = self._levels_of(outputs)
-        self._answered += len(levels)
-        self._level += float(levels.sum())
-        self._squares += float((levels**2).sum())
+        self._answered += float(weights.sum())
+        self._level += float(levels @ weights)
+        self._squares += float(levels**2 @ weights)
         cells = self._cells_in(matrix[:, self._chosen])
-        self._rows += np.bincount(cells.ravel(), minlength=len(self._cells))
-        weights = np.repeat(levels, cells.shape[1])
-        self._levels += np.bincount(cells.ravel(), weights, minlength=len(self._cells))
-        self._add_overlap(cells[::4])  # of a quarter: 1 % of a request of 100 rows otherwise
+        fields = cells.shape[1]
+        self._rows += np.bincount(cells.ravel(), np.repeat(weights, fields), minlength=len(self._cells))
+        self._levels += np.bincount(cells.ravel(), np.repeat(levels * weights, fields), minlength=len(self._cells))
+        self._add_overlap(cells[::4], weights[::4])  # of a quarter: 1 % of a request of 100 rows otherwise
 
-    def _add_overlap(self, cells: npt.NDArray[np.int64]) -> None:
+    def _add_overlap(self, cells: npt.NDArray[np.int64], weights: Floats) -> None:
         """How much fields say the same: 1 where each speaks of something else, their number where all are one.
 
         A row's chance moves all of its cells at once, so that a sum over fields is by this less certain than its terms.
         """
         means = np.divide(self._levels, self._rows, out=np.zeros_like(self._rows), where=self._rows > 0)
-        effects = means[cells] - self._level / max(self._answered, 1)
-        self._together += float((effects.sum(axis=1) ** 2).sum())
-        self._apart += float((effects**2).sum())
+        effects = means[cells] - (self._level / self._answered if self._answered else 0)
+        self._together += float(effects.sum(axis=1) ** 2 @ weights)
+        self._apart += float((effects**2).sum(axis=1) @ weights)
 
     def _cells_in(self, matrix: Matrix) -> npt.NDArray[np.int64]:
         """The index of every value's cell; shape (rows, fields)."""
