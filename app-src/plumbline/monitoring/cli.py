@@ -16,6 +16,7 @@ from plumbline.core.documents import require
 from plumbline.core.durations import duration
 from plumbline.core.logs import Json
 from plumbline.core.settings import load
+from plumbline.monitoring.canary import cli as canary
 from plumbline.monitoring.experiment import cli as experiment
 from plumbline.monitoring.log.connect import DATABASE, connected, opened
 from plumbline.monitoring.log.queries import window
@@ -24,6 +25,7 @@ from plumbline.monitoring.log.store import Store
 from plumbline.monitoring.policy import Drift, read_policy
 
 app = application(__doc__ or "")
+app.add_typer(canary.app, name="canary")
 app.add_typer(experiment.app, name="experiment")
 
 _EXIT_CODES = {"none": 0, "drift": 10, "inconclusive": 11}
