@@ -1,4 +1,4 @@
-"""`plumbline monitor canary`: what a canary's verdict needs in traffic and time."""
+"""`plumbline monitor canary`: what a canary's verdict needs, and whether it answers as its signed model does."""
 
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -9,14 +9,14 @@ import typer
 
 from plumbline.core.commands import AsJson, application, print_json
 from plumbline.core.durations import duration
-from plumbline.core.errors import Inconclusive, Misuse
+from plumbline.core.errors import Inconclusive, Misuse, Refused
 
 app = application(__doc__ or "")
 
 
 @app.callback()
 def _group() -> None:
-    """What a canary's verdict needs in traffic and time."""
+    """What a canary's verdict needs in traffic and time, and whether it answers as its signed model does."""
 
 
 @app.command()
@@ -53,3 +53,40 @@ def plan(
         print_json({"perSecond": per_second, **asdict(found)})
     else:
         typer.echo(plans.as_text(model, env, per_second, rules, found))
+
+
+@app.command()
+def replay(
+    release: Annotated[Path, typer.Option(help="The release.yaml that the canary was made from.", dir_okay=False)],
+    public_key: Annotated[
+        Path, typer.Option(envvar="PROMOTION_PUBLIC_KEY", help="The PEM file that the model is verified with.")
+    ],
+    rows: Annotated[int, typer.Option(min=1, max=20_000, help="Of the log, drawn by chance.")] = 300,
+    since: Annotated[Any, typer.Option(parser=duration, metavar="DURATION", help="Of the log.")] = "1d",
+    exit_code: Annotated[bool, typer.Option("--exit-code", help="End with 10 where an answer differs.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Ask the signed model again what a version was asked, and compare: one answer of another row is enough to tell.
+
+    Inconclusive (exit code 11) where the log has none of its answers.
+    """
+    from plumbline.core.release import read_release
+    from plumbline.monitoring.canary import replay as replays
+    from plumbline.monitoring.log.connect import connected
+    from plumbline.scoring.scorer import Scorer
+
+    spec = read_release(release)
+    version = spec.spec.version
+    with connected() as connection:
+        logged = replays.read(connection, spec.model, version, datetime.now(UTC) - since, rows)
+    if not logged:
+        raise Inconclusive(f"the log has no answer of {spec.model} {version} in that time")
+    with Scorer.fetch(spec, release, public_key) as scorer:
+        found = replays.compare(scorer, logged)
+    if as_json:
+        print_json(asdict(found))
+    else:
+        typer.echo(f"{spec.model} {version}: {found.different} of {found.rows} answers are not the signed model's")
+        if found.example is not None:
+            typer.echo(f"  the worst is {found.furthest:.3g} away: {found.example}")
+    raise typer.Exit(Refused.exit_code if exit_code and found.different else 0)

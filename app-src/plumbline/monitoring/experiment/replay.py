@@ -4,7 +4,7 @@ The signed models of both are run by the batch scorer, bit by bit as the servers
 outcomes this needs far fewer labels than two arms: only rows that the versions answer otherwise add to the variance.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,13 @@ def pairs(policy: Experiment, rows: Sequence[Labelled], control: Scorer, treatme
     )  # fmt: skip
 
 
+def asked_again(scorer: Scorer, rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """What a version answers to logged features; raises RowsError where it has no finite answer."""
+    names = [field.name for field in scorer.schema.fields]
+    frame: dict[str, Any] = {name: np.array([row.get(name) for row in rows], dtype=object) for name in names}
+    return scorer.score(pd.DataFrame(frame, dtype=object))
+
+
 def _truths(rows: Sequence[Labelled], scorer: Scorer) -> tuple[list[Labelled], Floats]:
     """The rows whose label is one of the model's, and those labels' places; or numbers."""
     labels = scorer.schema.output.labels
@@ -60,8 +67,7 @@ def _figures(scorer: Scorer, rows: Sequence[Labelled], truth: Floats, costs: Cos
             f"{version} takes the field {unknown[0]!r}, which no logged row has: it can't answer the same rows as the"
             " other version; compare arms (answersChangeOutcomes: true)"
         )
-    frame: dict[str, Any] = {name: np.array([row.features.get(name) for row in rows], dtype=object) for name in fields}
-    answers = scorer.score(pd.DataFrame(frame, dtype=object))
+    answers = asked_again(scorer, [row.features for row in rows])
     if not output.labels:
         return per_row(output, truth, answers[["value"]].to_numpy(dtype=np.float64), np.empty(0, dtype=np.intp))
     outputs = answers[[f"probability_{label}" for label in output.labels]].to_numpy(dtype=np.float64)
