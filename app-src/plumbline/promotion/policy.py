@@ -18,7 +18,7 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class Limit(Strict):
-    """A floor or a ceiling for a metric of the run's report, on its value or on an end of its 95 % interval."""
+    """A floor or a ceiling for a metric on the holdout rows, for its value or an end of its 95 % interval."""
 
     metric: str
     bound: Bound = "value"

@@ -17,10 +17,6 @@ from plumbline.training.report import OBJECTIVE, Clustered, Interval, Period, Re
 from plumbline.training.search import Trial
 from plumbline.training.work import Work, written
 
-SLICE_ROWS = 30
-"""A slice of fewer rows, of too few clusters, or with fewer than ten of either class says nothing and is left out."""
-SLICE_OF_CLASS = 10
-
 
 def evaluate(work: Work) -> Report:
     """Write evaluation/ (report.json, holdout.parquet, card.yaml) and plots/."""
@@ -97,24 +93,16 @@ def _threshold(work: Work, estimator: Estimator, output: Output, *, strict: bool
 
 
 def _slices(rows: pd.DataFrame, judge: Judge, truth: Floats, outputs: Floats, clusters: Clusters) -> tuple[Slice, ...]:
-    slices = []
-    for column in (name for name in rows.columns if name.startswith(SLICE)):
-        values = rows[column].astype(str).to_numpy()
-        for value in sorted(set(values)):
-            chosen = values == value
-            if clusters[chosen].fault or not _enough(judge.output, truth[chosen]):
-                continue
-            judged = judge.of(truth[chosen], outputs[chosen], clusters[chosen])
-            slices.append(Slice(column=column.removeprefix(SLICE), value=value, rows=int(chosen.sum()), metrics=judged))
-    return tuple(slices)
-
-
-def _enough(output: Output, truth: Floats) -> bool:
-    if len(truth) < SLICE_ROWS:
-        return False
-    if output.task != "binary":
-        return True
-    return bool(min((truth == 0).sum(), (truth == 1).sum()) >= SLICE_OF_CLASS)
+    columns = {name.removeprefix(SLICE): rows[name].astype(str).to_numpy() for name in rows if name.startswith(SLICE)}
+    return tuple(
+        Slice(
+            column=column,
+            value=value,
+            rows=int(chosen.sum()),
+            metrics=judge.of(truth[chosen], outputs[chosen], clusters[chosen]),
+        )
+        for column, value, chosen in metrics.slices(columns, judge.output, truth, clusters)
+    )
 
 
 def _period(model: Model, rows: pd.DataFrame) -> Period:

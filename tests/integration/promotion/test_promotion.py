@@ -346,16 +346,38 @@ def with_rules(remote: Remote, model: str, change: Callable[[Any], None]) -> lis
     return remote.log()
 
 
-def test_what_can_not_be_judged_does_not_pass(registered: Make, bump: Bump, remote: Remote, model: str) -> None:
-    """A report of before has not every metric that there is."""
+def test_what_the_report_leaves_out_is_judged_all_the_same(
+    registered: Make, bump: Bump, remote: Remote, model: str
+) -> None:
+    """A report of before has not every metric that there is; the gate has its own figures."""
 
     def without_f1(report: Report) -> Report:
         return report.model_copy(update={"metrics": {k: v for k, v in report.metrics.items() if k != "macro_f1"}})
 
     registered(report=without_f1)
-    before = with_rules(remote, model, lambda rules: rules["metrics"][0].update(metric="macro_f1"))
-    with pytest.raises(Inconclusive, match=r"macro_f1 \(low\): nan"):
+    before = with_rules(remote, model, lambda rules: rules["metrics"][0].update(metric="macro_f1", min=0.999))
+    with pytest.raises(Refused, match=r"macro_f1 \(low\): 0\.\d+ \(≥ 0.999\)"):
         bump("v1.0.0")
+    assert remote.log() == before
+
+
+@pytest.mark.parametrize("end", ["value", "low", "high"])
+def test_a_report_that_lies_is_found_out_and_decides_nothing(
+    registered: Make, bump: Bump, remote: Remote, model: str, end: str
+) -> None:
+    """A model that is no better than chance, whose run says `low: 0.99`, signs it and registers it."""
+
+    def lie(report: Report) -> Report:
+        auc = report.metrics["roc_auc"].model_copy(update={end: 0.99})
+        return report.model_copy(update={"metrics": report.metrics | {"roc_auc": auc}})
+
+    registered(report=lie, noise=50)
+    before = with_rules(
+        remote, model, lambda rules: rules.update(metrics=[{"metric": "roc_auc", "bound": "low", "min": 0.59}])
+    )
+    with pytest.raises(Refused, match=r"roc_auc \(low\): 0\.[0-5]") as refusal:
+        bump("v1.0.0")
+    assert "recomputed" in str(refusal.value)
     assert remote.log() == before
 
 
@@ -363,15 +385,14 @@ def test_costs_and_limits_that_the_report_declares_are_recomputed_and_compared(
     registered: Make, bump: Bump, registry: Registry, remote: Remote, model: str, tmp_path: Path
 ) -> None:
     """The gate measures `cost` and `recall_at_precision_0.7` of the very bytes, and of the champion's."""
-    one = Interval(value=0.5, low=0.4, high=0.6)
     declared = {"costs": {"late": {"on_time": 5.0}, "on_time": {"late": 1.0}}}
 
     def change(rules: Any) -> None:
         rules["champion"] = {"metric": "cost", "margin": 0.05, "resamples": 200}
         rules["metrics"].append({"metric": "recall_at_precision_0.7", "bound": "value", "min": 0.1})
 
-    def report(recall: float) -> Callable[[Report], Report]:
-        more = {"recall_at_precision_0.7": one.model_copy(update={"value": recall})}
+    def report(recall: float, low: float = 0.0, high: float = 1.0) -> Callable[[Report], Report]:
+        more = {"recall_at_precision_0.7": Interval(value=recall, low=low, high=high)}
         return lambda plain: plain.model_copy(update={**declared, "metrics": plain.metrics | more})
 
     with_rules(remote, model, change)
@@ -381,8 +402,12 @@ def test_costs_and_limits_that_the_report_declares_are_recomputed_and_compared(
     measured = float(str(refusal.value).split("recomputed: ")[1].split()[0])
     # The same bytes with another threshold are another version.
     registered(report=lambda plain: report(measured)(plain).model_copy(update={"threshold": 0.5 + 2**-20}))
-    bump("v1.0.1")
-    registered(report=report(measured), noise=0.8, seed=3, params={"depth": "3"})
+    with pytest.raises(Refused, match=r"interval recomputed: .* to .*about 0 to 1") as refusal:
+        bump("v1.0.1")
+    ends = [float(word) for word in str(refusal.value).split("interval recomputed: ")[1].split()[:3:2]]
+    registered(report=lambda plain: report(measured, *ends)(plain).model_copy(update={"threshold": 0.5 + 2**-19}))
+    bump("v1.0.2")
+    registered(report=report(measured, *ends), noise=0.8, seed=3, params={"depth": "3"})
     with pytest.raises(Refused, match=r"not worse than champion \(cost\): 1\.\d+ against 0\.\d+, worse by at most"):
         bump("v1.1.0")
 

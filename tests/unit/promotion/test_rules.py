@@ -59,7 +59,8 @@ REPORT = Report(
 )
 EVIDENCE = Evidence(
     report=REPORT,
-    recomputed={"roc_auc": 0.7, "log_loss": 0.5},
+    metrics=REPORT.metrics,
+    slices=REPORT.slices,
     parity=Parity(1e-7, 10_000),
     p95_ms=0.1,
     peak_mb=12,
@@ -104,8 +105,8 @@ def report(**changes: Any) -> Report:
     return REPORT.model_copy(update=changes)
 
 
-def metrics(**values: float) -> Report:
-    return report(metrics=REPORT.metrics | {name: at(value) for name, value in values.items()})
+def metrics(**values: float) -> dict[str, Interval]:
+    return REPORT.metrics | {name: at(value) for name, value in values.items()}
 
 
 def verdicts(
@@ -124,8 +125,8 @@ def test_a_good_version_passes_every_rule() -> None:
 
 
 def test_metrics_that_are_as_reported_share_a_line_and_one_that_is_not_has_its_own() -> None:
-    def lines(**recomputed: float) -> list[tuple[str, str]]:
-        evidence = replace(EVIDENCE, recomputed=EVIDENCE.recomputed | recomputed)
+    def lines(**found: float) -> list[tuple[str, str]]:
+        evidence = replace(EVIDENCE, metrics=metrics(**found))
         return [
             (item.rule, item.value)
             for item in judge(RULES, STAGING, evidence, STANDING, COMPARED)
@@ -136,29 +137,40 @@ def test_metrics_that_are_as_reported_share_a_line_and_one_that_is_not_has_its_o
     assert lines(roc_auc=0.6) == [("roc_auc recomputed", "0.6"), ("recomputed", "log_loss")]
 
 
+@pytest.mark.parametrize("name", ["roc_auc", "log_loss"])
+@pytest.mark.parametrize("bend", [{"value": 0.99}, {"low": 0.99}, {"high": 0.99}, {"low": -1.0}, {"high": math.nan}])
+def test_a_bent_figure_of_the_report_is_refused_and_not_judged(name: str, bend: dict[str, float]) -> None:
+    bent = REPORT.metrics | {name: REPORT.metrics[name].model_copy(update=bend)}
+    assert [
+        verdict.outcome for verdict in verdicts(replace(EVIDENCE, report=report(metrics=bent)), STANDING).values()
+    ] == ["refused"]
+    poor = verdicts(replace(EVIDENCE, report=report(metrics=bent), metrics=metrics(roc_auc=0.31)), STANDING)
+    assert poor["roc_auc (low)"].value == "0.3"
+
+
 @pytest.mark.parametrize(
     ("change", "rule", "outcome"),
     [
         ({"integrity": "model.onnx changed"}, "digest and signature", "refused"),
-        ({"report": metrics(roc_auc=0.605)}, "roc_auc (low)", "refused"),
-        ({"report": metrics(roc_auc=math.nan)}, "roc_auc (low)", "inconclusive"),
-        ({"report": metrics(log_loss=math.inf)}, "log_loss (value)", "inconclusive"),
-        ({"report": report(metrics={"log_loss": at(0.5)})}, "roc_auc (low)", "inconclusive"),
-        ({"recomputed": {"roc_auc": 0.6, "log_loss": 0.5}}, "roc_auc recomputed", "refused"),
-        ({"recomputed": {"roc_auc": math.nan, "log_loss": 0.5}}, "roc_auc recomputed", "inconclusive"),
-        ({"recomputed": {"other": 1.0}}, "recomputed", "inconclusive"),
+        ({"metrics": metrics(roc_auc=0.605)}, "roc_auc (low)", "refused"),
+        ({"metrics": metrics(roc_auc=math.nan)}, "roc_auc (low)", "inconclusive"),
+        ({"metrics": metrics(log_loss=math.inf)}, "log_loss (value)", "inconclusive"),
+        ({"metrics": {"log_loss": at(0.5)}}, "roc_auc (low)", "inconclusive"),
+        ({"metrics": metrics(roc_auc=0.65)}, "roc_auc recomputed", "refused"),
+        ({"metrics": metrics(roc_auc=math.nan)}, "roc_auc recomputed", "inconclusive"),
+        ({"metrics": {"other": at(1.0)}}, "recomputed", "inconclusive"),
         ({"report": report(test=REPORT.train)}, "tested after training", "refused"),
         (
-            {"report": REPORT.model_copy(update={"slices": (part("UA", 0.5),)})},
+            {"slices": (part("UA", 0.5),)},
             "roc_auc of every carrier (value)",
             "refused",
         ),
         (
-            {"report": REPORT.model_copy(update={"slices": (part("UA", math.nan),)})},
+            {"slices": (part("UA", math.nan),)},
             "roc_auc of every carrier (value)",
             "inconclusive",
         ),
-        ({"report": report(slices=())}, SLICES, "inconclusive"),
+        ({"slices": ()}, SLICES, "inconclusive"),
         ({"p95_ms": 5.1}, "one row, p95 (ms)", "refused"),
         ({"peak_mb": 301}, "memory to load it (MB)", "refused"),
         ({"bytes": 5_000_001}, "size (MB)", "refused"),

@@ -53,11 +53,15 @@ class Rows:
         slices = {name: values[chosen] for name, values in self.slices.items()}
         return replace(self, truth=self.truth[chosen], clusters=self.clusters[chosen], slices=slices)
 
+    def metrics(self, answers: Answers) -> dict[str, Metric]:
+        """Every metric of the task."""
+        return build(
+            self.output, self.truth, answers.outputs, answers.threshold, costs=self.costs, declared=self.declared
+        )
+
     def metric(self, name: str, answers: Answers, chosen: Chosen) -> Metric:
         """A metric of some of the rows, which takes the weights of all."""
-        truth, outputs = self.truth[chosen], answers.outputs[chosen]
-        built = build(self.output, truth, outputs, answers.threshold, costs=self.costs, declared=self.declared)
-        metric, places = built[name], np.flatnonzero(chosen)
+        metric, places = self.only(chosen).metrics(answers.of(chosen))[name], np.flatnonzero(chosen)
         return metric if len(places) == len(self) else lambda weights: metric(weights[places])
 
     def compared(

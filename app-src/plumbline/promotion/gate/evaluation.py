@@ -1,23 +1,24 @@
 """What a run says about its model, read from its artifacts and checked: bundle, report, holdout rows, card."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 import yaml
 from pydantic import ValidationError
 
 from plumbline.core.artifact import ArtifactError, digest_of
 from plumbline.core.errors import Inconclusive, Refused
-from plumbline.core.metrics.figures import build
 from plumbline.core.subject import Subject, fields_of
 from plumbline.promotion.gate.answers import Answers, Rows
 from plumbline.promotion.gate.bundle import MODEL, SCHEMA, Bundle, check_names, one_row_p95_ms, open_bundle
 from plumbline.promotion.gate.holdout import Holdout, Parity, parity, read_holdout
 from plumbline.promotion.gate.memory import peak_mb
+from plumbline.promotion.policy import SliceLimit
 from plumbline.promotion.registry.client import Registry
-from plumbline.training.report import Report
+from plumbline.training import metrics
+from plumbline.training.report import Interval, Report, Slice
 
 REPORT, HOLDOUT, CARD = "report.json", "holdout.parquet", "card.yaml"
 
@@ -35,14 +36,41 @@ class Evaluation:
     evidence: str
     """Digest of the evaluation folder: what was judged at registration is what is judged later."""
 
-    def recomputed(self) -> dict[str, float]:
-        """Every metric of the task, of the ONNX file on the holdout rows."""
-        output, report, even = self.bundle.schema.output, self.report, np.ones(self.holdout.rows)
-        truth, given = self.holdout.truth(self.bundle.schema), self.answers
-        built = build(
-            output, truth, given.outputs, given.threshold, costs=report.costs, declared=report.declared(output)
+    def metrics(self, seed: int) -> dict[str, Interval]:
+        """Every metric of the task with its interval, of the ONNX file on the holdout rows; none without clusters."""
+        try:
+            rows = self.rows
+        except Inconclusive:
+            return {}
+        return self._intervals(rows, self.answers, seed)
+
+    def slices(self, limits: Collection[SliceLimit], seed: int) -> tuple[Slice, ...]:
+        """The same of the slices that limits name, and of the metrics that they name; none without clusters."""
+        try:
+            rows = self.rows
+        except Inconclusive:
+            return ()
+        named: dict[str, set[str]] = {}
+        for limit in limits:
+            named.setdefault(limit.column, set()).add(limit.metric)
+        columns = {name: rows.slices[name] for name in named if name in rows.slices}
+        return tuple(
+            Slice(
+                column=column,
+                value=value,
+                rows=int(chosen.sum()),
+                metrics=self._intervals(rows.only(chosen), self.answers.of(chosen), seed, named[column]),
+            )
+            for column, value, chosen in metrics.slices(columns, rows.output, rows.truth, rows.clusters)
         )
-        return {name: metric(even) for name, metric in built.items()}
+
+    @staticmethod
+    def _intervals(
+        rows: Rows, answers: Answers, seed: int, names: Collection[str] | None = None
+    ) -> dict[str, Interval]:
+        built = rows.metrics(answers)
+        chosen = {name: metric for name, metric in built.items() if names is None or name in names}
+        return metrics.intervals(chosen, rows.clusters, seed=seed)
 
     @cached_property
     def answers(self) -> Answers:

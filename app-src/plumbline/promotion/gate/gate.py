@@ -116,7 +116,7 @@ class Candidate:
     version: Version
     folder: Path
     _tests: dict[tuple[str, ...], Measured] = field(default_factory=dict)
-    _parity_rows: dict[int, "Evidence"] = field(default_factory=dict)
+    _evidence: dict[str, Evidence] = field(default_factory=dict)
 
     @cached_property
     def evaluation(self) -> Evaluation:
@@ -132,14 +132,16 @@ class Candidate:
             return str(refusal)
         return ""
 
-    def evidence(self, parity_rows: int) -> Evidence:
-        """The measurements, on the artifact as it is now."""
-        if parity_rows not in self._parity_rows:
-            evaluation = self.evaluation
-            self._parity_rows[parity_rows] = Evidence(
+    def evidence(self, rules: Rules) -> Evidence:
+        """The measurements that rules ask for, on the artifact as it is now."""
+        key = rules.model_dump_json()
+        if key not in self._evidence:
+            evaluation, seed = self.evaluation, rules.champion.seed
+            self._evidence[key] = Evidence(
                 report=evaluation.report,
-                recomputed=evaluation.recomputed(),
-                parity=evaluation.parity(parity_rows),
+                metrics=evaluation.metrics(seed),
+                slices=evaluation.slices(rules.slices, seed),
+                parity=evaluation.parity(rules.parity.rows),
                 p95_ms=evaluation.p95_ms(),
                 peak_mb=evaluation.peak_mb(),
                 bytes=evaluation.bundle.bytes,
@@ -148,7 +150,7 @@ class Candidate:
                 code_dirty=self.version.tags.get("code.dirty", "").lower() not in ("", "false"),
                 integrity=self.integrity,
             )
-        return self._parity_rows[parity_rows]
+        return self._evidence[key]
 
     def measured(self, served: Release | None, recent: tuple[Release, ...], rules: Rules) -> Measured:
         """The paired tests against what is served, what was before it, the baseline and a constant."""
@@ -214,7 +216,7 @@ def examine(tree: Checkout, request: Request, subject: Candidate) -> Judgement:
         image=request.image or "",
         champion="" if served is None else f"{served.spec.version} {served.spec.artifact.digest}",
         policy=sha256(policy_text),
-        verdicts=judge(rules, environment, subject.evidence(rules.parity.rows), standing, measured.comparisons),
+        verdicts=judge(rules, environment, subject.evidence(rules), standing, measured.comparisons),
         slices=measured.comparisons.slice_table(rules.slice_test[1], 1 - rules.champion.confidence),
         evidence=dump(evidence) if evidence is not None else "",
     )

@@ -21,8 +21,10 @@ class Evidence:
     """What was measured on the artifact and its evaluation: the same for every environment."""
 
     report: Report
-    recomputed: dict[str, float]
-    """Metrics of the ONNX file on the holdout rows."""
+    """What the run says of itself: shown to be true or refused, never judged."""
+    metrics: dict[str, Interval]
+    """Of the ONNX file on the holdout rows, as the gate finds them."""
+    slices: tuple[Slice, ...]
     parity: Parity
     p95_ms: float
     peak_mb: float
@@ -67,7 +69,7 @@ def judge(
         *_order(environment, standing),
         *_quality(rules, evidence),
         *comparison.judge(rules, comparisons),
-        *(_slices(limit, evidence.report.slices) for limit in rules.slices),
+        *(_slices(limit, evidence.slices) for limit in rules.slices),
         *_budgets(rules, evidence),
         *_paperwork(rules, environment, evidence, standing),
     )
@@ -128,7 +130,7 @@ def _quality(rules: Rules, evidence: Evidence) -> Iterator[Verdict]:
     report = evidence.report
     for limit in rules.metrics:
         name = f"{limit.metric} ({limit.bound})"
-        value = _bound(report.metrics.get(limit.metric), limit)
+        value = _bound(evidence.metrics.get(limit.metric), limit)
         yield measured(name, value, limit.text, limit.holds(value), "train a better model")
     yield from _recomputed(evidence)
     train, test = report.train.last, report.test.first
@@ -138,21 +140,32 @@ def _quality(rules: Rules, evidence: Evidence) -> Iterator[Verdict]:
 
 
 def _recomputed(evidence: Evidence) -> Iterator[Verdict]:
-    """The report is a file that somebody wrote; these are the figures of the very bytes that would be served."""
-    agreed, reported = [], evidence.report.metrics
-    for name, ours in evidence.recomputed.items():
-        if name in reported:
-            if math.isclose(ours, reported[name].value, rel_tol=0.005, abs_tol=0.001):
-                agreed.append(name)
-            else:
-                fix = "the report is not of this model on these rows: evaluate again"
-                yield measured(f"{name} recomputed", ours, f"= {reported[name].value:.5g}", False, fix)
+    """The report is a file that somebody wrote, and the card shows it to whoever approves: it must say what is so."""
+    fix = "the report is not of this model on these rows: evaluate again"
+    reported = {name: figure for name, figure in evidence.report.metrics.items() if name in evidence.metrics}
+    agreed = []
+    for name, theirs in reported.items():
+        ours = evidence.metrics[name]
+        if not math.isclose(ours.value, theirs.value, rel_tol=0.005, abs_tol=0.001):
+            yield measured(f"{name} recomputed", ours.value, f"= {theirs.value:.5g}", False, fix)
+        elif not _same_bounds(ours, theirs):
+            found, said = (f"{figure.low:.5g} to {figure.high:.5g}" for figure in (ours, theirs))
+            yield decided(f"{name}'s interval recomputed", found, f"about {said}", False, fix)
+        else:
+            agreed.append(name)
     if agreed:
         shown = ", ".join(agreed[:3]) + (f" and {len(agreed) - 3} more" if len(agreed) > 3 else "")
         yield Verdict("recomputed", shown, "as reported", "pass")
-    if not evidence.recomputed.keys() & reported.keys():
-        names = ", ".join(evidence.recomputed)
-        yield Verdict("recomputed", "none", "one metric", "inconclusive", f"let the report hold one of {names}")
+    if not reported:
+        names = ", ".join(evidence.metrics)
+        fix = f"let the report hold one of {names}" if names else "say which rows depend on each other and train again"
+        yield Verdict("recomputed", "none", "one metric", "inconclusive", fix)
+
+
+def _same_bounds(ours: Interval, theirs: Interval) -> bool:
+    """Whether two resamplings of the same rows may have given both: each end within a width of the other."""
+    width = 0.001 + ours.high - ours.low
+    return abs(theirs.low - ours.low) <= width and abs(theirs.high - ours.high) <= width
 
 
 def _bound(interval: Interval | None, limit: Limit) -> float:
@@ -164,7 +177,7 @@ def _slices(limit: SliceLimit, slices: tuple[Slice, ...]) -> Verdict:
     name = f"{limit.metric} of every {limit.column} ({limit.bound})"
     judged = [part for part in slices if part.column == limit.column and part.rows >= limit.min_rows]
     if not judged:
-        fix = f"the report has no slice of {limit.column} with {limit.min_rows} rows"
+        fix = f"the holdout has no slice of {limit.column} with {limit.min_rows} rows"
         return Verdict(name, "none", limit.text, "inconclusive", fix)
     values = {part.value: _bound(part.metrics.get(limit.metric), limit) for part in judged}
     if lost := [value for value, figure in values.items() if not math.isfinite(figure)]:
