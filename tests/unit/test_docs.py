@@ -92,7 +92,11 @@ def misuse(words: str) -> str:
             return ""
         if rest[0] not in commands:
             return f"no command {topic} {rest[0]}"
-        command = commands[rest[0]]
+        command = commands[rest.pop(0)]
+    while (commands := getattr(command, "commands", {})) and rest and re.fullmatch("[a-z][a-z-]*", rest[0]):
+        if rest[0] not in commands:
+            return f"no command {topic} {rest[0]}"
+        command = commands[rest.pop(0)]
     options = {"--help", *(option for item in command.params for option in (*item.opts, *item.secondary_opts))}
     unknown = [word for word in rest if re.match(r"--?[a-z]", word) and word.split("=")[0].strip("[]") not in options]
     return f"no option {', '.join(unknown)}" if unknown else ""
@@ -145,6 +149,8 @@ def test_what_is_wrong_in_a_document_is_found() -> None:
     assert misuse("promote promote --model flights") == "no command promote promote"
     assert misuse("train run --modle flights") == "no option --modle"
     assert misuse("sing") == "no command 'sing'"
+    assert misuse("monitor experiment plan --callers 3 --seed 1") == "no option --seed"
+    assert misuse("monitor experiment dance") == "no command monitor dance"
     assert not misuse("monitor drift --model flights --exit-code")
     assert broken("README.md", "docs/serving.md#no-such-heading")
     assert not broken("docs/runbooks/serving.md", "../serving.md#api-keys")
