@@ -6,7 +6,7 @@ from typing import Literal
 from harness.images import SERVER, Image, push, push_server
 from harness.settings import STATE
 
-Fault = Literal["none", "errors", "slow", "permuted"]
+Fault = Literal["none", "errors", "slow", "permuted", "dead", "refusing", "crashing"]
 
 
 def server() -> str:
@@ -15,7 +15,7 @@ def server() -> str:
 
 
 def another(fault: Fault) -> str:
-    """The same with a bug, or with `none`: answers one in five with 500, half a second late, or to the wrong caller.
+    """The same with a bug of images/with-fault, or with `none`.
 
     A new image with each call: what was barred once is never released again.
     """

@@ -42,7 +42,7 @@ class Rules:
     @classmethod
     def of(cls, objects: Sequence[Mapping[str, Any]], model: str) -> "Rules":
         """Of the rendered objects of a model; raises DocumentError where they have no such analysis."""
-        found = {(item["kind"], item["metadata"]["name"]): item.get("spec") for item in objects}
+        found = {(item["kind"], item["metadata"]["name"]): item["spec"] for item in objects if "spec" in item}
         try:
             steps = found["Rollout", f"{model}-server"]["strategy"]["canary"]["steps"]
             arguments = found["AnalysisTemplate", f"{model}-verdict"]["args"]
