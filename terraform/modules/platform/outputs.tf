@@ -1,0 +1,49 @@
+output "environment" {
+  description = "What clusters/<environment>/environment.yaml holds; `plumbline tree outputs` writes it there."
+  value = {
+    name     = var.environment
+    registry = "${local.account}.dkr.ecr.${var.region}.amazonaws.com/plumbline"
+    domain   = var.domain
+    region   = var.region
+    buckets  = var.buckets
+  }
+}
+
+output "services" {
+  description = "What clusters/<environment>/services/services.env holds; `plumbline tree outputs` writes it there."
+  value = {
+    PGHOST = aws_route53_record.postgresql.name
+    # The name in its certificate, which stays when another node takes over.
+    REDIS_ADDRESS      = "${aws_elasticache_replication_group.this.primary_endpoint_address}:6379"
+    AWS_DEFAULT_REGION = var.region
+    MLFLOW_ARTIFACTS   = "s3://${module.bucket["mlflow"].name}"
+  }
+}
+
+output "name_servers" {
+  description = "To which the owner of the domain delegates <environment>.<domain>."
+  value       = aws_route53_zone.public.name_servers
+}
+
+output "certificate" {
+  description = "ARN of the certificate of *.<environment>.<domain>, for load balancers."
+  value       = aws_acm_certificate.this.arn
+}
+
+output "secrets_to_write" {
+  description = "Entries of Secrets Manager that are empty until a person writes them (docs/secrets.md)."
+  value       = [for name in local.written_by_people : "${local.prefix}/${name}"]
+}
+
+output "identities" {
+  description = "{role: the ServiceAccount that has it}."
+  value       = { for name, workload in local.workloads : name => "${workload.namespace}/${workload.account}" }
+}
+
+output "next" {
+  description = "What leads from here to a running platform, once environment.yaml is merged."
+  value = [
+    "aws eks update-kubeconfig --region ${var.region} --name ${aws_eks_cluster.this.name} --alias ${local.name}",
+    "scripts/bootstrap ${var.environment} --context ${local.name}",
+  ]
+}
