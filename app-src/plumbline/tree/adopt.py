@@ -95,18 +95,25 @@ def _files(root: Path) -> Iterator[str]:
             yield name
 
 
+def replaced(text: str, words: Mapping[str, str]) -> str:
+    """A text with each of these words replaced, but not where it is a part of a longer one.
+
+    A region does not stand in the name of a zone of it, nor a domain in a longer name.
+    """
+    if not words:
+        return text
+    longest = sorted(words, key=len, reverse=True)
+    pattern = re.compile("|".join(rf"(?<![\w-]){re.escape(old)}(?![a-z0-9])" for old in longest))
+    return pattern.sub(lambda found: words[found[0]], text)
+
+
 def _replaced(root: Path, name: str, words: Mapping[str, str], adopter: Adopter) -> str | None:
     """The new text of a file; None where nothing changes."""
     try:
         text = (root / name).read_bytes().decode()
     except UnicodeDecodeError:
         return None
-    new = text
-    if words:
-        longest = sorted(words, key=len, reverse=True)
-        # Whole words: a region does not stand in the name of a zone of it, nor a domain in a longer name.
-        pattern = re.compile("|".join(rf"(?<![\w-]){re.escape(old)}(?![a-z0-9])" for old in longest))
-        new = pattern.sub(lambda found: words[found[0]], text)
+    new = replaced(text, words)
     if name == _OWNERS:
         new = re.sub(r"@[\w-]+/", f"@{adopter.teams}/", new)
     return new if new != text else None

@@ -97,3 +97,16 @@ def adopt_all(
 
     written = adopt(root, Adopter(repository, registry, domain, region, buckets, teams))
     typer.echo(f"{len(written)} files in one commit" if written else "nothing to do: the tree says so already")
+
+
+@app.command("outputs")
+def write_all_outputs(
+    environment: Annotated[str, typer.Argument(help="A folder of clusters/ and of terraform/environments/.")],
+    file: Annotated[typer.FileText, typer.Argument(help="What `terraform output -json` wrote; - for a pipe.")],
+    root: Root = Path(),
+) -> None:
+    """Write what Terraform made into clusters/<env>: registry, domain, region, buckets, and where its services are."""
+    from plumbline.tree.outputs import write_outputs
+
+    written = write_outputs(root, environment, file.read(), getattr(file, "name", "-"))
+    typer.echo("\n".join(written) if written else "nothing to do: the folder says so already")

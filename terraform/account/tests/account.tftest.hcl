@@ -1,9 +1,10 @@
 mock_provider "aws" {
-  source = "../mocks"
+  source          = "../mocks"
+  override_during = plan
 }
 
 run "made" {
-  command = apply
+  command = plan
 
   assert {
     condition     = alltrue([for bucket in concat(values(module.bucket), [module.access_logs]) : bucket.guards.blocked && bucket.guards.versioned])

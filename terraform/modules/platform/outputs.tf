@@ -30,9 +30,12 @@ output "certificate" {
   value       = aws_acm_certificate.this.arn
 }
 
-output "secrets_to_write" {
-  description = "Entries of Secrets Manager that are empty until a person writes them (docs/secrets.md)."
-  value       = [for name in local.written_by_people : "${local.prefix}/${name}"]
+output "secrets" {
+  description = "Entries of Secrets Manager, each with the keys that were drawn; where there are none, a person writes it (docs/secrets.md)."
+  value = merge(
+    { for name in local.written_by_people : "${local.prefix}/${name}" => [] },
+    { for name, entry in local.drawn : "${local.prefix}/${name}" => concat(entry.random, keys(lookup(entry, "fixed", {}))) },
+  )
 }
 
 output "identities" {

@@ -31,6 +31,7 @@ variables {
 }
 
 run "made" {
+  # Applied, since ids tell subnets and route tables apart.
   command = apply
 
   assert {
@@ -107,7 +108,7 @@ run "made" {
   }
 
   assert {
-    condition     = aws_elasticache_replication_group.this.transit_encryption_mode == "required" && aws_elasticache_replication_group.this.at_rest_encryption_enabled && aws_elasticache_replication_group.this.auth_token != ""
+    condition     = aws_elasticache_replication_group.this.transit_encryption_mode == "required" && aws_elasticache_replication_group.this.at_rest_encryption_enabled && aws_elasticache_replication_group.this.auth_token_update_strategy == "ROTATE"
     error_message = "Redis asks for TLS and a password, and is encrypted."
   }
 
