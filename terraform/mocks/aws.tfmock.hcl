@@ -4,12 +4,12 @@ mock_data "aws_caller_identity" {
 }
 
 mock_data "aws_region" {
-  defaults = { name = "eu-central-1" }
+  defaults = { name = "us-east-1" }
 }
 
 mock_data "aws_availability_zones" {
   # Four, and not in order.
-  defaults = { names = ["eu-central-1c", "eu-central-1a", "eu-central-1b", "eu-central-1d"] }
+  defaults = { names = ["us-east-1c", "us-east-1a", "us-east-1b", "us-east-1d"] }
 }
 
 mock_data "aws_eks_addon_version" {
@@ -21,7 +21,7 @@ mock_data "aws_secretsmanager_secret_version" {
 }
 
 mock_resource "aws_kms_key" {
-  defaults = { arn = "arn:aws:kms:eu-central-1:123456789012:key/11111111-2222-3333-4444-555555555555" }
+  defaults = { arn = "arn:aws:kms:us-east-1:123456789012:key/11111111-2222-3333-4444-555555555555" }
 }
 
 mock_resource "aws_iam_role" {
@@ -33,15 +33,15 @@ mock_resource "aws_iam_openid_connect_provider" {
 }
 
 mock_resource "aws_cloudwatch_log_group" {
-  defaults = { arn = "arn:aws:logs:eu-central-1:123456789012:log-group:mocked" }
+  defaults = { arn = "arn:aws:logs:us-east-1:123456789012:log-group:mocked" }
 }
 
 mock_resource "aws_sns_topic" {
-  defaults = { arn = "arn:aws:sns:eu-central-1:123456789012:mocked" }
+  defaults = { arn = "arn:aws:sns:us-east-1:123456789012:mocked" }
 }
 
 mock_resource "aws_vpc" {
-  defaults = { arn = "arn:aws:ec2:eu-central-1:123456789012:vpc/vpc-0123456789abcdef0" }
+  defaults = { arn = "arn:aws:ec2:us-east-1:123456789012:vpc/vpc-0123456789abcdef0" }
 }
 
 mock_resource "aws_route53_zone" {
@@ -52,7 +52,7 @@ mock_resource "aws_route53_zone" {
 }
 
 mock_resource "aws_ecr_repository" {
-  defaults = { arn = "arn:aws:ecr:eu-central-1:123456789012:repository/mocked" }
+  defaults = { arn = "arn:aws:ecr:us-east-1:123456789012:repository/mocked" }
 }
 
 mock_resource "aws_launch_template" {
@@ -64,16 +64,16 @@ mock_resource "aws_eks_cluster" {
 }
 
 mock_resource "aws_elasticache_replication_group" {
-  defaults = { primary_endpoint_address = "master.mocked.abc123.euc1.cache.amazonaws.com" }
+  defaults = { primary_endpoint_address = "master.mocked.abc123.use1.cache.amazonaws.com" }
 }
 
 mock_resource "aws_db_instance" {
-  defaults = { address = "mocked.abc123.eu-central-1.rds.amazonaws.com" }
+  defaults = { address = "mocked.abc123.us-east-1.rds.amazonaws.com" }
 }
 
 mock_resource "aws_acm_certificate" {
   defaults = {
-    arn = "arn:aws:acm:eu-central-1:123456789012:certificate/11111111-2222-3333-4444-555555555555"
+    arn = "arn:aws:acm:us-east-1:123456789012:certificate/11111111-2222-3333-4444-555555555555"
     domain_validation_options = [{
       domain_name           = "mocked"
       resource_record_name  = "_1.mocked"

@@ -14,7 +14,7 @@ variable "region" {
 
   validation {
     condition     = can(regex("^(af|ap|ca|eu|il|me|mx|sa|us)(-[a-z]+)+-[0-9]$", var.region))
-    error_message = "region: expected a region of AWS such as eu-central-1, with at least three zones (not a zone such as eu-central-1a, not one of China or GovCloud, whose ARNs differ)."
+    error_message = "region: expected a region of AWS such as us-east-1, with at least three zones (not a zone such as us-east-1a, not one of China or GovCloud, whose ARNs differ)."
   }
 }
 

@@ -54,7 +54,7 @@ def tree(tmp_path: Path) -> Path:
         "clusters/prod/workloads/mlflow/kustomization.yaml": REPEATS,
         "clusters/prod/models/churn/release.yaml": "image: ghcr.io/origin/model-server\n",
         "clusters/trial/environment.yaml": ENVIRONMENT.format(name="trial"),
-        "docs/where.md": "images are in ghcr.io/origin\n",
+        "notes/where.md": "images are in ghcr.io/origin\n",
     }
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

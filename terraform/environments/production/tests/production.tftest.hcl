@@ -13,9 +13,16 @@ provider "aws" {
   skip_requesting_account_id  = true
 }
 
+override_data {
+  target          = module.platform.data.aws_region.here
+  values          = { name = "eu-central-1" }
+  override_during = plan
+}
+
 variables {
   admins         = ["arn:aws:iam::123456789012:role/platform"]
   alerts         = "platform@example.com"
+  api_cidrs      = ["203.0.113.0/24"]
   draw_passwords = false
 }
 

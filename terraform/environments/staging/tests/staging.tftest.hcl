@@ -13,6 +13,12 @@ provider "aws" {
   skip_requesting_account_id  = true
 }
 
+override_data {
+  target          = module.platform.data.aws_region.here
+  values          = { name = "eu-central-1" }
+  override_during = plan
+}
+
 variables {
   admins         = ["arn:aws:iam::123456789012:role/platform"]
   alerts         = "platform@example.com"
