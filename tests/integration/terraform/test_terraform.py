@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 import yaml
-from integration.terraform.mocked import ENVIRONMENTS, ROOT, SOURCE, SUITES, Suite, Terraform
 
 from plumbline.core import programs
 from plumbline.core.errors import PlumblineError
 from plumbline.tree import tools
 from plumbline.tree.outputs import write_outputs
 from plumbline.tree.values import read_values
+
+from .mocked import ENVIRONMENTS, ROOT, SOURCE, SUITES, Suite, Terraform
 
 Suites = dict[str, Suite]
 REDIS = "master.plumbline.abc123.use1.cache.amazonaws.com:6379"
