@@ -93,7 +93,8 @@ def _threshold(work: Work, estimator: Estimator, output: Output, *, strict: bool
 
 
 def _slices(rows: pd.DataFrame, judge: Judge, truth: Floats, outputs: Floats, clusters: Clusters) -> tuple[Slice, ...]:
-    columns = {name.removeprefix(SLICE): rows[name].astype(str).to_numpy() for name in rows if name.startswith(SLICE)}
+    names = [name for name in rows.columns if name.startswith(SLICE)]
+    columns = {name.removeprefix(SLICE): rows[name].astype(str).to_numpy().astype(np.str_) for name in names}
     return tuple(
         Slice(
             column=column,
