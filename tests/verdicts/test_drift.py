@@ -1,7 +1,7 @@
 """Drift on real seasons: windows cut out of November and December are no drift, planted shifts of them are."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,13 @@ class Season:
     after: pd.DataFrame
     score: Callable[[pd.DataFrame], pd.DataFrame]
     folder: Path
+    _limits: dict[timedelta, Limits] = field(default_factory=dict)
+
+    def limits(self, reference: Side, window: Window) -> Limits:
+        """Of windows as long as this: they take seconds, and serve every test."""
+        if window.length not in self._limits:
+            self._limits[window.length] = Limits.of(reference.frame, POLICY, reference.at, window)
+        return self._limits[window.length]
 
     def side(self, rows: pd.DataFrame) -> Side:
         """As a holdout file, or as the log of a window."""
@@ -94,11 +101,10 @@ def judged(season: Season, shift: Shift, hours: int, windows: int) -> list[dict[
     """The kinds of drift that are found in evenly spread windows of the reference, after a shift."""
     length, reference = timedelta(hours=hours), season.side(season.rows)
     ends = pd.date_range(MIDNIGHT, periods=61, freq="D")[hours // 24 - 1 :]
-    limits = None
     kinds = []
     for end in ends[np.unique(np.linspace(0, len(ends) - 1, windows).round().astype(int))]:
         window = Window(end.to_pydatetime(), length, 2)
-        limits = limits or Limits.of(reference.frame, POLICY, reference.at, window)
+        limits = season.limits(reference, window)
         inside = (season.rows["at"] >= end - length) & (season.rows["at"] < end)
         shifted = shift(season.rows[inside].reset_index(drop=True), np.random.default_rng(end.day))
         kinds.append(judge(reference, season.side(season.score(shifted)), POLICY, window, "v1.0.0", limits).kinds)
