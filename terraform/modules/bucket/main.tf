@@ -118,7 +118,7 @@ resource "aws_s3_bucket_policy" "this" {
       [{
         Sid       = "TlsOnly"
         Effect    = "Deny"
-        Principal = "*"
+        Principal = { AWS = "*" }
         Action    = "s3:*"
         Resource  = ["arn:aws:s3:::${var.name}", "arn:aws:s3:::${var.name}/*"]
         Condition = { Bool = { "aws:SecureTransport" = "false" } }
@@ -129,7 +129,7 @@ resource "aws_s3_bucket_policy" "this" {
         Effect    = "Allow"
         Principal = { Service = "logging.s3.amazonaws.com" }
         Action    = "s3:PutObject"
-        Resource  = ["arn:aws:s3:::${var.name}/*"]
+        Resource  = "arn:aws:s3:::${var.name}/*"
         Condition = { StringEquals = { "aws:SourceAccount" = data.aws_caller_identity.here.account_id } }
       }],
     )

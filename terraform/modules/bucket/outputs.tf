@@ -1,6 +1,9 @@
 output "name" {
   description = "The bucket's name."
   value       = aws_s3_bucket.this.bucket
+
+  # Logs are delivered to a bucket whose policy says so.
+  depends_on = [aws_s3_bucket_policy.this]
 }
 
 output "guards" {
