@@ -56,6 +56,7 @@ SOURCES: dict[str, Source | None] = {
         {"1.31.4": "v0.0.0-20260827124520-eed52ebb66ad"},
     ),
     "kedacore/keda": Source("github.com/kedacore/keda/v2", "config/crd/bases/*.yaml"),
+    "https://kubernetes.github.io/autoscaler": None,
     "kubernetes-sigs/metrics-server": None,
     "prometheus-operator/prometheus-operator": Source(
         "github.com/prometheus-operator/prometheus-operator", "example/prometheus-operator-crd/*.yaml"
