@@ -42,7 +42,10 @@ class Terraform:
         """Fetch the provider as a folder's lock names it, once for all; skips the test where it can't be had."""
         done = self.run(folder, "init", "-backend=false", "-input=false", "-no-color", "-lockfile=readonly")
         if "Failed to query available provider packages" in done.stderr:
-            pytest.skip("the provider hashicorp/aws can't be had: neither the registry nor a local mirror has it")
+            pytest.skip(
+                "the provider hashicorp/aws can't be had: the registry is out of reach, and no usual place has a copy; "
+                "fill ~/.terraform.d/plugins by `terraform -chdir=terraform/account providers mirror`"
+            )
         assert done.returncode == 0, done.stderr
         (provider,) = (self.copy / folder / ".terraform/providers" / _PROVIDER).glob("*/*")
         # Else each call would hash its 700 MB again.
