@@ -234,4 +234,4 @@ def test_every_measurement_ends(analysis: Analysis) -> None:
     assert len(analysis.metrics) == 8
     for metric in analysis.metrics:
         limits = [metric[name] for name in ("consecutiveSuccessLimit", "failureLimit", "inconclusiveLimit", "count")]
-        assert limits == [3, 0, 100000, "{{args.looks}}"]
+        assert limits == [3, 0, "{{args.looks}}", 100000], "Argo Rollouts reads no argument as a count"
