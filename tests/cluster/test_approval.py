@@ -87,7 +87,7 @@ def test_an_approved_release_is_tried_by_a_fifth_of_the_callers(
 
     desk.run("promote", "approve", f"--model={MODEL}", f"--version={version}", "--by=Ada", "--reason=read the card")
     desk.promote(MODEL, version, image)
-    with open_gateway() as traffic:
+    with open_gateway(callers=300) as traffic:
         wait_until("the experiment", lambda: _asks(kubectl), seconds=240)
         arms = arms_of(traffic, bodies, callers=300, calls=3)
         # As `kubectl argo rollouts promote --full` does.

@@ -26,10 +26,15 @@ class Answer:
 
 
 class Traffic:
-    """A context manager that sends while it is open: `threads` callers, each with `pause` seconds between its calls."""
+    """Sends while it is open, as a context manager: `threads` connections, each with `pause` seconds between its calls.
 
-    def __init__(self, host: str, port: int, bodies: Sequence[str], threads: int = 4, pause: float = 0.04) -> None:
-        self._port, self._bodies, self._pause = port, bodies, pause
+    They are from `callers` people, each with a name, or from nobody: whom the gateway can't tell apart has no arm.
+    """
+
+    def __init__(
+        self, host: str, port: int, bodies: Sequence[str], threads: int = 4, pause: float = 0.04, callers: int = 0
+    ) -> None:
+        self._port, self._bodies, self._pause, self._callers = port, bodies, pause, callers
         self._headers = {"Host": host, "Content-Type": "application/json"}
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._send) for _ in range(threads)]
@@ -65,7 +70,8 @@ class Traffic:
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=10)
         while not self._stop.is_set():
             try:
-                connection.request("POST", "/v1/predict", random.choice(self._bodies), self._headers)
+                caller = {"x-subject": f"caller-{random.randrange(self._callers)}"} if self._callers else {}
+                connection.request("POST", "/v1/predict", random.choice(self._bodies), self._headers | caller)
                 response = connection.getresponse()
                 body = response.read()
                 version = json.loads(body).get("version", "") if response.status == 200 else ""
