@@ -84,8 +84,11 @@ lint: install ## Format, lint, strict types, and that each extra declares what i
 	@.venv/bin/mypy tests/cluster/conftest.py
 	@.venv/bin/python scripts/dependencies.py
 
-test: install services tools api-server .venv-checkov/.installed lint ## Everything that needs no cluster: lint, unit and integration tests, coverage
+test: install services tools api-server .venv-checkov/.installed lint ## Everything that needs no cluster: lint, unit and integration tests
 	@scripts/run-tests $(PYTEST)
+
+coverage: ## The same with its coverage, in half an hour
+	@COVERAGE=1 $(MAKE) test
 
 unit: install ## The tests that need Python alone, in a minute and a half
 	@.venv/bin/pytest tests/unit $(PYTEST)
@@ -143,4 +146,4 @@ lock: $(UV) ## Resolve pyproject.toml into locks/ again
 clean: ## Remove what make installed and built here
 	@rm -rf .venv .venv-serving .venv-checkov .cache build dist .coverage*
 
-.PHONY: help install services tools api-server render validate diff versions estimators dev dev-clean demo lint test unit trees histories fuzz verdicts bench soak bench-lock cluster-up cluster-test cluster-down format workflows lock clean
+.PHONY: help coverage install services tools api-server render validate diff versions estimators dev dev-clean demo lint test unit trees histories fuzz verdicts bench soak bench-lock cluster-up cluster-test cluster-down format workflows lock clean
