@@ -127,7 +127,7 @@ def test_a_work_tree_with_changes_of_its_own_is_left_alone(fork: Path) -> None:
     [
         ("repository", "git.acme.example/ml/platform"),
         ("repository", "https://git.acme.example/ml/plat form.git"),
-        ("registry", "https://registry.acme.example"),
+        ("registry", "https://images.acme.example"),
         ("domain", "acme.example/"),
         ("region", "Frankfurt"),
         ("buckets", "Acme_"),
