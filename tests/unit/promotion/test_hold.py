@@ -1,6 +1,6 @@
 """A held model and a frozen environment stay as they are, until when and by whose word git says. Git is real."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 
 import pytest
@@ -124,6 +124,23 @@ def test_a_frozen_environment_holds_every_model_until_it_thaws(remote: Remote) -
     assert remote.version("production") == "v1.0.0"
 
 
+def test_a_freeze_that_ends_in_the_second_of_its_start_is_over(remote: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
+    moment = datetime(2030, 1, 1, 12, 0, 0, 10, tzinfo=UTC)
+
+    class Stopped(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:
+            return moment.astimezone(tz)
+
+    monkeypatch.setattr("plumbline.promotion.delivery.hold.datetime", Stopped)
+    monkeypatch.setattr("plumbline.promotion.delivery.documents.datetime", Stopped)
+    for _ in range(2):  # the same words twice: the branch has them
+        assert run("hold", "--env", "production", "--for", "4h", *WORD)[0] == 0
+    assert len([line for line in remote.log() if line.startswith("production: frozen")]) == 1
+    assert run("thaw", "--env", "production", *WORD)[1].startswith("commit ")
+    assert run("thaw", "--env", "production", *WORD) == (0, "production is not frozen\n")
+
+
 def test_a_rejection_bars_and_leaves_what_is_held(remote: Remote) -> None:
     run("hold", "--env", "production", "--model", "flights", "--for", "3d", *WORD)
     done = bar(remote.settings, "flights", "v1.1.0", lambda _: digest("b"), "f1", "bad")
@@ -156,7 +173,7 @@ def test_a_hold_ends_by_itself(remote: Remote) -> None:
     ("name", "text", "reason"),
     [
         ("holds/staging/flights", record(timedelta(days=91)), "90 days later at most"),
-        ("holds/staging/flights", record(timedelta(0)), "expected a time after `at`"),
+        ("holds/staging/flights", record(timedelta(seconds=-1)), "that is not before `at`"),
         ("holds/staging/flights", record(timedelta(days=2), reason=" "), "reason: String should match pattern"),
         ("holds/staging/flights", record(timedelta(days=2), until="2026-11-27T10:00:00"), "until: Input should have"),
         ("holds/staging/flights", record(timedelta(days=2), model=None), "a Hold names a model"),

@@ -140,12 +140,13 @@ class Checkout:
             self.git("reset", "--hard", "--quiet", "HEAD")
 
     def commit(self, change: Change) -> str:
-        """Commit exactly the change's files; returns the commit."""
+        """Commit exactly the change's files; returns the commit, the newest one where all are as the change wants."""
         self._write(change)
         touched = set(self.git("diff", "--cached", "--name-only").text.split("\n")) - {""}
         if not touched <= set(change.files):
             raise Refused(f"the commit would touch {sorted(touched - set(change.files))} as well")
-        self.git(*self._signing(), "commit", "--quiet", "--message", change.message)
+        if touched:
+            self.git(*self._signing(), "commit", "--quiet", "--message", change.message)
         return self.head()
 
     def _signing(self) -> list[str]:
@@ -277,5 +278,6 @@ def _git(settings: Settings, *arguments: str, check: bool = True, stdin: str | N
     }
     done = programs.git(*arguments, environment=identity, stdin=stdin)
     if check and done.code != 0:
-        raise Accident(f"git: {done.error}; nothing was changed")
+        said = done.error or done.text.strip() or f"{arguments[0]} ended with {done.code}"
+        raise Accident(f"git: {said}; nothing was changed")
     return done

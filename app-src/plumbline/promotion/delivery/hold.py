@@ -44,8 +44,8 @@ class Hold(Strict):
     def _ends(self) -> "Hold":
         if (self.kind == "Hold") != (self.model is not None):
             raise ValueError("a Hold names a model, a Freeze names none")
-        if not timedelta(0) < self.until - self.at <= LONGEST:
-            raise ValueError(f"until: expected a time after `at`, {LONGEST.days} days later at most")
+        if not timedelta(0) <= self.until - self.at <= LONGEST:
+            raise ValueError(f"until: expected a time that is not before `at`, {LONGEST.days} days later at most")
         return self
 
     @property
@@ -132,7 +132,7 @@ def thaw(settings: Settings, environment: str, model: str | None, by: str, reaso
         if record is None or not record.stands:
             return None
         now = datetime.now(UTC).replace(microsecond=0)
-        ended = record.model_copy(update={"until": max(now, record.at + timedelta(seconds=1))})
+        ended = record.model_copy(update={"until": max(now, record.at)})
         what = f"{model}({environment}): no longer held" if model else f"{environment}: no longer frozen"
         about = Subject("hold", model or "", "", environment)
         return Change({path: dump(ended)}, f"{what}\n\nEnded-by: {by}\nReason: {reason}\n", about)
