@@ -122,7 +122,7 @@ def pod(
             ConfigMapEnvFrom(name="services"),
             ConfigMapEnvFrom(name="settings"),
             # docs/secrets.md. In AWS the object store asks for no keys: the pod's account has a role.
-            *(SecretEnvFrom(name=item, optional=item == "object-store" or None) for item in secrets),
+            *(SecretEnvFrom(name=item, optional=item in ("object-store", "releases") or None) for item in secrets),
         ],
         resources=resources,
         active_deadline_seconds=60 * minutes,
@@ -147,15 +147,21 @@ def pod(
 
 
 def promotion(
-    name: str, command: str, *arguments: str, env: tuple[Any, ...] = (), volumes: tuple[Any, ...] = (), **more: Any
+    name: str,
+    command: str,
+    *arguments: str,
+    store: str = "releases",
+    env: tuple[Any, ...] = (),
+    volumes: tuple[Any, ...] = (),
+    **more: Any,
 ) -> Container:
-    """A pod that reads the registry and reads or writes git."""
+    """A pod that reads the registry and releases, and reads or writes git; with `object-store` it writes releases."""
     return step(
         name,
         "promote",
         command,
         *arguments,
-        secrets=("mlflow-workflows", "git"),
+        secrets=("mlflow-workflows", "git", store),
         env=(Env(name="PROMOTION_PUBLIC_KEY", value="/etc/public-key/signing-key.pub"), *env),
         volumes=(SecretVolume(name="public-key", secret_name="public-key", mount_path="/etc/public-key"), *volumes),
         **more,

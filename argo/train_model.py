@@ -169,6 +169,7 @@ with WorkflowTemplate(
         "--run={{inputs.parameters.run}}",
         f"--version-file={WORK}/version",
         minutes=20,
+        store="object-store",
         env=(Env(name="PROMOTION_SIGNING_KEY", value="/etc/signing-key/signing-key.pem"),),
         # The one pod that sees the private key.
         volumes=(SecretVolume(name="signing-key", secret_name="signing-key", mount_path="/etc/signing-key"),),

@@ -202,10 +202,13 @@ def ask_once(demo: Demo, url: str) -> None:
 def holdout(demo: Demo, origin: Path) -> pd.DataFrame:
     """The rows that the served model was judged on, fetched from its run."""
     text = subprocess.run(["git", "-C", origin, "show", f"main:{RELEASE}"], check=True, stdout=subprocess.PIPE).stdout
-    place = yaml.safe_load(text)["spec"]["artifact"]["uri"].removeprefix("mlflow-artifacts:/").removesuffix("/bundle")
-    base = f"{demo.environment['MLFLOW_TRACKING_URI']}/api/2.0/mlflow-artifacts/artifacts/{place}"
+    run = {"run_id": yaml.safe_load(text)["spec"]["lineage"]["run"]}
+    with httpx.Client(base_url=f"{demo.environment['MLFLOW_TRACKING_URI']}/api/2.0/", timeout=60) as client:
+        info = client.get("mlflow/runs/get", params=run).raise_for_status().json()["run"]["info"]
+        place = info["artifact_uri"].replace("mlflow-artifacts:/", "mlflow-artifacts/artifacts/")
+        answer = client.get(f"{place}/evaluation/holdout.parquet").raise_for_status()
     file = HOME / "holdout.parquet"
-    file.write_bytes(httpx.get(f"{base}/evaluation/holdout.parquet", timeout=60).raise_for_status().content)
+    file.write_bytes(answer.content)
     return pd.read_parquet(file)
 
 

@@ -42,6 +42,7 @@ def platform(home: Path, *, fresh: bool = False) -> Iterator[dict[str, str]]:
             "FEATURES_REDIS_URL": redis,
             "PROMOTION_SIGNING_KEY": str(keys / "signing-key.pem"),
             "PROMOTION_PUBLIC_KEY": str(keys / "signing-key.pub"),
+            "PROMOTION_STORE": (home / "releases").absolute().as_uri(),
             "PROMOTION_REPO": str(origin),
             "SERVER_IMAGE": f"localhost/model-server@{source_digest()}",
             "SERVING_PUBLIC_KEY": str(keys / "signing-key.pub"),

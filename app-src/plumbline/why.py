@@ -93,8 +93,6 @@ def _again(release: Any, features: dict[str, Any], public_key: Path) -> dict[str
 
     from plumbline.scoring.scorer import Scorer
 
-    if release.spec.artifact.uri.startswith("mlflow-artifacts:"):
-        reach.tracking_server()
     with Scorer.fetch(release, Path("release.yaml"), public_key) as scorer:
         row = {field.name: features.get(field.name) for field in scorer.schema.fields}
         answer = scorer.score(pd.DataFrame([row], dtype=object)).iloc[0].to_dict()

@@ -1,8 +1,10 @@
-"""Nothing is promoted unmeasured, dead controllers lose nothing, a tampered model serves nobody."""
+"""Nothing is promoted unmeasured, dead controllers lose nothing, a tampered model serves nobody, MLflow may be gone."""
 
+import json
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from urllib.parse import urlsplit
 
 import boto3
 import pytest
@@ -82,7 +84,8 @@ def test_a_tampered_model_leaves_its_pod_unready_and_the_old_one_serves(
     release = desk.release(MODEL)
     assert release is not None
     store = boto3.client("s3")
-    place = {"Bucket": "mlflow", "Key": f"{release.spec.artifact.uri.removeprefix('mlflow-artifacts:/')}/model.onnx"}
+    uri = urlsplit(release.spec.artifact.uri)
+    place = {"Bucket": uri.netloc, "Key": f"{uri.path.strip('/')}/model.onnx"}
     right = store.get_object(**place)["Body"].read()
     path, image = f"clusters/local/models/{MODEL}/release.yaml", servers.another("none")
     with ExitStack() as undo:
@@ -101,3 +104,29 @@ def test_a_tampered_model_leaves_its_pod_unready_and_the_old_one_serves(
         assert rollouts.phase(kubectl) == (image, "Progressing")
         assert [open_gateway().ask(body)[0] for body in bodies[:200]] == [200] * 200
     rollouts.healthy(kubectl, stable)
+
+
+def test_a_new_pod_starts_while_mlflow_is_gone(
+    kubectl: Kubectl, stable: str, bodies: list[str], open_gateway: Callable[..., Traffic]
+) -> None:
+    """What is served is read from the release store; self-heal of MLflow is stopped as docs/gitops.md says."""
+    mlflow = ("--namespace=mlflow", "deployment/mlflow")
+    replicas = kubectl.get("deployment", "mlflow", mlflow[0])["spec"]["replicas"]
+
+    def heal(automated: dict[str, bool]) -> None:
+        patch = json.dumps({"spec": {"syncPolicy": {"automated": automated}}})
+        kubectl.run("patch", "application/mlflow", "--namespace=argocd", "--type=merge", f"--patch={patch}")
+
+    with ExitStack() as undo:
+        undo.callback(kubectl.run, "rollout", "status", *mlflow, "--timeout=180s")
+        undo.callback(kubectl.run, "scale", *mlflow, f"--replicas={replicas}")
+        undo.callback(heal, {"prune": True, "selfHeal": True})
+        heal({"selfHeal": False})
+        kubectl.run("scale", *mlflow, "--replicas=0")
+        kubectl.run(
+            "wait", mlflow[0], "pod", "--selector=app.kubernetes.io/name=mlflow", "--for=delete", "--timeout=90s"
+        )
+        kubectl.run("delete", "pod", *NAMESPACE, f"--selector=plumbline.dev/model={MODEL}", "--wait=true")
+        rollouts.healthy(kubectl, stable)
+        assert not kubectl.items("pods", mlflow[0], "--selector=app.kubernetes.io/name=mlflow")
+        assert [open_gateway().ask(body)[0] for body in bodies[:50]] == [200] * 50

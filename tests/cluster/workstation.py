@@ -109,6 +109,7 @@ def workstation(kubectl: Kubectl, folder: Path) -> Iterator[Workstation]:
             "PROMOTION_REPO": OUR_GIT,
             "PROMOTION_SIGNING_KEY": str(folder / _KEYS["signing-key"]),
             "PROMOTION_PUBLIC_KEY": str(folder / _KEYS["public-key"]),
+            "PROMOTION_STORE": "s3://releases",
             "PROMOTION_FOLLOWS": "cluster",
             "KUBECONFIG": str(kubectl.kubeconfig),
         }

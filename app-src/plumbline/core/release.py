@@ -16,7 +16,7 @@ from plumbline.core.names import Digest, Name, Version
 class Artifact(Strict):
     """Where the bytes of the model are and what they must hash to."""
 
-    uri: Annotated[str, Field(pattern=r"^(file|s3|mlflow-artifacts)://?[^\s]+$")]
+    uri: Annotated[str, Field(pattern=r"^(file|s3)://?[^\s]+$")]
     digest: Digest
     schemaDigest: Digest
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -20,6 +21,8 @@ class Settings(BaseSettings):
     signing_key: Path | None = None
     """PEM, ECDSA P-256; only `register` needs it."""
     public_key: Path | None = None
+    store: str = ""
+    """The release store, `s3://bucket/prefix` or `file:///folder`; only `register` needs it."""
     attempts: int = Field(default=60, ge=1)
     """How often a bump that lost a race is made anew on the newest main before it gives up."""
     follows: Literal["git", "cluster"] = "git"
@@ -51,6 +54,14 @@ class Settings(BaseSettings):
         if not token:
             raise Misuse(f"{name}={self.forge_token_file}: it is empty; expected a token")
         return token
+
+    def release_store(self) -> str:
+        """Where released bundles are kept; raises Misuse where it is not said."""
+        if urlsplit(self.store).scheme not in ("s3", "file"):
+            raise Misuse(
+                f"PROMOTION_STORE={self.store}: expected the release store, like s3://releases or file:///srv/releases"
+            )
+        return self.store
 
     def public_pem(self) -> bytes:
         """The bytes of the public key; raises Misuse where there is none."""

@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from plumbline.core import reach
 from plumbline.core.commands import AsJson, application, print_json, storage
 
 app = application(__doc__ or "", invoke_without_command=True)
@@ -34,8 +33,6 @@ def score(
     if part >= parts:
         raise typer.BadParameter(f"{part} is not among {parts} parts, expected 0 to {parts - 1}", param_hint="--part")
     document = read_release(release)
-    if document.spec.artifact.uri.startswith("mlflow-artifacts:"):
-        reach.tracking_server()
     with Scorer.fetch(document, release, public_key) as scorer:
         files = {}
         for name, answered in score_files(scorer, rows, out, part, parts):

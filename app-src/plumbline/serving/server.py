@@ -14,8 +14,8 @@ from plumbline.core.documents import DocumentError
 from plumbline.core.dsse import PublicKeyError, read_public_keys
 from plumbline.core.onnx import ModelError
 from plumbline.core.release import Release, read_release
+from plumbline.core.store import StoreError
 from plumbline.serving.artifact.fetch import folder_of, obtain, verify
-from plumbline.serving.artifact.sources import FetchError
 from plumbline.serving.cpus import available_cpus
 from plumbline.serving.errors import Problem
 from plumbline.serving.events import Event, PredictionLog
@@ -151,8 +151,8 @@ class Server:
                 release = await asyncio.to_thread(self._read_release)
                 self.metrics.bind(release.model, release.spec.version, self.settings.role)
                 self._became_ready(await asyncio.to_thread(self._make_engine, release))
-            except (FetchError, OSError) as error:
-                self._failed("fetch" if isinstance(error, FetchError) else "disk", error)
+            except (StoreError, OSError) as error:
+                self._failed("fetch" if isinstance(error, StoreError) else "disk", error)
                 await asyncio.sleep(next(delays))
             except (DocumentError, ArtifactError, ModelError) as error:
                 self._failed(_REASONS[type(error)], error)

@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, RedisDsn, SecretStr, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, RedisDsn, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from plumbline.serving.files import stamp_of
@@ -155,8 +155,3 @@ class Settings(BaseSettings, Limits):
 
     fetch_timeout_seconds: Annotated[float, Field(gt=0)] = 30
     max_artifact_bytes: Annotated[int, Field(ge=1)] = 2 * 1024**3
-    mlflow_tracking_uri: Annotated[str, Field(validation_alias=AliasChoices("MLFLOW_TRACKING_URI"))] = ""
-    mlflow_tracking_username: Annotated[str, Field(validation_alias=AliasChoices("MLFLOW_TRACKING_USERNAME"))] = ""
-    mlflow_tracking_password: Annotated[SecretStr, Field(validation_alias=AliasChoices("MLFLOW_TRACKING_PASSWORD"))] = (
-        SecretStr("")
-    )

@@ -38,6 +38,12 @@ locals {
         { Effect = "Allow", Action = local.list, Resource = [local.arn.workflows, local.arn.backups, local.arn.mlflow] },
         { Effect = "Allow", Action = local.write, Resource = ["${local.arn.workflows}/*", "${local.arn.mlflow}/*"] },
         { Effect = "Allow", Action = ["s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload"], Resource = "${local.arn.backups}/*" },
+        # Registration adds a release; the bucket's lock lets nobody replace one.
+        { Effect = "Allow", Action = ["s3:GetObject", "s3:PutObject"], Resource = "${local.releases}/*" },
+        {
+          Effect    = "Allow", Action = ["kms:Decrypt", "kms:GenerateDataKey"], Resource = "arn:aws:kms:${var.region}:${local.account}:key/*"
+          Condition = { "ForAnyValue:StringEquals" = { "kms:ResourceAliases" = "alias/plumbline-shared" } }
+        },
         local.use_key,
       ]
     }

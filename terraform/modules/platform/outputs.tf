@@ -17,6 +17,7 @@ output "services" {
     REDIS_ADDRESS      = "${aws_elasticache_replication_group.this.primary_endpoint_address}:6379"
     AWS_DEFAULT_REGION = var.region
     MLFLOW_ARTIFACTS   = "s3://${module.bucket["mlflow"].name}"
+    PROMOTION_STORE    = "s3://${trimprefix(local.releases, "arn:aws:s3:::")}"
   }
 }
 

@@ -256,8 +256,13 @@ def standing(
     """A version that tests may judge and must not change."""
     remote = Remote(tmp_path_factory.mktemp("standing"))
     add_model(remote, "toy-standing")
-    settings = Settings(repo=remote.url, signing_key=keys[0], public_key=keys[1])
-    return register(registry, settings, log_run(Recipe("toy-standing"))).version
+    return register(registry, settings_of(remote, keys), log_run(Recipe("toy-standing"))).version
+
+
+def settings_of(remote: "Remote", keys: tuple[Path, Path], **more: Any) -> Settings:
+    """Those of a remote; one release store for all tests, as of an organisation."""
+    store = (keys[0].parent / "releases").as_uri()
+    return Settings(repo=remote.url, signing_key=keys[0], public_key=keys[1], store=store, **more)
 
 
 class Remote:
@@ -354,4 +359,4 @@ def bump(registry: Registry, settings: Settings, model: str) -> Callable[..., Ou
 
 @pytest.fixture
 def settings(remote: Remote, keys: tuple[Path, Path]) -> Settings:
-    return Settings(repo=remote.url, signing_key=keys[0], public_key=keys[1])
+    return settings_of(remote, keys)

@@ -28,7 +28,7 @@ from plumbline.promotion.delivery.state import digests_of, forbidden
 from plumbline.promotion.registry.client import Registry
 from plumbline.promotion.settings import Settings
 
-from .conftest import Remote, add_model
+from .conftest import Remote, add_model, settings_of
 from .releases import digest, made
 
 ENVIRONMENTS = ("staging", "production")
@@ -461,5 +461,4 @@ def begin(seed: int, folder: Path, registry: Registry, keys: tuple[Path, Path]) 
     model = f"history-{seed}"
     remote = Remote(folder)
     add_model(remote, model)
-    settings = Settings(repo=remote.url, signing_key=keys[0], public_key=keys[1], follows="cluster")
-    return History(seed, remote, settings, registry, model)
+    return History(seed, remote, settings_of(remote, keys, follows="cluster"), registry, model)

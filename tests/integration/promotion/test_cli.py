@@ -30,6 +30,7 @@ def type_in(
     monkeypatch.setenv("PROMOTION_REPO", remote.url)
     monkeypatch.setenv("PROMOTION_SIGNING_KEY", str(settings.signing_key))
     monkeypatch.setenv("PROMOTION_PUBLIC_KEY", str(settings.public_key))
+    monkeypatch.setenv("PROMOTION_STORE", settings.store)
 
     def run(*arguments: str) -> tuple[int, str]:
         done = CliRunner().invoke(app, list(arguments))

@@ -72,7 +72,7 @@ def test_twenty_at_once(
             version.digest,
             version.run,
             version.number,
-            version.source,
+            version.released,
         )
         newest = max((item for item in pushed if item[0] == name), key=lambda item: item[1])
         assert spec.version == newest[1] == "v1.0.3", "the newest always wins: nothing that is newer refuses it"

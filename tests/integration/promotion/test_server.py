@@ -30,6 +30,7 @@ def test_from_a_run_to_a_commit(
         "PROMOTION_REPO": remote.url,
         "PROMOTION_SIGNING_KEY": str(settings.signing_key),
         "PROMOTION_PUBLIC_KEY": str(settings.public_key),
+        "PROMOTION_STORE": settings.store,
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     }
     for name, value in variables.items():
@@ -58,5 +59,5 @@ def test_from_a_run_to_a_commit(
     said = promotion("run", *named, *IMAGE_ARGUMENTS)
     assert "alias staging → v1.0.0\nv1.0.0 is Staging" in said
     release = remote.release("staging", model)
-    assert release.spec.artifact.uri.startswith("mlflow-artifacts:/")
+    assert release.spec.artifact.uri == f"{settings.store}/{model}/{release.spec.artifact.digest[7:]}"
     assert "already; nothing to do" in promotion("run", *named, *IMAGE_ARGUMENTS)

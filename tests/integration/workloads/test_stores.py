@@ -70,9 +70,31 @@ def test_the_object_store_has_its_buckets_and_lets_nobody_in_without_a_key(tmp_p
         assert httpx.get(url + container["readinessProbe"]["httpGet"]["path"]).status_code == 200
         keys = secrets()["object-store"]
         root = client(aws_access_key_id=keys["AWS_ACCESS_KEY_ID"], aws_secret_access_key=keys["AWS_SECRET_ACCESS_KEY"])
-        assert {bucket["Name"] for bucket in root.list_buckets()["Buckets"]} == {"mlflow", "workflows"}
+        assert {bucket["Name"] for bucket in root.list_buckets()["Buckets"]} == {"mlflow", "workflows", "releases"}
         root.put_object(Bucket="mlflow", Key="a/b", Body=b"bytes")
         assert root.get_object(Bucket="mlflow", Key="a/b")["Body"].read() == b"bytes"
         anonymous = client(config=Config(signature_version=UNSIGNED))
         with pytest.raises(ClientError, match="AccessDenied"):
             anonymous.get_object(Bucket="mlflow", Key="a/b")
+        root.put_object(Bucket="releases", Key="m/a", Body=b"released")
+    # The second container mounts this one bucket.
+    (tmp_path / "door").mkdir()
+    (tmp_path / "data/releases").rename(tmp_path / "door/releases")
+    door = workload.command("StatefulSet", "object-store", {}, {"/data": str(tmp_path / "door")}, container=1)
+    door.arguments[door.arguments.index(":7071")] = f"127.0.0.1:{port}"
+    with door.running(tmp_path / "log", lambda: services.accepts(port)):
+        keys = secrets()["releases"]
+        reader = client(
+            aws_access_key_id=keys["AWS_ACCESS_KEY_ID"], aws_secret_access_key=keys["AWS_SECRET_ACCESS_KEY"]
+        )
+        assert reader.get_object(Bucket="releases", Key="m/a")["Body"].read() == b"released"
+        assert [bucket["Name"] for bucket in reader.list_buckets()["Buckets"]] == ["releases"]
+        for act in (
+            lambda: reader.put_object(Bucket="releases", Key="m/a", Body=b"other"),
+            lambda: reader.put_object(Bucket="releases", Key="m/b", Body=b"more"),
+            lambda: reader.delete_object(Bucket="releases", Key="m/a"),
+            lambda: reader.get_object(Bucket="mlflow", Key="a/b"),
+            lambda: root.get_object(Bucket="releases", Key="m/a"),
+        ):
+            with pytest.raises(ClientError, match=r"AccessDenied|NoSuchBucket|UserNotFound"):
+                act()

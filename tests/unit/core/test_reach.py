@@ -26,7 +26,7 @@ spec:
   version: v1.0.0
   image: localhost/model-server@sha256:{"a" * 64}
   artifact:
-    uri: mlflow-artifacts:/1/{"b" * 32}/artifacts/bundle
+    uri: s3://releases/flights/{"b" * 64}
     digest: sha256:{"c" * 64}
     schemaDigest: sha256:{"d" * 64}
   lineage: {{registryVersion: "1", run: {"b" * 32}, code: {"e" * 40}, data: "sha256:{"f" * 64}"}}
@@ -42,7 +42,6 @@ OF_MLFLOW = [
     "promote register --run r",
     "promote approve --model toy --version v1.0.0 --by Ada --reason good",
     "monitor drift --model toy --run r --out out",
-    "score --release {files}/release.yaml --public-key {files}/release.yaml --rows rows --out out",
 ]
 OF_POSTGRESQL = [
     "migrate",

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
+from typing import Self
 
 import pytest
 import yaml
@@ -125,12 +126,12 @@ def test_a_frozen_environment_holds_every_model_until_it_thaws(remote: Remote) -
 
 
 def test_a_freeze_that_ends_in_the_second_of_its_start_is_over(remote: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
-    moment = datetime(2030, 1, 1, 12, 0, 0, 10, tzinfo=UTC)
+    moment = datetime(2030, 1, 1, 12, 0, 0, 10, tzinfo=UTC).timestamp()
 
     class Stopped(datetime):
         @classmethod
-        def now(cls, tz: tzinfo | None = None) -> datetime:
-            return moment.astimezone(tz)
+        def now(cls, tz: tzinfo | None = None) -> Self:
+            return cls.fromtimestamp(moment, tz)
 
     monkeypatch.setattr("plumbline.promotion.delivery.hold.datetime", Stopped)
     monkeypatch.setattr("plumbline.promotion.delivery.documents.datetime", Stopped)

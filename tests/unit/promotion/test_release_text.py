@@ -19,7 +19,7 @@ def release(version: str = "v1.0.0", **changes: object) -> Release:
         "version": version,
         "image": "ghcr.io/plumbline/model-server@sha256:" + "1" * 64,
         "artifact": {
-            "uri": "mlflow-artifacts:/1/x/bundle",
+            "uri": "s3://releases/flights/x",
             "digest": "sha256:" + "2" * 64,
             "schemaDigest": "sha256:" + "3" * 64,
         },

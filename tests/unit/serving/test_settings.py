@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[3]
 @pytest.fixture
 def environment(monkeypatch):
     for name in list(os.environ):
-        if name.startswith(("SERVING_", "MLFLOW_")):
+        if name.startswith("SERVING_"):
             monkeypatch.delenv(name)
 
     def put(**values):
@@ -33,14 +33,14 @@ def environment(monkeypatch):
 
 
 def test_the_environment_is_read(environment):
-    environment(SERVING_PORT="9000", SERVING_ROLE="canary", MLFLOW_TRACKING_URI="http://m", SERVING_REDIS_URL="")
+    environment(SERVING_PORT="9000", SERVING_ROLE="canary", SERVING_REDIS_URL="")
     settings = load(Settings)
-    assert (settings.port, settings.role, settings.mlflow_tracking_uri) == (9000, "canary", "http://m")
+    assert (settings.port, settings.role) == (9000, "canary")
     assert settings.redis_url is None
 
 
 def test_a_password_is_not_shown(environment):
-    environment(MLFLOW_TRACKING_PASSWORD="hidden")
+    environment(SERVING_REDIS_URL="redis://:hidden@x/0")
     assert "hidden" not in repr(load(Settings))
 
 

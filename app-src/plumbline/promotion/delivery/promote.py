@@ -121,7 +121,7 @@ class _Promotion:
                 spec=Spec(
                     version=self.request.version,
                     image=self.request.image or "",
-                    artifact=Artifact(uri=version.source, digest=version.digest, schemaDigest=tags["schema.digest"]),
+                    artifact=Artifact(uri=version.released, digest=version.digest, schemaDigest=tags["schema.digest"]),
                     threshold=version.threshold,
                     lineage=Lineage(
                         registryVersion=version.number,

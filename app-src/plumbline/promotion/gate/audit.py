@@ -107,7 +107,7 @@ def _same(release: Release, version: Version) -> None:
     """Every value of the release that the registry knows must be the registry's."""
     spec, tags = release.spec, version.tags
     pairs = {
-        "artifact.uri": (spec.artifact.uri, version.source),
+        "artifact.uri": (spec.artifact.uri, version.released),
         "artifact.digest": (spec.artifact.digest, version.digest),
         "artifact.schemaDigest": (spec.artifact.schemaDigest, tags["schema.digest"]),
         "threshold": (spec.threshold, version.threshold),

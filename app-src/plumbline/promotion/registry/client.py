@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 Shape = TypeVar("Shape")
 HOLDOUT = "holdout.digest"
 """The tag that says on which rows a run was judged."""
+STORED = "artifact.uri"
+"""The tag that says where a version stands in the release store."""
 RECIPE = {
     "interface": "schema.interface",
     "schema": "schema.digest",
@@ -62,6 +64,13 @@ class Version:
     def digest(self) -> str:
         """`sha256:…` of the bundle."""
         return self.tags["digest"]
+
+    @property
+    def released(self) -> str:
+        """Where its bytes stand in the release store."""
+        if STORED not in self.tags:
+            raise Refused(f"{self.model}/{self.number}: it is in no release store; train and register it anew")
+        return self.tags[STORED]
 
     @property
     def threshold(self) -> float | None:
@@ -323,7 +332,7 @@ class Registry:
             self.client.log_artifact(run_id, str(path), folder)
 
     def fetch(self, uri: str, into: Path) -> Path:
-        """Copy a released artifact by its URI, wherever it stands."""
+        """Copy an artifact of MLflow's by its URI."""
         import mlflow.artifacts
         from botocore.exceptions import BotoCoreError, ClientError
 

@@ -1,10 +1,12 @@
 """From a run to a version of the registry: checked, signed, numbered, described. Nothing is ever unpickled."""
 
+import sys
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from plumbline.core import store
 from plumbline.core.artifact import SIGNATURE, ArtifactError, verify_artifact
 from plumbline.core.digests import sha256_of_json
 from plumbline.core.errors import Accident, Refused
@@ -16,7 +18,7 @@ from plumbline.promotion.gate.evaluation import Evaluation, read_evaluation
 from plumbline.promotion.gate.holdout import Parity
 from plumbline.promotion.registry import card
 from plumbline.promotion.registry.attestation import attest
-from plumbline.promotion.registry.client import HOLDOUT, RECIPE, Registry, Version, bundle_uri
+from plumbline.promotion.registry.client import HOLDOUT, RECIPE, STORED, Registry, Version, bundle_uri
 from plumbline.promotion.registry.lifecycle import Lifecycle
 from plumbline.promotion.registry.signing import sign
 from plumbline.promotion.registry.versioning import Recipe, interface_digest, number
@@ -72,7 +74,7 @@ def register(registry: Registry, settings: Settings, run_id: str) -> Registered:
         if (same := _earliest(versions, evaluation)) is not None and same.semver is not None:
             return Registered(_also_made_by(registry, run_id, same, mine), parity, same_bytes=True)
         _signed(registry, settings, run_id, evaluation)
-        tags = _tags(registry, run, evaluation, parity)
+        tags = _tags(registry, run, evaluation, parity) | {STORED: _stored(settings, model, evaluation)}
         version = _claim(registry, run, mine, tags)
         same = _earliest(registry.versions(model), evaluation)
         if same is not None and same.run != run_id:
@@ -117,6 +119,23 @@ def _signed(registry: Registry, settings: Settings, run_id: str, evaluation: Eva
         raise Refused(f"the new signature does not verify; are the two keys a pair? {error}") from error
     registry.upload(run_id, signature, "bundle")
     return None
+
+
+def _stored(settings: Settings, model: str, evaluation: Evaluation) -> str:
+    """Copy the signed bundle to the release store; returns its address there. What is there already stays.
+
+    It is read back as a server reads it: raises Refused where somebody has put something else there.
+    """
+    uri = store.address(settings.release_store(), model, evaluation.digest)
+    with store.open_bundle(uri) as bundle, tempfile.TemporaryDirectory(prefix="promotion-") as folder:
+        for name in store.FILES:
+            bundle.add(evaluation.bundle.folder / name)
+        try:
+            store.download(bundle, Path(folder), sys.maxsize)
+            verify_artifact(Path(folder), evaluation.digest, settings.public_pem())
+        except ArtifactError as error:
+            raise Refused(f"{uri} holds something else, which is never replaced: {error}") from error
+    return uri
 
 
 def _tags(registry: Registry, run: "Run", evaluation: Evaluation, parity: Parity) -> dict[str, str]:

@@ -15,10 +15,8 @@ from pydantic import ValidationError
 from plumbline.core.artifact import ArtifactError, verify_artifact
 from plumbline.core.release import Release
 from plumbline.core.schema import ModelSchema
-from plumbline.serving.artifact.sources import Source, open_source
+from plumbline.core.store import FILES, download, open_bundle
 from plumbline.serving.settings import Settings
-
-FILES = frozenset({"model.onnx", "schema.json", "model.sig"})
 
 
 def obtain(
@@ -27,7 +25,7 @@ def obtain(
     """The verified folder of the release's model in the cache, and its schema; both are checked on every start.
 
     `lap` is told when a step has ended. Raises ArtifactError where the bytes are not those of the release (never
-    worth a retry), FetchError where the source can't be read, OSError where the cache can't be written.
+    worth a retry), StoreError where the source can't be read, OSError where the cache can't be written.
     """
     folder = folder_of(release, settings)
     if folder.exists():
@@ -38,8 +36,8 @@ def obtain(
         shutil.rmtree(folder)
     settings.cache_dir.mkdir(parents=True, exist_ok=True)
     with _temporary(settings.cache_dir) as incoming:
-        with open_source(release.spec.artifact.uri, settings) as source:
-            download(source, incoming, settings.max_artifact_bytes)
+        with open_bundle(release.spec.artifact.uri, settings.fetch_timeout_seconds) as bundle:
+            download(bundle, incoming, settings.max_artifact_bytes)
         lap("fetch")
         schema = verify(incoming, release, public_key)
         try:
@@ -57,26 +55,6 @@ def folder_of(release: Release, settings: Settings) -> Path:
     return settings.cache_dir / release.spec.artifact.digest.removeprefix("sha256:")
 
 
-def download(source: Source, target: Path, max_bytes: int) -> None:
-    """Copy the three files of an artifact; raises ArtifactError for any other name, a missing one or too many bytes.
-
-    Names are judged before a byte is written: a pickle, a script or a `../` path never reaches the disk.
-    """
-    names = source.names()
-    if surplus := sorted(set(names) - FILES):
-        raise ArtifactError(f"the artifact lists {surplus}; it may hold {sorted(FILES)} alone")
-    if missing := sorted(FILES - set(names)):
-        raise ArtifactError(f"the artifact lacks {missing}")
-    left = max_bytes
-    for name in sorted(FILES):
-        with (target / name).open("xb") as stream:
-            for chunk in source.read(name):
-                left -= len(chunk)
-                if left < 0:
-                    raise ArtifactError(f"the artifact is larger than {max_bytes} bytes (SERVING_MAX_ARTIFACT_BYTES)")
-                stream.write(chunk)
-
-
 def verify(folder: Path, release: Release, public_key: bytes) -> ModelSchema:
     """Check a folder against the release: names, digest, signature, schema digest, the schema's model.
 
@@ -84,7 +62,7 @@ def verify(folder: Path, release: Release, public_key: bytes) -> ModelSchema:
     """
     artifact = release.spec.artifact
     names = {path.name for path in folder.iterdir()}
-    if names != FILES:
+    if names != set(FILES):
         raise ArtifactError(f"the artifact holds {sorted(names)}, expected {sorted(FILES)}")
     verify_artifact(folder, artifact.digest, public_key)
     try:

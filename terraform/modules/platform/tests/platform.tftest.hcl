@@ -163,6 +163,11 @@ run "made" {
     error_message = "Who writes backups deletes none."
   }
 
+  assert {
+    condition     = !anytrue([for statement in jsondecode(aws_iam_role_policy.workload["workflow"].policy).Statement : contains(flatten([statement.Action]), "s3:DeleteObject") && anytrue([for resource in flatten([statement.Resource]) : strcontains(resource, "releases")])])
+    error_message = "Who adds releases deletes none."
+  }
+
   # Secrets, names, warnings
   assert {
     condition     = alltrue([for entry in aws_secretsmanager_secret.this : startswith(entry.name, "plumbline/trial/") && entry.kms_key_id == aws_kms_key.this.arn])
