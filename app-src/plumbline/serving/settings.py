@@ -120,7 +120,7 @@ class Settings(BaseSettings, Limits):
     cpus: Annotated[float, Field(gt=0)] | None = None
     """CPUs that the model may use; by default what the container's cgroup allows."""
 
-    redis_url: RedisDsn | None = None
+    redis_url: Annotated[RedisDsn | None, Field(repr=False)] = None
     """Without it there is no prediction log, no feedback, no shared cache or limits and no online features."""
 
     @field_validator("redis_url")
