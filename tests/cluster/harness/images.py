@@ -86,12 +86,12 @@ def push(image: Image) -> str:
 
 
 def push_project_images() -> dict[str, str]:
-    """Build and push those that clusters/local/images lists: {name: digest}."""
+    """Build and push those that clusters/local/images lists: {its short name: digest}."""
     digests = {}
     for name, folder in ((f"{_OURS}/mlflow", "mlflow-server"), (f"{_OURS}/platform", "platform")):
         content = _build_project_image(folder, name)
         trusting = Image(f"{name}:trusting-{content}", "trusting", (pki.CA,), (f"IMAGE={name}:built",))
-        digests[name] = push(trusting)
+        digests[f"plumbline/{name.rpartition('/')[2]}"] = push(trusting)
     return digests
 
 

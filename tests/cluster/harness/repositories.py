@@ -77,7 +77,7 @@ def commit_images(digests: dict[str, str]) -> None:
     path = clone / "clusters/local/images/kustomization.yaml"
     document = yaml.safe_load(path.read_text())
     for image in document["images"]:
-        image["digest"] = digests[image["newName"]]
+        image["digest"] = digests[image["name"]]
     path.write_text(yaml.safe_dump(document, sort_keys=False))
     git(clone, *_AUTHOR, "commit", "--quiet", "--all", "--message=images(local): as built here")
     git(clone, "push", "--quiet")
