@@ -1,4 +1,4 @@
-"""A version into an environment: judged, in production approved by a person, then one commit."""
+"""A version into an environment: judged, in a guarded one approved by a person, then one commit."""
 
 from hera.workflows import DAG, Parameter, Suspend, Task, WorkflowTemplate
 from hera.workflows.models import Mutex, SuppliedValueFrom, Synchronization, ValueFrom
@@ -41,21 +41,22 @@ with WorkflowTemplate(
         ],
     )
 ) as WORKFLOW:
-    with DAG(name="promote-model", inputs=INPUTS):
+    # Whoever calls it gives no class: it is that of the cluster, and the gate asks for the approval all the same.
+    with DAG(name="promote-model", inputs=[*INPUTS, setting("class")]):
         Task(name="check", template="check", arguments=SAME)
         Task(
             name="approval",
             template="approval",
             arguments=SAME[:2],
             depends="check",
-            when="{{inputs.parameters.environment}} == production",
+            when="{{inputs.parameters.class}} == guarded",
         )
         Task(name="promote", template="promote", arguments=SAME, depends="approval.Succeeded || approval.Skipped")
     approval()
-    # In production every rule but the approval is judged before a person is asked.
+    # Where it is asked for, every rule but the approval is judged before a person is asked.
     promotion("check", "check", *OPTIONS, *TARGET, "--awaiting-approval", minutes=20, inputs=INPUTS)
     asked = [
-        Parameter(name="answer", default="NO", enum=["NO", "YES"], description="May production serve it?"),
+        Parameter(name="answer", default="NO", enum=["NO", "YES"], description="May it be served?"),
         Parameter(name="by", default="", description="Who answers for it"),
         Parameter(name="reason", default="", description="Why it may be served"),
     ]

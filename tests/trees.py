@@ -152,7 +152,7 @@ def served(tree: Path, chance: random.Random) -> None:
         if not history:
             continue
         model, path = folder.name, folder / "release.yaml"
-        approved = "admission/production" in (folder.parents[1] / "admission/kustomization.yaml").read_text()
+        approved = "admission/guarded" in (folder.parents[1] / "admission/kustomization.yaml").read_text()
         about = (chance, approved, folder.parents[1].name)
         first, second = (release(model, version, *about) for version in ("v1.0.0", "v1.1.0"))
         texts = [new_text(first)]

@@ -107,7 +107,7 @@ class Runner:
             return self.nodes[node]
         found = next(item for item in self._spec(workflow)["templates"] if item["name"] == template)
         inputs = found.get("inputs", {})
-        known = {item["name"]: item.get("default", item.get("value")) for item in inputs.get("parameters", [])}
+        known = {item["name"]: self._known(item) for item in inputs.get("parameters", [])}
         filled = {key: parameters.get(key, value) for key, value in known.items()}
         wanted = {item["name"] for item in inputs.get("artifacts", [])}
         if None in filled.values() or wanted - artifacts.keys():
@@ -124,6 +124,13 @@ class Runner:
             outputs = self._pod(node, found, artifacts, inner)
         self.nodes[node] = outputs
         return outputs
+
+    def _known(self, item: dict[str, Any]) -> str | None:
+        """What an input is where nobody gives it: of a ConfigMap, that of the pods' environment."""
+        if key := item.get("valueFrom", {}).get("configMapKeyRef"):
+            return self.environment.get(key["key"])
+        found: str | None = item.get("default", item.get("value"))
+        return found
 
     def _dag(self, node: str, workflow: str, dag: dict[str, Any], scope: Scope) -> Outputs:
         done: dict[str, Outputs] = {}

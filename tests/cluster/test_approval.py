@@ -31,7 +31,7 @@ _EXPERIMENT = (
 _PRODUCTION = (
     (
         "clusters/local/admission/kustomization.yaml",
-        (_ADMISSION, f"{_ADMISSION}  - ../../../policies/admission/production\n"),
+        (_ADMISSION, f"{_ADMISSION}  - ../../../policies/admission/guarded\n"),
     ),
     (f"policies/promotion/{MODEL}.yaml", (_ENVIRONMENT, f"{_ENVIRONMENT}      approval: true\n")),
 )

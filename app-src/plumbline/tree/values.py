@@ -22,6 +22,8 @@ class Values(Strict):
     """`data` of environment.yaml. What only a cloud has may be left out."""
 
     name: Name
+    class_: Annotated[Literal["guarded", "open", "small"], Field(alias="class")] = "open"
+    """Several environments may share one: what it asks of a release and of its servers."""
     repository: Repository
     branch: Annotated[str, Field(min_length=1)] = "main"
     registry: Registry

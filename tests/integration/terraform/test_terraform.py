@@ -13,6 +13,7 @@ from plumbline.core import programs
 from plumbline.core.errors import PlumblineError
 from plumbline.tree import tools
 from plumbline.tree.outputs import write_outputs
+from plumbline.tree.render.build import render
 from plumbline.tree.values import read_values
 
 from .mocked import ENVIRONMENTS, ROOT, SOURCE, SUITES, Suite, Terraform
@@ -142,9 +143,7 @@ def test_outputs_are_what_the_environments_folder_holds(suites: Suites, environm
 def test_every_bucket_that_the_folder_names_is_made(suites: Suites, environment: str) -> None:
     made = {values["bucket"] for values in suites[f"environments/{environment}"].planned("aws_s3_bucket").values()}
     prefix = read_values(ROOT, environment).buckets
-    texts = [
-        file.read_text() for file in (ROOT / "clusters" / environment).rglob("*") if file.suffix in (".yaml", ".env")
-    ]
+    texts = [yaml.safe_dump_all(objects) for objects in render(ROOT, environment).values()]
     named = {name for text in texts for name in re.findall(rf"{prefix}-[a-z-]*[a-z]", text)}
     assert set() < named <= made
 

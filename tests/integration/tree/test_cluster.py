@@ -70,7 +70,7 @@ def policies(cluster: Cluster) -> set[str]:
             "metadata": {"name": NAMESPACE, "labels": {"app.kubernetes.io/part-of": "plumbline"}},
         }
     )
-    objects = [*build(ROOT, "policies/admission"), *build(ROOT, "policies/admission/production")]
+    objects = [*build(ROOT, "policies/admission"), *build(ROOT, "policies/admission/guarded")]
     for item in objects:
         cluster.apply(item)
         if item["kind"] == "ValidatingAdmissionPolicyBinding":

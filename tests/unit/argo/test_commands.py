@@ -70,8 +70,8 @@ def walk(tmp_path, monkeypatch):
     (tmp_path / "public.pem").touch()
     monkeypatch.setenv("PROMOTION_PUBLIC_KEY", str(tmp_path / "public.pem"))
 
-    def run(name, answers=None, **arguments):
-        walked = Walk(ROOT / "argo", tmp_path, {}, answers=answers or {})
+    def run(name, answers=None, settings=(("class", "open"),), **arguments):
+        walked = Walk(ROOT / "argo", tmp_path, dict(settings), answers=answers or {})
         walked.run(name, **arguments)
         return [pod.removeprefix(f"{name}.") for pod in walked.pods]
 
@@ -83,10 +83,10 @@ def test_training_ends_in_a_promotion_and_a_report(walk):
     assert pods == [*TRAINING, "promote.check", "promote.promote", "exit.report"]
 
 
-def test_production_asks_a_person_and_elsewhere_nobody_is_asked(walk):
-    subject = {"model": "flights", "version": "v1.0.0"}
-    assert walk("promote-model", **subject, environment="staging") == ["check", "promote"]
-    production = {**subject, "environment": "production"}
+def test_a_guarded_environment_asks_a_person_and_elsewhere_nobody_is_asked(walk):
+    subject = {"model": "flights", "version": "v1.0.0", "environment": "eu"}
+    assert walk("promote-model", **subject) == ["check", "promote"]
+    production = {**subject, "settings": [("class", "guarded")]}
     yes = {"answer": "YES", "by": "ada", "reason": "it is better"}
     assert walk("promote-model", {"ask": yes}, **production) == ["check", "approval.record", "promote"]
     # Without a YES nothing is recorded, and the gate of `promote` finds no approval.

@@ -86,6 +86,7 @@ def test_a_fork_is_adopted_in_one_commit(fork: Path) -> None:
     values = read_values(fork, "prod")
     assert values.model_dump() == {
         "name": "prod",
+        "class_": "open",
         "branch": "trunk",
         "given": "",
         **{name: VALUES[name] for name in ("repository", "registry", "domain", "region")},
