@@ -17,6 +17,7 @@ import yaml
 
 from plumbline.core.errors import Accident, Misuse
 from plumbline.promotion.registry import signing
+from plumbline.tree.fill_in import to_fill_in
 from plumbline.tree.kubectl import Kubectl
 from plumbline.tree.render.build import Objects, build, environments
 from plumbline.tree.render.sync import ours
@@ -150,9 +151,12 @@ def manifests(application: dict[str, Any]) -> Objects:
         return build(Path(folder), ".", warnings=True)
 
 
-def _is_kustomization(source: dict[str, Any], own: str) -> bool:
-    """Whether it is a project's folder of manifests: not a chart, and not of this repository, which has no CRDs."""
-    return "chart" not in source and source["repoURL"] != own
+def is_kustomization(source: dict[str, Any], own: str) -> bool:
+    """Whether it is a project's folder of manifests: no chart, be it in git, and not of this repository without CRDs.
+
+    What is a chart in git says `helm:`. The CRDs of charts come with their wave.
+    """
+    return "chart" not in source and "helm" not in source and source["repoURL"] != own
 
 
 def lacking(application: dict[str, Any]) -> str:
@@ -193,12 +197,14 @@ def bootstrap(root: Path, environment: str, context: str | None, minutes: float)
     """Take a cluster to an environment; raises Misuse for an unknown one, Accident for what stands in the way."""
     if environment not in (names := environments(root)):
         raise Misuse(f"there is no environment {environment!r}; expected one of {', '.join(names)}")
+    if missing := to_fill_in(root, environment):
+        raise Misuse(f"{len(missing)} to fill in before this environment can run:\n" + "\n".join(map(str, missing)))
     work = Bootstrap(Kubectl(context))
     objects = build(root, f"clusters/{environment}")
     applications = [item for item in objects if item["kind"] == "Application"]
     work.install(next(item for item in applications if _key(item)[1] == "argo-cd"))
     own = ours(objects, environment)
-    work.install_crds([item for item in applications if _is_kustomization(item["spec"]["source"], own)])
+    work.install_crds([item for item in applications if is_kustomization(item["spec"]["source"], own)])
     if (wanted := root / "clusters" / environment / "secrets.yaml").exists():
         work.make_secrets(yaml.safe_load(wanted.read_text(encoding="utf-8")))
     work.hand_over(objects)

@@ -99,6 +99,25 @@ def adopt_all(
     typer.echo(f"{len(written)} files in one commit" if written else "nothing to do: the tree says so already")
 
 
+@app.command("copy-environment")
+def copy_one(
+    source: Annotated[str, typer.Argument(help="A folder of clusters/.")],
+    name: Annotated[str, typer.Argument(help="Of the new folder, and of the environment.")],
+    region: Annotated[str, typer.Option(help="Of AWS; the source's if not given.")] = "",
+    buckets: Annotated[
+        str, typer.Option(help="What its buckets begin with; the source's with the new name in it.")
+    ] = "",
+    after: Annotated[str, typer.Option(help="The environment that serves a release first; as for the source.")] = "",
+    root: Root = Path(),
+) -> None:
+    """Make a second environment of the same class, which names nothing of the first and serves nothing yet."""
+    from plumbline.tree.copies import copy_environment
+    from plumbline.tree.fill_in import to_fill_in
+
+    written = copy_environment(root, source, name, region=region, buckets=buckets, after=after)
+    typer.echo("\n".join([*written, *map(str, to_fill_in(root, name))]))
+
+
 @app.command("outputs")
 def write_all_outputs(
     environment: Annotated[str, typer.Argument(help="A folder of clusters/ and of terraform/environments/.")],

@@ -16,7 +16,7 @@ from plumbline.tree.render.build import environments
 from plumbline.tree.values import Buckets, Domain, Region, Registry, read_values
 
 _SERVICES = "services/services.env"
-_PROMOTED = ("release.yaml", "evidence.yaml")
+PROMOTED = ("release.yaml", "evidence.yaml")
 """What promotion wrote of a release stays: its image is where it was pushed."""
 
 
@@ -94,5 +94,5 @@ def with_settings(text: str, settings: Mapping[str, str], source: str) -> str:
 
 def _files(folder: Path) -> Iterator[Path]:
     for file in sorted(folder.rglob("*")):
-        if file.suffix in (".yaml", ".env") and file.name not in _PROMOTED and not file.is_symlink():
+        if file.suffix in (".yaml", ".env") and file.name not in PROMOTED and not file.is_symlink():
             yield file

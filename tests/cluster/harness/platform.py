@@ -12,8 +12,8 @@ from harness.binaries import module_dir, module_version
 from harness.images import Image, named, program, push
 from harness.kubectl import Kubectl
 from harness.processes import StartError
-from harness.repositories import GIT, TOKEN
-from harness.settings import GIT_HOSTS, KUBECONFIG, ROOT
+from harness.repositories import GIT, OURS, TOKEN, git
+from harness.settings import GIT_HOSTS, KUBECONFIG, ROOT, STATE
 from plumbline.tree.render.build import build
 from plumbline.tree.tools import kustomize
 
@@ -94,6 +94,9 @@ def bootstrap(binaries: dict[str, Path], kubectl: Kubectl) -> None:
     served = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": f"url.{GIT}/.insteadOf"}
     served |= {"GIT_CONFIG_VALUE_0": "https://github.com/"}
     environment = os.environ | served | {"KUBECONFIG": str(KUBECONFIG), "KUBECTL": str(binaries["kubectl"])}
-    command: list[str | Path] = [ROOT / "scripts/bootstrap", "local", "--minutes=10"]
+    # The tree that the cluster follows, in which the images' digests stand.
+    followed = STATE / "followed"
+    git(STATE, "clone", "--quiet", str(OURS), str(followed))
+    command: list[str | Path] = [ROOT / "scripts/bootstrap", "local", "--minutes=10", f"--root={followed}"]
     if subprocess.run(command, env=environment, check=False).returncode:
         raise StartError(f"scripts/bootstrap local failed\n{applications.complaints(kubectl)}")

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from plumbline.tree.fill_in import to_fill_in
 from plumbline.tree.render.build import Objects, RenderError, environments
 from plumbline.tree.render.environment import Environment
 from plumbline.tree.validate import checks
@@ -38,6 +39,9 @@ def validate(root: Path, base: str, say: Say) -> list[Problem]:
     problems += policies(root)
     values, unread = known_values(root, environments(root))
     problems += unread
+    for name in environments(root):
+        for place in to_fill_in(root, name):
+            say(str(place))
     say("kustomize build of every folder, no warning allowed")
     try:
         trees = [Environment.load(root, name) for name in environments(root)]
