@@ -7,6 +7,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -78,7 +79,7 @@ def _words(root: Path, source: str, name: str, *, region: str, buckets: str) -> 
     return words
 
 
-def _check(value: str, shape: object, where: str) -> None:
+def _check(value: str, shape: Any, where: str) -> None:
     try:
         TypeAdapter(shape).validate_python(value)
     except ValidationError as error:

@@ -15,7 +15,7 @@ MEANT = [
     # The environment's own name: in paths that Argo CD syncs, and in the addresses of its managed services.
     (r"argocd/Application(Set)?/(platform|admission|models|workloads)", r"spec\..*path"),
     (r".*/ConfigMap/([a-z]+-)?services", r"data\.(PGHOST|REDIS_ADDRESS|MLFLOW_ARTIFACTS)"),
-    (r"workflows/ConfigMap/(settings|artifact-repositories)", r"data\.(environment|scoring-store|BACKUP_STORE|s3)"),
+    (r"workflows/ConfigMap/(settings|artifact-repositories)", r"data\.(environment|class|scoring-store|BACKUP_STORE|s3)"),
     # Where its secrets are.
     (r"/ClusterSecretStore/aws", r"spec\.provider\.aws\.prefix"),
     # Policies of production: two replicas, an approved and signed release.

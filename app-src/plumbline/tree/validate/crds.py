@@ -77,7 +77,7 @@ def crds_of(sources: set[tuple[str, str]]) -> list[Crd]:
     """The CRDs of these (repository URL, revision). Raises CrdError for a repository that SOURCES does not know."""
     wanted = []
     for url, revision in sorted(sources):
-        name = re.sub(r"^https://github\.com/|\.git$", "", url)
+        name = name_of_source(url)
         if name not in SOURCES:
             raise CrdError(f"apps/ names {url}, and nobody says where its CRDs are: add it to SOURCES in crds.py")
         if (source := SOURCES[name]) is not None:
@@ -86,8 +86,13 @@ def crds_of(sources: set[tuple[str, str]]) -> list[Crd]:
         return [crd for crds in pool.map(lambda item: _read(*item), wanted) for crd in crds]
 
 
+def name_of_source(url: str) -> str:
+    """How SOURCES calls a repository."""
+    return re.sub(r"^https://github\.com/|\.git$", "", url)
+
+
 def _read(source: Source, revision: str) -> list[Crd]:
-    texts = [path.read_text(encoding="utf-8") for path in sorted(_module(source, revision).glob(source.files))]
+    texts = [path.read_text(encoding="utf-8") for path in sorted(module(source, revision).glob(source.files))]
     documents = [document for text in texts for document in re.split(r"^---.*\n", text, flags=re.MULTILINE)]
     matches = [(match, document) for document in documents if (match := _CRD.search(document))]
     if not matches:
@@ -95,16 +100,19 @@ def _read(source: Source, revision: str) -> list[Crd]:
     return [Crd(match["name"], (match["group"], match["kind"]), document) for match, document in matches]
 
 
-def _module(source: Source, revision: str) -> Path:
-    """Where Go unpacks the module; its checksum database vouches for the content."""
+def module(source: Source, revision: str) -> Path:
+    """Where Go unpacks the module; raises CrdError where it can't be had.
+
+    Go's checksum database vouches for the content.
+    """
     version = source.versions.get(revision) if source.versions else f"v{revision.removeprefix('v')}"
     if version is None:
         raise CrdError(f"{source.module}: its Go version for {revision} is not known: add it to SOURCES in crds.py")
-    module = f"{source.module}@{version}"
+    wanted = f"{source.module}@{version}"
     # Outside of any go.mod, so that the version stands in apps/ alone.
     with TemporaryDirectory(prefix="crds-") as folder:
-        done = programs.run(tools.go(), "mod", "download", "-json", module, cwd=Path(folder))
+        done = programs.run(tools.go(), "mod", "download", "-json", wanted, cwd=Path(folder))
     answer = json.loads(done.stdout) if done.stdout.startswith(b"{") else {}
     if "Dir" not in answer:
-        raise CrdError(f"{module} can't be had from the Go module proxy: {answer.get('Error') or done.error}")
+        raise CrdError(f"{wanted} can't be had from the Go module proxy: {answer.get('Error') or done.error}")
     return Path(answer["Dir"])

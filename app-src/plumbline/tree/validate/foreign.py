@@ -21,9 +21,19 @@ def known_values(root: Path, names: list[str]) -> tuple[dict[str, Values], list[
     for name in names:
         try:
             values[name] = read_values(root, name)
+            problems += _twice(root, name)
         except DocumentError as error:
             problems.append(Problem(f"{error.source}:{error.line}", error.reason))
     return values, problems
+
+
+def _twice(root: Path, name: str) -> list[Problem]:
+    """Two texts where one is a link to the other, as a copy that followed links leaves it."""
+    known, built = root / f"clusters/{name}/environment.yaml", root / f"clusters/{name}/values/environment.yaml"
+    if not built.exists() or built.read_text(encoding="utf-8") == known.read_text(encoding="utf-8"):
+        return []
+    reason = "says something else than values/environment.yaml, which Kustomize reads; expected a link to it"
+    return [Problem(f"clusters/{name}/environment.yaml", reason)]
 
 
 def foreign(tree: Environment, values: Mapping[str, Values]) -> list[Problem]:
@@ -43,7 +53,7 @@ def _reasons(item: Object, own: Values, others: list[Values]) -> Iterator[str]:
         if not isinstance(leaf, str):
             continue
         field = ".".join(path)
-        if path[-1] == _LABEL and leaf != own.name:
+        if path[-1].rpartition("/")[2] == _LABEL and leaf != own.name:
             yield f"{field}: {leaf!r} is the name of another environment; expected {own.name}"
         if path[-1] in _REGIONS and own.region and leaf != own.region:
             yield f"{field}: {leaf!r} is another region than that of environment.yaml, {own.region}"
@@ -57,7 +67,9 @@ def _reasons(item: Object, own: Values, others: list[Values]) -> Iterator[str]:
 def _of(other: Values, own: Values, text: str) -> str:
     """What of another environment a text names; nothing where it names none."""
     name = re.escape(other.name)
-    signs = [rf"(?<![\w-])clusters/{name}(?![\w-])", rf"^plumbline/{name}/"]
+    signs = [rf"(?<![\w-])clusters/{name}(?![\w-])", rf"^plumbline/{name}/", rf"^--env(ironment)?={name}$"]
+    if other.registry != own.registry and not own.registry.startswith(other.registry):
+        signs.append(rf"^{re.escape(other.registry)}/")
     if other.domain:
         signs.append(rf"[\w.-]+\.{name}\.{re.escape(other.domain)}(?![\w-])")
     if (found := next((match for sign in signs if (match := re.search(sign, text))), None)) is not None:

@@ -10,13 +10,17 @@ from plumbline.tree.render.environment import Environment
 from plumbline.tree.validate import checks
 from plumbline.tree.validate.api_server import api_server
 from plumbline.tree.validate.barred import frozen_ladders
+from plumbline.tree.validate.classes import classes
 from plumbline.tree.validate.cluster import Cluster, name_of
 from plumbline.tree.validate.crds import crds_of
 from plumbline.tree.validate.examples import NAMESPACE, Example, check_examples, of_environment, read_examples, witness
 from plumbline.tree.validate.foreign import foreign, known_values
+from plumbline.tree.validate.pods import pods, requests
 from plumbline.tree.validate.policies import policies
 from plumbline.tree.validate.problem import Problem
+from plumbline.tree.validate.references import references
 from plumbline.tree.validate.security import insecure
+from plumbline.tree.validate.sources import sources
 
 Say = Callable[[str], None]
 _POLICY, _BINDING = "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"
@@ -55,6 +59,9 @@ def validate(root: Path, base: str, say: Say) -> list[Problem]:
             + checks.deletions(tree)
             + checks.budgets(tree)
             + checks.memory(root, tree)
+            + classes(root, tree, values)
+            + references(root, tree)
+            + requests(tree)
         )
     say("Checkov, by .checkov.yaml")
     problems += insecure(root, trees)
@@ -67,6 +74,10 @@ def _ask(trees: list[Environment], examples: list[Example], say: Say) -> list[Pr
     crds = {tree.name: crds_of(tree.sources()) for tree in trees}
     for tree in trees:
         problems += checks.installed(tree, crds)
+        found, unchecked = sources(tree)
+        problems += found
+        if unchecked:
+            say(f"{tree.name}: not checked, since no Go module has it: {', '.join(unchecked)}")
     used = {(item["apiVersion"].split("/")[0], item["kind"]) for tree in trees for _, _, item in tree.objects()}
     used |= {(example.object["apiVersion"].split("/")[0], example.object["kind"]) for example in examples}
     loaded = {crd.name: crd for installed in crds.values() for crd in installed if crd.kind in used}
@@ -93,6 +104,12 @@ def ask_environment(cluster: Cluster, tree: Environment, examples: list[Example]
     with ThreadPoolExecutor(8) as pool:
         answers = pool.map(lambda entry: (*entry, cluster.ask(entry[2], entry[1]).refusal), tree.objects())
         problems += [Problem(f"{folder}: {name_of(item)}", refusal) for folder, _, item, refusal in answers if refusal]
+        made = pool.map(lambda entry: (*entry[:3], cluster.ask(entry[3], entry[1]).refusal), pods(tree))
+        problems += [
+            Problem(f"{folder}: {name_of(item)}", f"its pods would be refused: {refusal}")
+            for folder, _, item, refusal in made
+            if refusal
+        ]
     for item in standing:
         cluster.delete(item)
     return problems
