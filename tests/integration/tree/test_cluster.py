@@ -7,14 +7,22 @@ from typing import Any
 import pytest
 import yaml
 
-from plumbline.tree.render.build import Object, build
+from plumbline.tree.render.build import Object, build, environments
+from plumbline.tree.render.environment import Environment
 from plumbline.tree.validate.cluster import Cluster
 from plumbline.tree.validate.crds import CrdError, crds_of
-from plumbline.tree.validate.examples import NAMESPACE, Example, check_examples, of_environment, read_examples, witness
+from plumbline.tree.validate.examples import (
+    NAMESPACE,
+    Example,
+    check_examples,
+    of_environment,
+    read_examples,
+    spaces,
+    witnesses,
+)
 
 ROOT = Path(__file__).parents[3]
 DEPLOYMENT = yaml.safe_load((ROOT / "policies/admission/examples/deployment.yaml").read_text())
-ROLLOUTS = ("https://github.com/argoproj/argo-rollouts.git", "v1.10.1")
 
 
 def deployment(**spec: Any) -> dict[str, Any]:
@@ -51,9 +59,15 @@ def test_a_repository_whose_crds_are_nowhere_is_an_error() -> None:
         crds_of({("https://example.com/other.git", "v1.0.0")})
 
 
-def test_crds_have_the_schema_of_the_version_that_apps_names(cluster: Cluster) -> None:
-    rollouts = [crd for crd in crds_of({ROLLOUTS}) if crd.kind == ("argoproj.io", "Rollout")]
-    cluster.load(rollouts)
+@pytest.fixture(scope="session")
+def kinds(cluster: Cluster) -> None:
+    """The kinds of third parties that the examples are of."""
+    used = {(item.object["apiVersion"].split("/")[0], item.object["kind"]) for item in read_examples(ROOT)}
+    sources = {source for name in environments(ROOT) for source in Environment.load(ROOT, name).sources()}
+    cluster.load(list({crd.name: crd for crd in crds_of(sources) if crd.kind in used}.values()))
+
+
+def test_crds_have_the_schema_of_the_version_that_apps_names(cluster: Cluster, kinds: None) -> None:
     rollout = yaml.safe_load((ROOT / "policies/admission/examples/rollout.yaml").read_text())
     assert cluster.ask(rollout, "default").refusal == ""
     rollout["spec"]["strategy"]["canary"]["steps"][0] = {"setWieght": 10}
@@ -61,25 +75,13 @@ def test_crds_have_the_schema_of_the_version_that_apps_names(cluster: Cluster) -
 
 
 @pytest.fixture(scope="session")
-def policies(cluster: Cluster) -> set[str]:
+def policies(cluster: Cluster, kinds: None) -> set[str]:
     """The rules of production, in force."""
-    cluster.apply(
-        {
-            "apiVersion": "v1",
-            "kind": "Namespace",
-            "metadata": {"name": NAMESPACE, "labels": {"app.kubernetes.io/part-of": "plumbline"}},
-        }
-    )
     objects = [*build(ROOT, "policies/admission"), *build(ROOT, "policies/admission/guarded")]
-    for item in objects:
+    bindings = [item for item in objects if item["kind"] == "ValidatingAdmissionPolicyBinding"]
+    for item in [*spaces(bindings), *objects, *(second for binding in bindings for second in witnesses(binding))]:
         cluster.apply(item)
-        if item["kind"] == "ValidatingAdmissionPolicyBinding":
-            cluster.apply(witness(item))
     return {item["metadata"]["name"] for item in objects}
-
-
-def deployments() -> list[Example]:
-    return [example for example in read_examples(ROOT) if example.object["kind"] != "Rollout"]
 
 
 def test_every_rule_has_an_accepted_and_a_refused_example(policies: set[str]) -> None:
@@ -88,7 +90,7 @@ def test_every_rule_has_an_accepted_and_a_refused_example(policies: set[str]) ->
 
 
 def test_the_examples_are_answered_as_their_names_say(cluster: Cluster, policies: set[str]) -> None:
-    assert check_examples(cluster, deployments(), policies) == []
+    assert check_examples(cluster, read_examples(ROOT), policies) == []
 
 
 def test_what_one_environment_takes_is_refused_elsewhere_alone(cluster: Cluster, policies: set[str]) -> None:
@@ -100,7 +102,7 @@ def test_what_one_environment_takes_is_refused_elsewhere_alone(cluster: Cluster,
 
     cluster.apply(images("clusters/local/admission"))
     try:
-        assert check_examples(cluster, of_environment(deployments(), "local"), policies) == []
+        assert check_examples(cluster, of_environment(read_examples(ROOT), "local"), policies) == []
     finally:
         cluster.apply(images("policies/admission"))
 

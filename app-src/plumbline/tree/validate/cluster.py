@@ -47,9 +47,9 @@ class Cluster:
         if answer.refusal:
             raise ClusterError(f"{name_of(item)}: {answer.refusal}")
 
-    def ask(self, item: Object, namespace: str = "") -> Answer:
+    def ask(self, item: Object, namespace: str = "", subresource: str = "") -> Answer:
         """Would it be accepted: every field known, every value legal, every policy content? Nothing is stored."""
-        return self._put(item, _STRICT | {"dryRun": "All"}, namespace)
+        return self._put(item, _STRICT | {"dryRun": "All"}, namespace, subresource)
 
     def set_status(self, item: Object) -> None:
         """Write the status of an object that exists, as its controller would."""
@@ -87,9 +87,9 @@ class Cluster:
         resources = answer.json()["resources"] if answer.is_success else []
         return {entry["kind"]: entry for entry in resources if "/" not in entry["name"]}
 
-    def _put(self, item: Object, parameters: dict[str, str], namespace: str = "") -> Answer:
+    def _put(self, item: Object, parameters: dict[str, str], namespace: str = "", subresource: str = "") -> Answer:
         try:
-            path = self._path(item, namespace)
+            path = self._path(item, namespace) + (f"/{subresource}" if subresource else "")
         except UnknownKindError as error:
             return Answer(str(error))
         answer = self.client.patch(path, params=parameters, headers=_JSON, content=json.dumps(item))

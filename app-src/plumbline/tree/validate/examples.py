@@ -10,11 +10,12 @@ import jsonpatch
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
-from plumbline.tree.render.build import Object
+from plumbline.tree.render.build import Object, Objects
 from plumbline.tree.validate.cluster import Answer, Cluster
 from plumbline.tree.validate.problem import Problem
 
 NAMESPACE = "examples"
+_NAME, _EXAMPLES = "kubernetes.io/metadata.name", "plumbline.dev/examples"
 _SECONDS = 30.0
 Operations = list[dict[str, Any]]
 
@@ -25,10 +26,14 @@ class Change(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     of: str
-    """examples/<of>.yaml."""
-    standing: Operations = []
-    """What stands in the cluster before; the change is then an update of it."""
+    """examples/<of>.yaml. One that names a namespace stands in `examples-<namespace>`, under the rules of that one."""
+    standing: Operations | None = None
+    """What stands in the cluster before, as changes too; the change is then an update of it."""
     change: Operations
+    named: str = ""
+    """A name that the rule looks at; else it is the file's."""
+    subresource: str = ""
+    """What of it is written: nothing else of the object then counts."""
     accepted_in: tuple[str, ...] = Field((), alias="acceptedIn")
     """Environments that take it all the same."""
 
@@ -43,6 +48,7 @@ class Example:
     object: Object
     standing: Object | None
     accepted_in: tuple[str, ...] = ()
+    subresource: str = ""
 
 
 def read_examples(root: Path) -> list[Example]:
@@ -57,15 +63,17 @@ def read_examples(root: Path) -> list[Example]:
 def _read(root: Path, folder: Path, path: Path) -> Example:
     change = Change.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     base = yaml.safe_load((folder / f"{change.of}.yaml").read_text(encoding="utf-8"))
-    base["metadata"] |= {"name": path.stem, "namespace": NAMESPACE}
-    before = jsonpatch.apply_patch(base, change.standing)
+    space = "-".join(filter(None, (NAMESPACE, base["metadata"].get("namespace"))))
+    base["metadata"] |= {"name": change.named or path.stem, "namespace": space}
+    before = jsonpatch.apply_patch(base, change.standing or [])
     return Example(
         str(path.relative_to(root)),
         f"{path.parent.name}.plumbline.dev",
         path.stem.startswith("refused-"),
         jsonpatch.apply_patch(before, change.change),
-        before if change.standing else None,
+        before if change.standing is not None else None,
         change.accepted_in,
+        change.subresource,
     )
 
 
@@ -76,14 +84,42 @@ def of_environment(examples: list[Example], environment: str) -> list[Example]:
     ]
 
 
-def witness(binding: Object) -> Object:
-    """A second binding that only warns: a denial names one policy, the warnings name every one that objects."""
+def spaces(bindings: Objects) -> Objects:
+    """The namespaces of the examples: one for all of ours, and one beside each that a binding names."""
+    names = {NAMESPACE, *(f"{NAMESPACE}-{name}" for binding in bindings for name in _named(binding))}
+    # Without Pod Security, which would refuse the pods before the policies see them.
+    labels = {"app.kubernetes.io/part-of": "plumbline", _EXAMPLES: "true"}
+    return [
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
+        for name in sorted(names)
+    ]
+
+
+def witnesses(binding: Object) -> Objects:
+    """Bindings for the examples alone.
+
+    One only warns: a denial names one policy, the warnings name every one that objects. Where the binding is of
+    namespaces by their names, a second one denies, beside each of them.
+    """
+    names = [f"{NAMESPACE}-{name}" for name in _named(binding)]
+    selector = {"matchExpressions": [{"key": _NAME, "operator": "In", "values": names}]}
+    if not names:
+        return [_second(binding, "Warn", {"matchLabels": {_EXAMPLES: "true"}})]
+    return [_second(binding, action, selector) for action in ("Warn", "Deny")]
+
+
+def _second(binding: Object, action: str, namespaces: Object) -> Object:
     second = copy.deepcopy(binding)
-    second["metadata"]["name"] = f"{binding['metadata']['name']}.examples"
-    second["spec"]["validationActions"] = ["Warn"]
-    names = {"kubernetes.io/metadata.name": NAMESPACE}
-    second["spec"]["matchResources"] = {"namespaceSelector": {"matchLabels": names}}
+    second["metadata"]["name"] = f"{binding['metadata']['name']}.{NAMESPACE}.{action.lower()}"
+    second["spec"]["validationActions"] = [action]
+    second["spec"]["matchResources"] = {"namespaceSelector": namespaces}
     return second
+
+
+def _named(binding: Object) -> list[str]:
+    """The namespaces that a binding names; none where it goes by another label."""
+    asked = binding["spec"]["matchResources"]["namespaceSelector"].get("matchExpressions", [])
+    return [name for one in asked if (one["key"], one["operator"]) == (_NAME, "In") for name in one["values"]]
 
 
 def check_examples(cluster: Cluster, examples: list[Example], policies: set[str]) -> list[Problem]:
@@ -95,7 +131,8 @@ def check_examples(cluster: Cluster, examples: list[Example], policies: set[str]
     for example in examples:
         if example.standing is not None:
             cluster.apply(example.standing)
-            cluster.set_status(example.standing)
+            if "status" in example.standing:
+                cluster.set_status(example.standing)
     deadline = time.monotonic() + _SECONDS
     while problems := [problem for example in examples if (problem := _judge(cluster, example, policies)) is not None]:
         if time.monotonic() > deadline:
@@ -105,7 +142,7 @@ def check_examples(cluster: Cluster, examples: list[Example], policies: set[str]
 
 
 def _judge(cluster: Cluster, example: Example, policies: set[str]) -> Problem | None:
-    answer = cluster.ask(example.object)
+    answer = cluster.ask(example.object, subresource=example.subresource)
     objecting = {policy for policy in policies if any(f"'{policy}'" in warning for warning in answer.warnings)}
     if example.refused and example.policy in policies:
         if f"ValidatingAdmissionPolicy '{example.policy}'" in answer.refusal and objecting == {example.policy}:

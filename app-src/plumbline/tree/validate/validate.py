@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 
 from plumbline.tree.fill_in import to_fill_in
@@ -13,7 +14,7 @@ from plumbline.tree.validate.barred import frozen_ladders
 from plumbline.tree.validate.classes import classes
 from plumbline.tree.validate.cluster import Cluster, name_of
 from plumbline.tree.validate.crds import crds_of
-from plumbline.tree.validate.examples import NAMESPACE, Example, check_examples, of_environment, read_examples, witness
+from plumbline.tree.validate.examples import Example, check_examples, of_environment, read_examples, spaces, witnesses
 from plumbline.tree.validate.foreign import foreign, known_values
 from plumbline.tree.validate.pods import pods, requests
 from plumbline.tree.validate.policies import policies
@@ -94,10 +95,10 @@ def _ask(trees: list[Environment], examples: list[Example], say: Say) -> list[Pr
 
 def ask_environment(cluster: Cluster, tree: Environment, examples: list[Example]) -> list[Problem]:
     """Every problem that the API server has with an environment, under the environment's own policies."""
-    for namespace in _namespaces(tree):
-        cluster.apply(namespace)
     policies, bindings = tree.of_kind(_POLICY), tree.of_kind(_BINDING)
-    standing = [*policies, *bindings, *map(witness, bindings)]
+    for namespace in [*_namespaces(tree), *spaces(bindings)]:
+        cluster.apply(namespace)
+    standing = [*policies, *bindings, *chain.from_iterable(map(witnesses, bindings))]
     for item in standing:
         cluster.apply(item)
     known = {item["metadata"]["name"] for item in policies}
@@ -117,13 +118,11 @@ def ask_environment(cluster: Cluster, tree: Environment, examples: list[Example]
 
 
 def _namespaces(tree: Environment) -> Objects:
-    """Those that the tree has or the Applications make, labelled as they say, and the one of the examples."""
-    spaces = {item["metadata"]["name"]: dict(item["metadata"].get("labels", {})) for item in tree.of_kind("Namespace")}
+    """Those that the tree has or the Applications make, labelled as they say."""
+    found = {item["metadata"]["name"]: dict(item["metadata"].get("labels", {})) for item in tree.of_kind("Namespace")}
     for sync in tree.syncs:
-        spaces.setdefault(sync.namespace, {}).update(sync.labels)
-    # Of ours, and without Pod Security, which would refuse the pods before the policies see them.
-    spaces[NAMESPACE] = {"app.kubernetes.io/part-of": "plumbline"}
+        found.setdefault(sync.namespace, {}).update(sync.labels)
     return [
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
-        for name, labels in spaces.items()
+        for name, labels in found.items()
     ]
