@@ -1,15 +1,13 @@
 """Each night: the databases, then the artifacts that they name, kept together so that they fit when restored."""
 
-from hera.workflows import DAG, Artifact, CronWorkflow, Parameter, Task
+from hera.workflows import DAG, Artifact, Parameter, Task, WorkflowTemplate
 
-from argo.pods import DATABASES, LARGE, WORK, file, postgres, step, workflow
+from argo.pods import DATABASES, LARGE, WORK, file, postgres, scheduled, step, workflow
 
 DUMP = f"{WORK}/{{{{inputs.parameters.database}}}}.dump"
 
-with CronWorkflow(
+with WorkflowTemplate(
     **workflow("backup", minutes=240),
-    schedules=["0 2 * * *"],
-    concurrency_policy="Forbid",
 ) as WORKFLOW:
     with DAG(name="backup"):
         for name, database in DATABASES.items():
@@ -36,5 +34,8 @@ with CronWorkflow(
         minutes=180,
         resources=LARGE,
         secrets=("object-store",),
+        service_account_name="backup",
         inputs=[file(name, f"dumps/{database}.dump") for name, database in DATABASES.items()],
     )
+
+SCHEDULE = scheduled("backup", "0 2 * * *")

@@ -1,14 +1,14 @@
 """Each night: the released models answer for the rows that wait in the object store, in as many pods as asked."""
 
-from hera.workflows import DAG, Artifact, CronWorkflow, Parameter, Task
+from hera.workflows import DAG, Artifact, Parameter, Task, WorkflowTemplate
 from hera.workflows.models import Sequence
 
-from argo.pods import LARGE, WORK, each_served, file, served, setting, step, workflow
+from argo.pods import LARGE, WORK, each_served, file, scheduled, served, setting, step, workflow
 
 GIT = Artifact(name="git", from_="{{inputs.artifacts.git}}")
 PART = {"part": "{{item}}", "parts": "{{workflow.parameters.parts}}"}
 
-with CronWorkflow(
+with WorkflowTemplate(
     **workflow(
         "batch-scoring",
         minutes=240,
@@ -16,8 +16,6 @@ with CronWorkflow(
         arguments=[setting("environment"), setting("scoring-store"), Parameter(name="parts", value="4")],
         parallelism=4,
     ),
-    schedules=["0 3 * * *"],
-    concurrency_policy="Forbid",
 ) as WORKFLOW:
     each_served("batch-scoring", "model")
     with DAG(name="model", inputs=[Parameter(name="model"), Artifact(name="git")]):
@@ -41,3 +39,5 @@ with CronWorkflow(
         secrets=("mlflow-workflows", "object-store"),
         inputs=[Parameter(name="model"), Parameter(name="part"), Parameter(name="parts"), file("git", "git")],
     )
+
+SCHEDULE = scheduled("batch-scoring", "0 3 * * *")

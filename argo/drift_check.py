@@ -1,8 +1,8 @@
 """Each night: does production still look like the data that each served version was judged on?"""
 
-from hera.workflows import DAG, Artifact, CronWorkflow, Parameter, Task
+from hera.workflows import DAG, Artifact, Parameter, Task, WorkflowTemplate
 
-from argo.pods import WORK, each_served, file, hook, ref, served, setting, step, value, workflow
+from argo.pods import WORK, each_served, file, hook, ref, scheduled, served, setting, step, value, workflow
 
 SERVED = ("model", "version", "run")
 SAME = [Parameter(name=name, value=f"{{{{inputs.parameters.{name}}}}}") for name in SERVED]
@@ -37,10 +37,8 @@ def of_model() -> DAG:
     return dag
 
 
-with CronWorkflow(
+with WorkflowTemplate(
     **workflow("drift-check", minutes=300, arguments=[setting("environment"), setting("retrain")]),
-    schedules=["0 5 * * *"],
-    concurrency_policy="Forbid",
 ) as WORKFLOW:
     each_served("drift-check", *SERVED)
     of_model()
@@ -59,3 +57,5 @@ with CronWorkflow(
         inputs=[*(Parameter(name=name) for name in SERVED), file("git", "git")],
         outputs=[value("verdict", "drift/verdict"), file("drift", "drift")],
     )
+
+SCHEDULE = scheduled("drift-check", "0 5 * * *")

@@ -1,15 +1,11 @@
 """Each hour: what do the experiments say? Stored for the analysis that a canary with an experiment waits for."""
 
-from hera.workflows import DAG, Artifact, CronWorkflow, Env, Parameter, SecretVolume, Task
+from hera.workflows import DAG, Artifact, Env, Parameter, SecretVolume, Task, WorkflowTemplate
 
-from argo.pods import LARGE, WORK, each_served, file, served, setting, step, workflow
+from argo.pods import LARGE, WORK, each_served, file, scheduled, served, setting, step, workflow
 
-with CronWorkflow(
+with WorkflowTemplate(
     **workflow("experiment-check", minutes=110, arguments=[setting("environment")], ttl=3600),
-    schedules=["20 * * * *"],
-    concurrency_policy="Forbid",
-    successful_jobs_history_limit=1,
-    failed_jobs_history_limit=3,
 ) as WORKFLOW:
     each_served("experiment-check", "model")
     with DAG(name="model", inputs=[Parameter(name="model"), Artifact(name="git")]):
@@ -31,8 +27,10 @@ with CronWorkflow(
         "--keep",
         minutes=50,
         resources=LARGE,
-        secrets=("mlflow-workflows", "git", "postgresql", "object-store"),
+        secrets=("mlflow-workflows", "git-read", "postgresql", "object-store"),
         env=(Env(name="PROMOTION_PUBLIC_KEY", value="/etc/public-key/signing-key.pub"),),
         volumes=(SecretVolume(name="public-key", secret_name="public-key", mount_path="/etc/public-key"),),
         inputs=[Parameter(name="model"), file("git", "git")],
     )
+
+SCHEDULE = scheduled("experiment-check", "20 * * * *", successful_jobs_history_limit=1, failed_jobs_history_limit=3)

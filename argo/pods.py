@@ -6,6 +6,7 @@ from hera.workflows import (
     DAG,
     Artifact,
     Container,
+    CronWorkflow,
     EmptyDirVolume,
     Env,
     Parameter,
@@ -30,6 +31,7 @@ from hera.workflows.models import (
     TemplateRef,
     TTLStrategy,
     ValueFrom,
+    WorkflowTemplateRef,
 )
 from hera.workflows.models.io.k8s.apimachinery.pkg.api.resource import Quantity
 
@@ -73,6 +75,19 @@ def workflow(name: str, *, minutes: int, ttl: int = 3 * 86400, **more: Any) -> d
     } | more
 
 
+def scheduled(name: str, schedule: str, **more: Any) -> CronWorkflow:
+    """What starts the WorkflowTemplate of this name, one after the other; the controller runs no other graph."""
+    return CronWorkflow(
+        name=name,
+        api_version="argoproj.io/v1alpha1",
+        labels={"app.kubernetes.io/part-of": "plumbline"},
+        schedules=[schedule],
+        concurrency_policy="Forbid",
+        workflow_template_ref=WorkflowTemplateRef(name=name),
+        **more,
+    )
+
+
 def ref(name: str, template: str = "") -> TemplateRef:
     """A template of another Workflow; unless named, its whole graph."""
     return TemplateRef(name=name, template=template or name)
@@ -95,7 +110,14 @@ def step(name: str, *arguments: str, **more: Any) -> Container:
 def postgres(name: str, command: list[str], *arguments: str, **more: Any) -> Container:
     """One pod with PostgreSQL's own tools, of the server's version: another's may not read what it wrote."""
     return pod(
-        name, "docker.io/library/postgres:17.6", command, *arguments, minutes=60, secrets=("postgresql",), **more
+        name,
+        "docker.io/library/postgres:17.6",
+        command,
+        *arguments,
+        minutes=60,
+        secrets=("postgresql",),
+        service_account_name="backup",
+        **more,
     )
 
 
@@ -150,18 +172,19 @@ def promotion(
     name: str,
     command: str,
     *arguments: str,
+    pushes: bool = False,
     store: str = "releases",
     env: tuple[Any, ...] = (),
     volumes: tuple[Any, ...] = (),
     **more: Any,
 ) -> Container:
-    """A pod that reads the registry and releases, and reads or writes git; with `object-store` it writes releases."""
+    """A pod that reads the registry, releases and git; `pushes`: with git's token; `object-store` writes releases."""
     return step(
         name,
         "promote",
         command,
         *arguments,
-        secrets=("mlflow-workflows", "git", store),
+        secrets=("mlflow-workflows", "git" if pushes else "git-read", store),
         env=(Env(name="PROMOTION_PUBLIC_KEY", value="/etc/public-key/signing-key.pub"), *env),
         volumes=(SecretVolume(name="public-key", secret_name="public-key", mount_path="/etc/public-key"), *volumes),
         **more,

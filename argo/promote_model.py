@@ -54,7 +54,16 @@ with WorkflowTemplate(
         Task(name="promote", template="promote", arguments=SAME, depends="approval.Succeeded || approval.Skipped")
     approval()
     # Where it is asked for, every rule but the approval is judged before a person is asked.
-    promotion("check", "check", *OPTIONS, *TARGET, "--awaiting-approval", minutes=20, inputs=INPUTS)
+    promotion(
+        "check",
+        "check",
+        *OPTIONS,
+        *TARGET,
+        "--awaiting-approval",
+        minutes=20,
+        inputs=INPUTS,
+        service_account_name="promote",
+    )
     asked = [
         Parameter(name="answer", default="NO", enum=["NO", "YES"], description="May it be served?"),
         Parameter(name="by", default="", description="Who answers for it"),
@@ -76,6 +85,8 @@ with WorkflowTemplate(
         *OPTIONS,
         "--by={{inputs.parameters.by}}",
         "--reason={{inputs.parameters.reason}}",
+        pushes=True,
+        service_account_name="promote",
         inputs=[*INPUTS[:2], Parameter(name="by"), Parameter(name="reason")],
     )
     mutex = Mutex(name="promote-{{inputs.parameters.environment}}-{{inputs.parameters.model}}")
@@ -84,6 +95,8 @@ with WorkflowTemplate(
         "run",
         *OPTIONS,
         *TARGET,
+        pushes=True,
+        service_account_name="promote",
         minutes=20,
         inputs=INPUTS,
         # One after the other; git itself refuses what would be lost in a race.

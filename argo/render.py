@@ -15,8 +15,9 @@ def rendered() -> dict[Path, str]:
     found = {}
     for source in sorted(HERE.glob("*.py")):
         if source.stem not in SHARED:
-            built = importlib.import_module(f"argo.{source.stem}").WORKFLOW.to_dict()
-            text = yaml.safe_dump(built, sort_keys=False, width=120, allow_unicode=True)
+            graph = importlib.import_module(f"argo.{source.stem}")
+            built = [item.to_dict() for item in (graph.WORKFLOW, getattr(graph, "SCHEDULE", None)) if item is not None]
+            text = yaml.safe_dump_all(built, sort_keys=False, width=120, allow_unicode=True)
             target = source.with_name(source.stem.replace("_", "-") + ".yaml")
             found[target] = f"# Rendered from {source.name} by `make workflows`: edit that, not this.\n{text}"
     return found

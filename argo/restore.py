@@ -25,6 +25,7 @@ with WorkflowTemplate(
         minutes=180,
         resources=LARGE,
         secrets=("object-store",),
+        service_account_name="backup",
         outputs=[file(name, f"dumps/{database}.dump") for name, database in DATABASES.items()],
     )
     postgres(

@@ -171,7 +171,8 @@ with WorkflowTemplate(
         minutes=20,
         store="object-store",
         env=(Env(name="PROMOTION_SIGNING_KEY", value="/etc/signing-key/signing-key.pem"),),
-        # The one pod that sees the private key.
+        # The one pod that sees the private key, and that is this account.
+        service_account_name="register",
         volumes=(SecretVolume(name="signing-key", secret_name="signing-key", mount_path="/etc/signing-key"),),
         inputs=[Parameter(name="run")],
         outputs=[value("version", "version")],

@@ -78,8 +78,8 @@ class Runner:
 
     def _spec(self, name: str) -> dict[str, Any]:
         if name not in self.specs:
-            spec = yaml.safe_load((self.workflows / f"{name}.yaml").read_text())["spec"]
-            self.specs[name] = dict(spec.get("workflowSpec", spec))
+            documents = yaml.safe_load_all((self.workflows / f"{name}.yaml").read_text())
+            self.specs[name] = next(item["spec"] for item in documents if item["kind"] == "WorkflowTemplate")
         return self.specs[name]
 
     def _call(self, node: str, workflow: str, task: dict[str, Any], scope: Scope) -> Outputs:

@@ -22,6 +22,21 @@ locals {
   # Without s3:DeleteObjectVersion and s3:BypassGovernanceRetention: what is deleted can be brought back.
   write = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"]
 
+  keeps_artifacts = [
+    { Effect = "Allow", Action = local.list, Resource = local.arn.workflows },
+    { Effect = "Allow", Action = local.write, Resource = "${local.arn.workflows}/*" },
+    local.use_key,
+  ]
+
+  # Without the right to list: what is named can be read.
+  reads_releases = [
+    { Effect = "Allow", Action = local.read, Resource = "${local.releases}/*" },
+    {
+      Effect    = "Allow", Action = ["kms:Decrypt"], Resource = "arn:aws:kms:${var.region}:${local.account}:key/*"
+      Condition = { "ForAnyValue:StringEquals" = { "kms:ResourceAliases" = "alias/plumbline-shared" } }
+    },
+  ]
+
   workloads = {
     mlflow = {
       namespace = "mlflow", account = "mlflow"
@@ -31,34 +46,31 @@ locals {
         local.use_key,
       ]
     }
-    # Steps of Workflows: they keep artifacts and batches, and what a backup copies and brings back.
-    workflow = {
-      namespace = "workflows", account = "workflow"
-      allow = [
-        { Effect = "Allow", Action = local.list, Resource = [local.arn.workflows, local.arn.backups, local.arn.mlflow] },
-        { Effect = "Allow", Action = local.write, Resource = ["${local.arn.workflows}/*", "${local.arn.mlflow}/*"] },
-        { Effect = "Allow", Action = ["s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload"], Resource = "${local.arn.backups}/*" },
-        # Registration adds a release; the bucket's lock lets nobody replace one.
-        { Effect = "Allow", Action = ["s3:GetObject", "s3:PutObject"], Resource = "${local.releases}/*" },
+    # Steps of Workflows: they keep artifacts, logs and batches.
+    workflow = { namespace = "workflows", account = "workflow", allow = concat(local.keeps_artifacts, local.reads_releases) }
+    promote  = { namespace = "workflows", account = "promote", allow = concat(local.keeps_artifacts, local.reads_releases) }
+    # Registration adds a release; the bucket's lock lets nobody replace one.
+    register = {
+      namespace = "workflows", account = "register"
+      allow = concat(local.keeps_artifacts, local.reads_releases, [
+        { Effect = "Allow", Action = ["s3:PutObject"], Resource = "${local.releases}/*" },
         {
-          Effect    = "Allow", Action = ["kms:Decrypt", "kms:GenerateDataKey"], Resource = "arn:aws:kms:${var.region}:${local.account}:key/*"
+          Effect    = "Allow", Action = ["kms:GenerateDataKey"], Resource = "arn:aws:kms:${var.region}:${local.account}:key/*"
           Condition = { "ForAnyValue:StringEquals" = { "kms:ResourceAliases" = "alias/plumbline-shared" } }
         },
-        local.use_key,
-      ]
+      ])
+    }
+    # What a backup copies and brings back.
+    backup = {
+      namespace = "workflows", account = "backup"
+      allow = concat(local.keeps_artifacts, [
+        { Effect = "Allow", Action = local.list, Resource = [local.arn.backups, local.arn.mlflow] },
+        { Effect = "Allow", Action = local.write, Resource = "${local.arn.mlflow}/*" },
+        { Effect = "Allow", Action = ["s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload"], Resource = "${local.arn.backups}/*" },
+      ])
     }
     # Released bytes, read only: from the account's bucket and its image registry.
-    server = {
-      namespace = "models", account = "server"
-      allow = [
-        { Effect = "Allow", Action = local.list, Resource = local.releases },
-        { Effect = "Allow", Action = local.read, Resource = "${local.releases}/*" },
-        {
-          Effect    = "Allow", Action = ["kms:Decrypt"], Resource = "arn:aws:kms:${var.region}:${local.account}:key/*"
-          Condition = { "ForAnyValue:StringEquals" = { "kms:ResourceAliases" = "alias/plumbline-shared" } }
-        },
-      ]
-    }
+    server = { namespace = "models", account = "server", allow = local.reads_releases }
     loki = {
       namespace = "logging", account = "loki"
       allow = [

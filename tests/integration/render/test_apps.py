@@ -90,6 +90,36 @@ def test_every_object_of_ours_is_allowed_by_its_project(
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_a_model_makes_no_namespace_no_secret_and_no_way_out(environment: str, rendered: Rendered) -> None:
+    project = of_kind(rendered[environment][f"clusters/{environment}"], "AppProject")["models"]
+    for kind, version in (
+        ("Namespace", "v1"),
+        ("Secret", "v1"),
+        ("ExternalSecret", "external-secrets.io/v1"),
+        ("SecretStore", "external-secrets.io/v1"),
+        ("ServiceEntry", "networking.istio.io/v1"),
+        ("EnvoyFilter", "networking.istio.io/v1"),
+        ("RoleBinding", "rbac.authorization.k8s.io/v1"),
+        ("Deployment", "apps/v1"),
+        ("Job", "batch/v1"),
+        ("AnalysisRun", "argoproj.io/v1alpha1"),
+    ):
+        item = {"apiVersion": version, "kind": kind, "metadata": {"name": "models"}}
+        assert not permits(project, item, "models"), kind
+    assert {place["namespace"] for place in project["destinations"]} == {"models"}
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_the_secret_store_answers_the_namespaces_that_ask_it_and_no_other(environment: str, rendered: Rendered) -> None:
+    items = [item for objects in rendered[environment].values() for item in objects]
+    asking = {item["metadata"]["namespace"] for item in items if item["kind"] == "ExternalSecret"}
+    stores = of_kind(items, "ClusterSecretStore")
+    assert bool(stores) == bool(asking)
+    for store in stores.values():
+        assert {name for one in store["conditions"] for name in one["namespaces"]} == asking
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_third_parties_are_pinned_by_one_exact_version(environment: str, rendered: Rendered) -> None:
     for name, spec in of_kind(rendered[environment][f"clusters/{environment}"], "Application").items():
         source = spec["source"]

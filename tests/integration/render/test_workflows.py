@@ -1,10 +1,13 @@
 """What Argo CD makes of the Workflows in each environment: images, settings, rights, and pods that are let in."""
 
+import ast
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from plumbline.tree.render.build import build
 
@@ -21,11 +24,7 @@ def objects(environment: str) -> dict[tuple[str, str], dict[str, Any]]:
 
 def specs(environment: str = "local") -> dict[str, dict[str, Any]]:
     """{Workflow: its specification}."""
-    return {
-        name: item["spec"].get("workflowSpec", item["spec"])
-        for (kind, name), item in objects(environment).items()
-        if kind in ("WorkflowTemplate", "CronWorkflow")
-    }
+    return {name: item["spec"] for (kind, name), item in objects(environment).items() if kind == "WorkflowTemplate"}
 
 
 def templates(environment: str = "local") -> dict[tuple[str, str], dict[str, Any]]:
@@ -86,16 +85,58 @@ def test_pods_are_restricted_bounded_and_tried_again() -> None:
             assert any(item["path"].startswith(f"{mount}/") for mount in mounts), f"{key}: {item['path']} is read-only"
 
 
-def test_only_registration_sees_the_signing_key_and_only_reconcile_a_token() -> None:
-    named = {
-        key
-        for key, pod in pods().items()
-        if any(volume.get("secret", {}).get("secretName") == "signing-key" for volume in pod["volumes"])
-    }
-    assert named == {("train-model", "register")}
+def secrets_of(pod: dict[str, Any]) -> set[str]:
+    """The Secrets that a step reads, by variable or by file."""
+    taken = {item["secretRef"]["name"] for item in pod["container"]["envFrom"] if "secretRef" in item}
+    return taken | {volume["secret"]["secretName"] for volume in pod["volumes"] if "secret" in volume}
+
+
+def with_secret(name: str) -> set[tuple[str, str]]:
+    return {key for key, pod in pods().items() if name in secrets_of(pod)}
+
+
+def test_each_secret_is_read_by_the_steps_that_need_it_and_no_other() -> None:
+    assert with_secret("signing-key") == {("train-model", "register")}
+    assert with_secret("git") == {("promote-model", "promote"), ("promote-model", "record"), ("reconcile", "reconcile")}
+    assert with_secret("git-read") & with_secret("git") == set()
     assert {key for key, pod in pods().items() if pod.get("automountServiceAccountToken")} == {
         ("reconcile", "reconcile")
     }
+
+
+def test_who_signs_who_judges_and_who_reads_all_data_are_accounts_of_their_own() -> None:
+    accounts = {
+        key: pod.get("serviceAccountName", specs()[key[0]]["serviceAccountName"]) for key, pod in pods().items()
+    }
+    by_account = {name: {key for key, account in accounts.items() if account == name} for name in accounts.values()}
+    assert by_account["register"] == with_secret("signing-key")
+    assert by_account["promote"] == {("promote-model", name) for name in ("check", "record", "promote")}
+    assert {workflow for workflow, _ in by_account["backup"]} == {"backup", "restore"}
+    assert by_account.keys() == {"register", "promote", "backup", "reconcile", "workflow"}
+    assert {("ServiceAccount", name) for name in by_account} <= objects("local").keys()
+
+
+def test_a_schedule_starts_a_template_of_its_name_and_says_no_more() -> None:
+    schedules = {name: item["spec"] for (kind, name), item in objects("local").items() if kind == "CronWorkflow"}
+    assert schedules
+    for name, spec in schedules.items():
+        assert spec["workflowSpec"] == {"workflowTemplateRef": {"name": name}}
+        assert name in specs()
+
+
+def test_admission_knows_the_templates_that_a_person_may_start() -> None:
+    rule = (ROOT / "policies/admission/workflows.yaml").read_text()
+    listed = re.search(r"name\.orValue\(''\) in (\[[^]]*\])", rule)
+    assert listed is not None
+    # What others call when they end is nobody's to start.
+    assert set(ast.literal_eval(re.sub(r"\s+", " ", listed[1]))) == specs().keys() - {"report"}
+
+
+def test_the_controller_runs_templates_alone() -> None:
+    sources = [item["spec"]["source"] for item in build(ROOT, "clusters/local") if item["kind"] == "Application"]
+    patches = [patch["patch"] for source in sources for patch in source.get("kustomize", {}).get("patches", [])]
+    [settings] = [yaml.safe_load(patch) for patch in patches if "workflowRestrictions" in patch]
+    assert yaml.safe_load(settings[0]["value"]["workflowRestrictions"]) == {"templateReferencing": "Strict"}
 
 
 def test_rights_are_these_and_no_more() -> None:
@@ -105,12 +146,18 @@ def test_rights_are_these_and_no_more() -> None:
     assert written == {
         "executor": {"create", "patch"},
         "reconcile": {"get", "list", "watch"},
+        "submitter": {"create", "get", "list", "watch", "update", "patch"},
     }
+    assert {resource for rule in rules["submitter"] if "create" in rule["verbs"] for resource in rule["resources"]} == {
+        "workflows"
+    }
+    assert "secrets" not in str(rules)
     assert rules["executor"][0]["resources"] == ["workflowtaskresults"]
     bound = {name: item["subjects"] for (kind, name), item in found.items() if kind == "RoleBinding"}
-    assert {(name, subject["namespace"], subject["name"]) for name, each in bound.items() for subject in each} == {
+    assert {(name, subject.get("namespace"), subject["name"]) for name, each in bound.items() for subject in each} == {
         ("executor", "workflows", "executor"),
         ("reconcile", "workflows", "reconcile"),
+        ("submitter", None, "plumbline:submitters"),
     }
 
 

@@ -174,7 +174,7 @@ def test_every_account_of_ours_that_has_a_role_exists(suites: Suites) -> None:
     for environment in ENVIRONMENTS:
         roles = suites[f"environments/{environment}"].outputs["identities"].values()
         accounts = {role.partition("/")[2] for role in roles if role.startswith(("mlflow/", "workflows/", "models/"))}
-        assert {"mlflow", "workflow", "server"} == accounts <= ours
+        assert {"mlflow", "workflow", "register", "promote", "backup", "server"} == accounts <= ours
 
 
 def test_a_missing_or_wrong_value_says_what_to_do(terraform: Terraform, suites: Suites) -> None:

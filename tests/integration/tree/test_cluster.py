@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from plumbline.serving.settings import Settings
 from plumbline.tree.render.build import Object, build, environments
 from plumbline.tree.render.environment import Environment
 from plumbline.tree.validate.cluster import Cluster
@@ -91,6 +92,91 @@ def test_every_rule_has_an_accepted_and_a_refused_example(policies: set[str]) ->
 
 def test_the_examples_are_answered_as_their_names_say(cluster: Cluster, policies: set[str]) -> None:
     assert check_examples(cluster, read_examples(ROOT), policies) == []
+
+
+TEMPLATED = {
+    "Deployment": "apps/v1",
+    "StatefulSet": "apps/v1",
+    "DaemonSet": "apps/v1",
+    "ReplicaSet": "apps/v1",
+    "ReplicationController": "v1",
+    "Job": "batch/v1",
+    "CronJob": "batch/v1",
+    "PodTemplate": "v1",
+    "Rollout": "argoproj.io/v1alpha1",
+    "Pod": "v1",
+}
+SELECTED = {"Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Rollout"}
+
+
+def of_kind(kind: str, pod: Object, namespace: str) -> Object:
+    """An object of this kind that is, or makes, such a pod."""
+    labels: dict[str, str] = {"app": "example"}
+    template: Object = {"metadata": {"labels": labels}, "spec": pod}
+    metadata = {"name": f"of-{kind.lower()}", "namespace": namespace, "labels": labels}
+    item: Object = {"apiVersion": TEMPLATED[kind], "kind": kind, "metadata": metadata}
+    if kind == "PodTemplate":
+        return item | {"template": template}
+    spec: Object = pod if kind == "Pod" else {"template": template}
+    if kind in SELECTED:
+        spec |= {"selector": {"matchLabels": labels}, "replicas": 2}
+    if kind in ("Job", "CronJob"):
+        template["spec"] = pod | {"restartPolicy": "Never"}
+    if kind == "DaemonSet":
+        del spec["replicas"]
+    if kind == "StatefulSet":
+        spec["serviceName"] = "example"
+    if kind == "CronJob":
+        spec = {"schedule": "@daily", "jobTemplate": {"spec": spec}}
+    if kind == "Rollout":
+        rollout = yaml.safe_load((ROOT / "policies/admission/examples/server.yaml").read_text())
+        spec["strategy"] = rollout["spec"]["strategy"]
+    return item | {"spec": spec}
+
+
+@pytest.mark.parametrize("kind", TEMPLATED)
+def test_what_a_pod_may_be_is_asked_of_every_kind_that_makes_pods(
+    kind: str, cluster: Cluster, policies: set[str]
+) -> None:
+    """In the namespace of the models itself, whose binding goes by its name: it has no label."""
+    cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "models"}})
+    pod = yaml.safe_load((ROOT / "policies/admission/examples/server-pod.yaml").read_text())["spec"]
+    assert cluster.ask(of_kind(kind, copy.deepcopy(pod), "models")).refusal == ""
+    foreign = copy.deepcopy(pod)
+    foreign["containers"][0]["command"] = ["sleep", "60"]
+    assert "'model-server.plumbline.dev'" in cluster.ask(of_kind(kind, foreign, "models")).refusal
+    foreign = copy.deepcopy(pod)
+    foreign["containers"][0]["image"] = "ghcr.io/plumbline/model-server:latest"
+    assert "'images.plumbline.dev'" in str(cluster.ask(of_kind(kind, foreign, NAMESPACE)).warnings)
+
+
+def test_what_stood_before_a_rule_may_still_be_labelled_and_scaled_and_not_changed(
+    cluster: Cluster, policies: set[str]
+) -> None:
+    space: Object = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "later"}}
+    cluster.apply(space)
+    item = deployment(replicas=2)
+    item["metadata"] = {"name": "early", "namespace": "later"}
+    item["spec"]["template"]["spec"]["containers"][0]["image"] = "docker.io/library/redis:latest"
+    cluster.apply(item)
+    space["metadata"]["labels"] = {"app.kubernetes.io/part-of": "plumbline"}
+    cluster.apply(space)
+    item["spec"]["replicas"] = 3
+    assert cluster.ask(item).refusal == ""
+    item["spec"]["template"]["spec"]["containers"][0]["image"] = "docker.io/library/postgres:latest"
+    assert "'images.plumbline.dev'" in cluster.ask(item).refusal
+
+
+def test_every_file_that_a_server_reads_by_a_setting_has_one_place() -> None:
+    """A new setting that is a path is a line in the rule, or a ConfigMap could name another file."""
+    rule = (ROOT / "policies/admission/models/settings.yaml").read_text()
+    paths = [
+        f"SERVING_{name.upper()}"
+        for name, field in Settings.model_fields.items()
+        if field.annotation in (Path, Path | None)
+    ]
+    assert len(paths) > 3
+    assert [name for name in paths if f"'{name}': '/" not in rule] == []
 
 
 def test_what_one_environment_takes_is_refused_elsewhere_alone(cluster: Cluster, policies: set[str]) -> None:

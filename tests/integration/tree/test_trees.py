@@ -40,3 +40,33 @@ def test_a_legal_tree_is_accepted(seed: int, tmp_path: Path, knowing: Cluster) -
         tree = Environment.load(tmp_path, name)
         assert [*checks.links(tree), *checks.budgets(tree)] == [], changes
         assert ask_environment(knowing, tree, []) == [], changes
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "rule"),
+    [
+        ("settings.env", "SERVING_PORT=8080", "SERVING_PUBLIC_KEY=/etc/release/release.yaml", "model-settings"),
+        ("settings.env", "SERVING_PORT=8080", "PYTHONPATH=/etc/release", "model-settings"),
+        ("pod.yaml", "{secretName: public-key,", "{secretName: another-key,", "model-server"),
+        (
+            "container.yaml",
+            "          ports:",
+            "          command: [sleep, infinity]\n          ports:",
+            "model-server",
+        ),
+        ("virtual-service.yaml", "host: canary", "host: example.com", "hosts"),
+    ],
+)
+def test_a_commit_that_makes_servers_believe_somebody_else_is_refused(
+    file: str, old: str, new: str, rule: str, tmp_path: Path, knowing: Cluster
+) -> None:
+    trees.copy(tmp_path)
+    trees.with_model(tmp_path, "flights")
+    path = tmp_path / "kustomize/model-server" / file
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+    tree = Environment.load(tmp_path, "production")
+    problems = [str(problem) for problem in ask_environment(knowing, tree, [])]
+    [found] = [problem for problem in problems if problem.startswith("clusters/production/models/flights: ")]
+    assert f"'{rule}.plumbline.dev'" in found

@@ -164,8 +164,14 @@ run "made" {
   }
 
   assert {
-    condition     = !anytrue([for statement in jsondecode(aws_iam_role_policy.workload["workflow"].policy).Statement : contains(flatten([statement.Action]), "s3:DeleteObject") && anytrue([for resource in flatten([statement.Resource]) : strcontains(resource, "releases")])])
+    condition     = !anytrue([for statement in jsondecode(aws_iam_role_policy.workload["register"].policy).Statement : contains(flatten([statement.Action]), "s3:DeleteObject") && anytrue([for resource in flatten([statement.Resource]) : strcontains(resource, "releases")])])
     error_message = "Who adds releases deletes none."
+  }
+
+  assert {
+    condition = [for name, policy in aws_iam_role_policy.workload : name if anytrue([for statement in jsondecode(policy.policy).Statement :
+    contains(flatten([statement.Action]), "s3:PutObject") && anytrue([for resource in flatten([statement.Resource]) : strcontains(resource, "releases")])])] == ["register"]
+    error_message = "Registration alone adds releases."
   }
 
   # Secrets, names, warnings
