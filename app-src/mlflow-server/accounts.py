@@ -1,15 +1,18 @@
-"""Make the accounts of programs what git says: who there is, with which password and which permissions.
+"""Make the accounts of programs and the teams of people what git says: who there is, and with which permissions.
 
-Arguments: a YAML file {account: {kind of resource: permission}}, and a folder with one file for each account that holds
-its password. An account has what the file gives it on all resources of a kind, and keeps what it owns, because it made
-it. Run again it changes nothing. The server and its administrator: MLFLOW_TRACKING_URI, _USERNAME, _PASSWORD.
+Arguments: a YAML file {account: {kind of resource: permission}}, a folder with one file for each account that holds
+its password, and a YAML file of teams (teams.py). An account has what the file gives it on all resources of a kind, and
+keeps what it owns, because it made it. Run again it changes nothing. The server and its administrator:
+MLFLOW_TRACKING_URI, _USERNAME, _PASSWORD.
 """
 
 import sys
 from pathlib import Path
 
 import mlflow
+import teams
 import yaml
+from mlflow import MlflowClient
 from mlflow.exceptions import RestException
 from mlflow.server.auth.client import AuthServiceClient
 
@@ -43,11 +46,12 @@ def apply(client: AuthServiceClient, account: str, password: str, permissions: d
     print(f"{account}: {permissions or 'signs in, and no more'}", flush=True)
 
 
-def main(file: str, passwords: str) -> None:
-    """Bring every account of the file to what is wished."""
+def main(file: str, passwords: str, people: str) -> None:
+    """Bring every account and every team of the files to what is wished."""
     client = AuthServiceClient(mlflow.get_tracking_uri())
     for account, permissions in yaml.safe_load(Path(file).read_text(encoding="utf-8")).items():
         apply(client, account, (Path(passwords) / account).read_text(encoding="utf-8").strip(), permissions)
+    teams.apply(client, MlflowClient(), yaml.safe_load(Path(people).read_text(encoding="utf-8")) or {})
 
 
 if __name__ == "__main__":

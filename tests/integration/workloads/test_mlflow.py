@@ -1,5 +1,6 @@
 """The tracking server as its manifests start it: PostgreSQL, the object store, hooks, sign-in, two replicas."""
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -11,6 +12,7 @@ import httpx
 import mlflow
 import pytest
 import services
+import yaml
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from requests import HTTPError
@@ -57,7 +59,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, postgres_url: str, role: st
             pod, port = workload(), services.free_port()
             # Names of loopback, as a port-forward has them: bare addresses are refused.
             urls.append(f"http://localhost:{port}")
-            command = pod.command("Deployment", "mlflow", here | {"MLFLOW_PORT": str(port)}, {})
+            command = pod.command("Deployment", "mlflow", here | {"MLFLOW_PORT": str(port)}, PROGRAMS)
             ready = partial(services.answers_http, f"{urls[-1]}{probe(pod)}")
             stack.enter_context(command.running(tmp_path_factory.mktemp("log") / "mlflow.log", ready))
         # The last replica's second container.
@@ -135,6 +137,191 @@ def test_each_account_has_what_accounts_yaml_gives_it(
             attempt()
 
 
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody who is signed in, and asks as the documents of the API say."""
+
+    server: Server
+    name: str
+
+    def ask(self, method: str, path: str, /, **arguments: object) -> httpx.Response:
+        auth = (self.name, self.server.passwords[self.name])
+        url = f"{self.server.replicas[0]}/api/2.0/{path}"
+        return httpx.request(method, url, auth=auth, timeout=60, **arguments)  # type: ignore[arg-type]
+
+    def post(self, path: str, **body: object) -> httpx.Response:
+        return self.ask("POST", f"mlflow/{path}", json=body)
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What the Workflows made: a run with a file, and its model version."""
+
+    experiment: str
+    run: str
+    uri: str
+
+
+@pytest.fixture(scope="module")
+def people(server: Server) -> dict[str, Person]:
+    """Three of them without any grant."""
+    client = Person(server, "admin")
+    for name in ("ada", "ben", "eve"):
+        server.passwords[name] = f"password-of-{name}"
+        assert client.post("users/create", username=name, password=server.passwords[name]).is_success
+    return {name: Person(server, name) for name in ("ada", "ben", "eve")}
+
+
+@pytest.fixture(scope="module")
+def work(server: Server, people: dict[str, Person]) -> Work:
+    client = Person(server, "mlflow-workflows")
+    experiment = client.post("experiments/create", name="herons/training").json()["experiment_id"]
+    run = client.post("runs/create", experiment_id=experiment).json()["run"]["info"]
+    path = f"mlflow-artifacts/artifacts/{experiment}/{run['run_id']}/artifacts/model.onnx"
+    assert client.ask("PUT", path, content=b"the model").is_success
+    assert client.post("registered-models/create", name="herons").is_success
+    version = client.post("model-versions/create", name="herons", source=f"{run['artifact_uri']}/model.onnx",
+                          run_id=run["run_id"])  # fmt: skip
+    assert version.is_success, version.text
+    return Work(experiment, run["run_id"], run["artifact_uri"])
+
+
+def sources(work: Work, bucket: str) -> dict[str, str]:
+    """What a thief would write as the source of a version of his own."""
+    return {
+        "bucket": f"s3://{bucket}/deployed/{work.experiment}/{work.run}/artifacts",
+        "other bucket": "s3://backups/backup",
+        "upper case": f"S3://{bucket}/deployed",
+        "file": "file:///etc",
+        "local path": "/etc",
+        "http": "http://169.254.169.254/latest/meta-data",
+        "artifacts by host": "mlflow-artifacts://localhost/..",
+        "artifacts above": "mlflow-artifacts:/../",
+        "artifacts of another experiment": f"mlflow-artifacts:/0/../{work.experiment}/{work.run}/artifacts",
+        "percent": f"mlflow-artifacts:/%2e%2e/{work.experiment}/{work.run}/artifacts",
+        "twice percent": f"mlflow-artifacts:/%252e%252e/{work.experiment}",
+        "of another's run": f"{work.uri}/model.onnx",
+        "of another's run by runs": f"runs:/{work.run}/model.onnx",
+        "of another's version": "models:/herons/1",
+        "databases": "dbfs:/etc",
+        "new line": f"{work.uri}\ns3://{bucket}/deployed",
+        "in front": f"s3://{bucket}/mlflow-artifacts:/{work.experiment}/{work.run}/artifacts",
+        "options": f"{work.uri}/model.onnx?x=s3://{bucket}",
+    }
+
+
+def test_a_source_is_a_file_of_a_run_that_one_may_read_and_nothing_else(
+    server: Server, people: dict[str, Person], work: Work, s3: services.S3
+) -> None:
+    eve = people["eve"]
+    assert eve.post("registered-models/create", name="eves").is_success
+    for name, source in sources(work, s3.bucket).items():
+        for more in ({}, {"run_id": work.run}, {"run_id": "0" * 32}):
+            answer = eve.post("model-versions/create", name="eves", source=source, **more)
+            assert answer.status_code in (400, 403, 404), f"{name}: {answer.status_code} {answer.text}"
+    # A run of her own gives her no more than what it keeps.
+    experiment = eve.post("experiments/create", name="eves/own").json()["experiment_id"]
+    run = eve.post("runs/create", experiment_id=experiment).json()["run"]["info"]
+    for name, source in sources(work, s3.bucket).items():
+        answer = eve.post("model-versions/create", name="eves", source=source, run_id=run["run_id"])
+        assert answer.status_code in (400, 403, 404), f"{name}: {answer.status_code} {answer.text}"
+    made = eve.post("model-versions/create", name="eves", source=f"{run['artifact_uri']}/x", run_id=run["run_id"])
+    assert made.is_success, made.text
+    # What a version is made of stays so.
+    changed = eve.ask("PATCH", "mlflow/model-versions/update", json={
+        "name": "eves", "version": "1", "description": "mine", "source": f"s3://{s3.bucket}/deployed"})  # fmt: skip
+    assert changed.json()["model_version"]["source"] == f"{run['artifact_uri']}/x"
+
+
+def test_nobody_chooses_where_an_experiment_keeps_its_artifacts(
+    server: Server, people: dict[str, Person], work: Work, s3: services.S3
+) -> None:
+    place = f"s3://{s3.bucket}/deployed/{work.experiment}/{work.run}/artifacts"
+    for name in ("eve", "mlflow-workflows", "admin"):
+        person = Person(server, name)
+        for number, body in enumerate((
+            {"artifact_location": place},
+            {"artifactLocation": place},
+            {"artifact_location": place.replace("s3", "S3")},
+            {"artifact_location": "file:///tmp/planted"},
+            {"artifact_location": "mlflow-artifacts:/../"},
+            {"artifact_location": f"mlflow-artifacts:/{work.experiment}/{work.run}/artifacts"},
+        )):  # fmt: skip
+            for path in ("api/2.0", "ajax-api/2.0"):
+                url = f"../../{path}/mlflow/experiments/create"
+                answer = person.ask("POST", url, json={"name": f"{name}/{number}/{path}"} | body)
+                assert answer.status_code == 403, f"{name}: {body}: {answer.status_code}"
+                assert "artifact_location: expected none" in answer.text
+    # The same said as text in text, which the server takes for the same.
+    said = json.dumps(json.dumps({"name": "eve/text", "artifact_location": place}))
+    assert people["eve"].ask("POST", "mlflow/experiments/create", content=said).status_code in (400, 403)
+    names = [item["name"] for item in Person(server, "admin").ask("GET", SEARCH[9:]).json()["experiments"]]
+    assert not [name for name in names if name.startswith(("eve/", "admin/", "mlflow-workflows/"))]
+
+
+def test_who_was_given_nothing_reads_and_writes_no_artifact_of_others(people: dict[str, Person], work: Work) -> None:
+    eve, file = people["eve"], f"{work.experiment}/{work.run}/artifacts/model.onnx"
+    escaped = file.replace("/", "%2f")
+    paths = [file, f"0/../{file}", f"0/%2e%2e/{file}", f"0/%252e%252e/{file}", escaped, f"./{file}", f"/{file}"]
+    for path in paths:
+        for method in ("GET", "PUT", "DELETE"):
+            answer = eve.ask(
+                method, f"mlflow-artifacts/artifacts/{path}", **({"content": b"x"} if method == "PUT" else {})
+            )
+            assert answer.status_code in (400, 403, 404, 405), f"{method} {path}: {answer.status_code} {answer.text}"
+    for path in ("", work.experiment, f"0/../{work.experiment}", "..", "%2e%2e"):
+        answer = eve.ask("GET", "mlflow-artifacts/artifacts", params={"path": path})
+        assert answer.status_code in (400, 403, 404), f"list {path}: {answer.status_code} {answer.text}"
+    for path, arguments in (
+        ("get-artifact", {"run_id": work.run, "path": "model.onnx"}),
+        ("model-versions/get-artifact", {"name": "herons", "version": "1", "path": "model.onnx"}),
+    ):
+        url = f"{eve.server.replicas[0]}/{path}"
+        assert httpx.get(url, params=arguments, auth=("eve", eve.server.passwords["eve"])).status_code == 403
+
+
+def test_a_team_sees_its_experiments_and_models_and_another_does_not(
+    server: Server, people: dict[str, Person], work: Work
+) -> None:
+    file = Path(server.accounts.arguments[-1])
+    before = file.read_text()
+    herons = {"members": ["ada", "ben"], "experiment": {"herons/*": "EDIT"}, "registered_model": {"herons": "READ"}}
+    try:
+        file.write_text(
+            yaml.safe_dump({"herons": herons, "others": {"members": ["eve"], "experiment": {"none": "READ"}}})
+        )
+        said = server.accounts.run()
+        assert "team-herons: 2 members, 2 permissions" in said
+        assert "team-" not in server.accounts.run(), "run again it changes nothing"
+
+        def seen(name: str) -> tuple[int, int, int, int]:
+            """Look at the run, tag it, look at the model, tag it."""
+            person = people[name]
+            return (
+                person.ask("GET", "mlflow/runs/get", params={"run_id": work.run}).status_code,
+                person.post("runs/set-tag", run_id=work.run, key="note", value=name).status_code,
+                person.ask("GET", "mlflow/registered-models/get", params={"name": "herons"}).status_code,
+                person.post("registered-models/set-tag", name="herons", key="note", value=name).status_code,
+            )
+
+        assert {name: seen(name) for name in people} == {
+            "ada": (200, 200, 200, 403),
+            "ben": (200, 200, 200, 403),
+            "eve": (403, 403, 403, 403),
+        }
+        file.write_text(yaml.safe_dump({"herons": herons | {"members": ["ada"]}}))
+        server.accounts.run()
+        assert seen("ada") == (200, 200, 200, 403)
+        assert seen("ben") == (403, 403, 403, 403)
+        file.write_text(yaml.safe_dump({"herons": {"owner": "ada"}}))
+        with pytest.raises(AssertionError, match="herons: owner: expected members, experiment or registered_model"):
+            server.accounts.run()
+    finally:
+        file.write_text(before)
+        server.accounts.run()
+    assert seen("ada") == (403, 403, 403, 403), "a team that git does not name has nothing"
+
+
 def test_metrics_are_on_a_port_of_their_own(server: Server) -> None:
     server.get(SEARCH, "admin", replica=1)
     answer = httpx.get(server.metrics)
@@ -158,7 +345,7 @@ def test_a_foreign_host_or_page_is_refused(server: Server) -> None:
 
 def test_the_accounts_hook_sets_a_new_password_and_takes_back_what_git_does_not_give(server: Server) -> None:
     server.accounts.run()
-    folder, file = Path(server.accounts.arguments[-1]), Path(server.accounts.arguments[-2])
+    file, folder, _ = map(Path, server.accounts.arguments[-3:])
     before = file.read_text()
     (folder / "mlflow-models").write_text("another-password")
     file.write_text(before.replace("mlflow-models: {experiment: READ}", "mlflow-models: {}"))

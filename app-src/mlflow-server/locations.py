@@ -1,0 +1,25 @@
+"""Sign-in, and beside it a rule that MLflow has no setting for: nobody says where an experiment's artifacts lie.
+
+The server reads and writes artifacts with its own credentials, for everybody. Who may name the place reads every bucket
+that the server reads, and writes where others believe what they find.
+"""
+
+from flask import Response, request
+from mlflow.protos.service_pb2 import CreateExperiment
+from mlflow.server.auth import authenticate_request_basic_auth
+from mlflow.server.handlers import _get_request_message
+from werkzeug.datastructures import Authorization
+
+CREATE = "/mlflow/experiments/create"
+
+
+def authenticate() -> Authorization | Response:
+    """Who asks, as basic authentication says; a refusal where an experiment names its own place."""
+    found = authenticate_request_basic_auth()
+    if isinstance(found, Response) or request.url_rule is None or not request.url_rule.rule.endswith(CREATE):
+        return found
+    # As the server itself reads it: the body may say it in more than one way.
+    if _get_request_message(CreateExperiment()).artifact_location:  # type: ignore[no-untyped-call]
+        reason = "artifact_location: expected none; the server chooses where an experiment's artifacts lie\n"
+        return Response(reason, status=403, mimetype="text/plain")
+    return found
