@@ -57,10 +57,10 @@ render: install tools ## Write what Argo CD would apply to build/render, one fol
 	@.venv/bin/plumbline tree render --out build/render
 
 validate: install tools api-server .venv-checkov/.installed ## Ask a real API server about every object of every environment (BASE=origin/main)
-	@.venv/bin/plumbline tree validate $(if $(BASE),--base $(BASE))
+	@.venv/bin/plumbline tree validate $(if $(TREE),--root $(TREE)) $(if $(BASE),--base $(BASE))
 
 diff: install tools ## What this branch changes in each environment, as Markdown (BASE=origin/main)
-	@.venv/bin/plumbline tree diff $(if $(BASE),--base $(BASE))
+	@.venv/bin/plumbline tree diff $(if $(TREE),--root $(TREE)) $(if $(BASE),--base $(BASE))
 
 versions: install tools ## Write docs/versions.md from what pins them
 	@.venv/bin/python scripts/versions.py > docs/versions.md

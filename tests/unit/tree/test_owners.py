@@ -1,0 +1,108 @@
+"""Nothing that production is made of is merged without an owner who looks; what GitHub would say, said here."""
+
+import subprocess
+from pathlib import Path
+
+import pathspec
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[3]
+LINES = [line.split() for line in (ROOT / ".github/CODEOWNERS").read_text().splitlines() if line[:1] not in ("", "#")]
+RULES = [(pathspec.PathSpec.from_lines("gitignore", [pattern]), teams) for pattern, *teams in LINES]
+PLATFORM, GOVERNANCE = "platform", "governance"
+
+
+def owners(path: str) -> set[str]:
+    """The teams of the last line that fits."""
+    found: set[str] = set()
+    for pattern, teams in RULES:
+        if pattern.match_file(path):
+            found = {team.rpartition("/")[2] for team in teams}
+    return found
+
+
+def files() -> list[str]:
+    """Every file of the repository."""
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True)
+    return listed.stdout.splitlines()
+
+
+def reads(name: str) -> bool:
+    """Whether production may be rendered from a file: the folders that Kustomize is given, without other environments.
+
+    A superset of what it reads today, so that a new reference needs no new owner.
+    """
+    folder, _, rest = name.partition("/")
+    return (
+        folder in ("apps", "argo", "kustomize", "policies")
+        or name.startswith("clusters/production/")
+        or (folder == "clusters" and "/" not in rest)
+    )
+
+
+def test_every_file_that_production_renders_from_has_an_owner() -> None:
+    read = [name for name in files() if reads(name)]
+    assert len(read) > 100
+    assert [name for name in read if not owners(name)] == []
+    governed = [name for name in read if not name.startswith("argo/")]
+    assert [name for name in governed if GOVERNANCE not in owners(name)] == []
+
+
+def test_every_other_file_has_one_too_but_what_staging_s_promotion_writes() -> None:
+    without = {"/".join(name.split("/")[:3]) for name in files() if not owners(name)}
+    assert without <= {"clusters/local/models", "clusters/staging/models"}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "a-new-folder/file",
+        "clusters/preview/environment.yaml",
+        "clusters/staging/model-server/kustomization.yaml",
+        "clusters/staging/admission/kustomization.yaml",
+        "app-src/models/flights/__init__.py",
+        "locks/serving.txt",
+        "Makefile",
+    ],
+)
+def test_what_is_new_or_reaches_an_image_belongs_to_the_platform(path: str) -> None:
+    assert PLATFORM in owners(path)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        ".github/CODEOWNERS",
+        ".github/workflows/pull-request.yaml",
+        ".github/rulesets/main.json",
+        "policies/admission/models/server.yaml",
+        "policies/promotion/flights.yaml",
+        "app-src/plumbline/tree/validate/checks.py",
+        "app-src/plumbline/promotion/cli.py",
+        "clusters/production/models/flights/release.yaml",
+        "kustomize/model-server/settings.env",
+    ],
+)
+def test_who_judges_is_not_changed_by_the_judged_alone(path: str) -> None:
+    assert GOVERNANCE in owners(path)
+
+
+def test_what_judges_a_pull_request_is_the_base_branch_s() -> None:
+    workflow = yaml.safe_load((ROOT / ".github/workflows/pull-request.yaml").read_text())
+    # YAML 1.1 reads the key `on` as true.
+    assert list(workflow[True]) == ["pull_request_target"], "its file is the base branch's too"
+    judge = workflow["jobs"]["judge"]
+    assert (workflow["permissions"], judge["permissions"]) == ({}, {"contents": "read"})
+    taken = {step["with"]["path"]: step["with"] for step in judge["steps"] if "checkout" in step.get("uses", "")}
+    assert taken["base"]["ref"] == "${{ github.event.pull_request.base.sha }}"
+    assert taken["tree"]["ref"] == "refs/pull/${{ github.event.pull_request.number }}/merge"
+    assert all(one["persist-credentials"] is False for one in taken.values())
+    ran = [step["run"] for step in judge["steps"] if "run" in step]
+    assert [
+        command for command in ran if "tree/" in command or not command.startswith(("make -C base", "base/", "cat"))
+    ] == []
+    assert "secrets." not in str(workflow)
+    used = [step["uses"].partition("@")[0] for step in judge["steps"] if "uses" in step]
+    assert "actions/cache/restore" in used
+    assert "actions/cache" not in used, "what the pull request made would be main's tomorrow"
