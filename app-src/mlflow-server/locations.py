@@ -4,11 +4,16 @@ The server reads and writes artifacts with its own credentials, for everybody. W
 that the server reads, and writes where others believe what they find.
 """
 
-from flask import Response, request
 from mlflow.protos.service_pb2 import CreateExperiment
-from mlflow.server.auth import authenticate_request_basic_auth
+
+# Flask's own, as MLflow has them.
+from mlflow.server.auth import (  # type: ignore[attr-defined]
+    Authorization,
+    Response,
+    authenticate_request_basic_auth,
+    request,
+)
 from mlflow.server.handlers import _get_request_message
-from werkzeug.datastructures import Authorization
 
 CREATE = "/mlflow/experiments/create"
 

@@ -1,15 +1,16 @@
 """Nothing that production is made of is merged without an owner who looks; what GitHub would say, said here."""
 
+import re
 import subprocess
 from pathlib import Path
 
-import pathspec
 import pytest
 import yaml
 
 ROOT = Path(__file__).parents[3]
 LINES = [line.split() for line in (ROOT / ".github/CODEOWNERS").read_text().splitlines() if line[:1] not in ("", "#")]
-RULES = [(pathspec.PathSpec.from_lines("gitignore", [pattern]), teams) for pattern, *teams in LINES]
+# All files, and folders from the root: nobody has to know more of gitignore than that to say who owns a file.
+RULES = [(re.fullmatch(r"\*|/(.+/)", pattern), teams) for pattern, *teams in LINES]
 PLATFORM, GOVERNANCE = "platform", "governance"
 
 
@@ -17,7 +18,8 @@ def owners(path: str) -> set[str]:
     """The teams of the last line that fits."""
     found: set[str] = set()
     for pattern, teams in RULES:
-        if pattern.match_file(path):
+        assert pattern is not None, "CODEOWNERS: expected * or /folder/"
+        if path.startswith(pattern[1] or ""):
             found = {team.rpartition("/")[2] for team in teams}
     return found
 
