@@ -24,7 +24,7 @@ def validation():
 
 
 def key():
-    keys.Keyring.find = lambda self, secret: next(iter(self._keys.values()))
+    keys.Keyring.find = lambda self, secret: next(iter(self._known.values()))
 
 
 def rate_limit():

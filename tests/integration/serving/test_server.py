@@ -11,6 +11,7 @@ import time
 import uuid
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 import redis
@@ -205,6 +206,54 @@ def test_keys_change_under_a_running_process(serve, bundle_of, tmp_path):
         put("third")
         server.until(lambda: status("third") == 200)
         assert server.stop() == 0
+
+
+def test_a_key_is_rotated_under_load_without_a_refused_request(serve, bundle_of, tmp_path):
+    """First the new one beside the old one, then the caller takes it, then the old one goes."""
+    path, stop, using = tmp_path / "keys.yaml", threading.Event(), ["old"]
+    statuses: list[int] = []
+
+    def sha256(key):
+        return hashlib.sha256(key.encode()).hexdigest()
+
+    def put(**entry):
+        (tmp_path / "new").write_text(json.dumps({"keys": [{"name": "web", "rate": 100_000} | entry]}))
+        (tmp_path / "new").rename(path)
+
+    put(sha256=sha256("old"))
+    with serve(bundle_of("binary"), SERVING_API_KEYS_FILE=path, SERVING_RELOAD_SECONDS=0.05) as server:
+
+        def status(key):
+            return server.client.get("/v1/models", headers={"x-api-key": key}).status_code
+
+        def call():
+            with httpx.Client(base_url=server.url, timeout=10, trust_env=False) as client:
+                while not stop.is_set():
+                    key = {"x-api-key": using[0]}
+                    statuses.append(client.post("/v1/predict", json={"features": ROW}, headers=key).status_code)
+
+        def some_more():
+            asked = len(statuses)
+            server.until(lambda: len(statuses) > asked + 50)
+
+        callers = [threading.Thread(target=call) for _ in range(4)]
+        for caller in callers:
+            caller.start()
+        try:
+            some_more()
+            put(sha256=sha256("old"), next={"sha256": sha256("new")})
+            server.until(lambda: status("new") == 200)
+            some_more()
+            using[0] = "new"
+            some_more()
+            put(sha256=sha256("new"), former=[sha256("old")])
+            server.until(lambda: status("old") == 401)
+            some_more()
+        finally:
+            stop.set()
+            for caller in callers:
+                caller.join()
+    assert set(statuses) == {200}
 
 
 def test_a_process_may_open_as_many_files_as_it_may_have_connections(serve, bundle_of):

@@ -34,7 +34,7 @@ def watch(serve, bundles, tmp_path):
         others: list[str] = []
 
         async def use(client, server):
-            server.files.add("KEYS", path, read, lambda ring: taken.append(len(ring._keys)))
+            server.files.add("KEYS", path, read, lambda ring: taken.append(len(ring._known)))
             server.files.add("OTHER", other, lambda file: file.read_text(), others.append)
 
             async def shown(value):
@@ -113,7 +113,7 @@ def test_a_file_that_is_written_while_it_is_read_is_read_again(watch, caplog):
 
     def read(path):
         ring = read_keys(path)
-        reads.append(len(ring._keys))
+        reads.append(len(ring._known))
         if len(reads) == 2:
             path.write_text(document(SHA, OTHER, "2" * 64))
         return ring

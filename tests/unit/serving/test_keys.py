@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import uuid
+from datetime import UTC, datetime, timedelta
 from html import unescape
 
 import pytest
@@ -86,6 +87,90 @@ def test_a_caller_with_a_new_key_still_says_what_its_old_answers_were(serve, bun
 
     assert serve(bundles["binary"], use, keyring=many(**new)) == (401, {403})
     assert serve(bundles["binary"], use, keyring=many(**new | {"former": (entry()["sha256"],)})) == (401, {503})
+
+
+def test_two_keys_of_one_caller_are_let_in_and_each_says_what_both_were_answered(serve, bundles):
+    """As a rotation goes, and on pods that are a step behind it."""
+    old, new = entry()["sha256"], entry(key="new")["sha256"]
+    steps = [many(), many(next={"sha256": new}), many(**entry(key="new", former=(old,)))]
+    heads = {"old": WEB, "new": {"x-api-key": "new"}}
+    made = {}
+
+    for step, who in ((0, "old"), (1, "old"), (1, "new"), (2, "new")):
+
+        async def ask(client, _, who=who):
+            return await predictions(client, heads[who])
+
+        made[step, who] = serve(bundles["binary"], ask, keyring=steps[step])
+
+    async def use(client, _):
+        return [await statuses(client, made[step, who], heads[key]) for (step, who), key in asked]
+
+    asked = [(of, key) for of in made for key in heads if of[0] == 1 or key == "old"]
+    assert serve(bundles["binary"], use, keyring=steps[1]) == [{503}] * len(asked)
+    asked = [(of, "new") for of in made]
+    assert serve(bundles["binary"], use, keyring=steps[2]) == [{503}] * len(asked)
+
+
+def day(distance):
+    return datetime.now(UTC).date() + timedelta(days=distance)
+
+
+def test_an_expired_key_lets_nobody_in_and_says_so(serve, bundles):
+    fresh = entry("web", "new")["sha256"]
+    ring = many(expires=day(0), next={"sha256": fresh, "expires": day(1)})
+
+    async def use(client, _):
+        return [await client.get("/v1/models", headers={"x-api-key": key}) for key in ("secret", "new")]
+
+    over, good = serve(bundles["binary"], use, keyring=ring)
+    assert (over.status_code, good.status_code) == (401, 200)
+    assert f"the API key of web expired on {day(0)}" in over.json()["detail"]
+
+
+def test_a_key_is_for_its_models_alone(serve, bundles):
+    async def use(client, _):
+        paths = ("/v1/models", "/v2/models/delays")
+        return [await client.get(path, headers=key) for path in paths for key in (WEB, SPY)]
+
+    answers = serve(bundles["binary"], use, keyring=many(models=("flights", "diabetes")))
+    assert [answer.status_code for answer in answers] == [403, 200] * 2
+    assert answers[0].json()["detail"] == (
+        "the API key of web is for flights, diabetes alone; expected a key for delays"
+    )
+    assert serve(bundles["binary"], use, keyring=many(models=("delays",)))[0].status_code == 200
+
+
+def test_a_version_is_named_by_testers_alone(serve, bundles):
+    choice = {"x-plumbline-arm": "canary"}
+
+    async def use(client, server):
+        body = {"features": ROW}
+        answers = [await client.post("/v1/predict", json=body, headers=key | choice) for key in (WEB, SPY)]
+        value = server.metrics.registry.get_sample_value
+        outcomes = ("answered", "refused", "failed", "excused")
+        labels = dict(server.metrics.labels) | {"route": "/v1/predict"}
+        return answers, [value("serving_predictions_total", labels | {"outcome": name}) for name in outcomes]
+
+    (refused, good), counted = serve(bundles["binary"], use, keyring=many(roles=()))
+    assert (refused.status_code, good.status_code) == (403, 403)
+    assert "a key with the role tester" in refused.json()["detail"]
+    assert counted == [0, 0, 0, 0], "no release is judged by it"
+    (good, refused), _ = serve(bundles["binary"], use, keyring=many(roles=("tester",)))
+    assert (good.status_code, refused.status_code) == (200, 403)
+    (anybody, _), _ = serve(bundles["binary"], use)
+    assert anybody.status_code == 200
+
+
+def test_the_access_log_says_who_asked_by_a_hash(serve, bundles, capfdbinary):
+    async def use(client, server):
+        for key in (WEB, {"x-api-key": "guess"}):
+            await client.get("/v1/models", headers=key)
+        server.buffer.flush()
+
+    serve(bundles["binary"], use, keyring=many(), access_log=True)
+    lines = [json.loads(line) for line in capfdbinary.readouterr().out.splitlines() if b'"access"' in line]
+    assert [line["caller"] for line in lines] == [hashlib.sha256(b"web").hexdigest()[:12], ""]
 
 
 def test_a_refusal_says_whose_the_prediction_is_not(serve, bundles):

@@ -23,8 +23,8 @@ def keyring(*entries):
 
 def test_only_a_known_key_finds_its_caller():
     ring = keyring(entry(), entry("batch", "other"))
-    assert ring.find(b"secret").name == "web"
-    assert ring.find(b"other").name == "batch"
+    assert ring.find(b"secret").caller.name == "web"
+    assert ring.find(b"other").caller.name == "batch"
     assert ring.find(b"") is None
     assert ring.find(b"Secret") is None
 
@@ -32,7 +32,7 @@ def test_only_a_known_key_finds_its_caller():
 def capacity(path):
     key = read_keys(path).find(b"secret")
     assert key is not None
-    return key.capacity
+    return key.caller.capacity
 
 
 def test_the_file_is_read_from_yaml_or_json(tmp_path):

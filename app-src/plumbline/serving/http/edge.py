@@ -25,7 +25,7 @@ from plumbline.serving.http.asgi import (
     Scope,
     Send,
 )
-from plumbline.serving.http.keys import Keyring
+from plumbline.serving.http.keys import ApiKey, Keyring
 from plumbline.serving.http.limits import Limiter
 from plumbline.serving.logs import log
 from plumbline.serving.metrics import OUTCOMES, outcome_of
@@ -42,8 +42,10 @@ _EXCUSE = "plumbline.excuse"
 """Where a request's scope says why its 5xx is no fault of the release."""
 _EXCUSES = ("load", "store")
 _PREDICT = ("/v1/predict", "/v1/predict/batch", INFER)
-_TURNED_AWAY = (401, 404, 405, 429, _HUNG_UP)
+_TURNED_AWAY = (401, 403, 404, 405, 429, _HUNG_UP)
 """Who gets these asked nothing of a model: they count neither as predictions nor by their time."""
+_CHOICE = b"x-plumbline-arm"
+"""By which the gateway sends a request past the shares (kustomize/model-server/virtual-service.yaml)."""
 _SHOWN = 256
 """Characters of a path in the log."""
 _Recorders = tuple[Callable[[], None], Callable[[], None], Callable[[], None], Callable[[float], None]]
@@ -108,7 +110,7 @@ class Edge:
             server.in_flight -= 1
             self._bodies.size -= context.held
             route = path if endpoint else getattr(routed.get("route") or routed.get("endpoint"), "path", _OTHER)
-            self._record(scope, route, request_id, status, time.perf_counter() - context.started)
+            self._record(scope, route, context, status, time.perf_counter() - context.started)
 
     async def _arriving(self, context: Context, scope: Scope, receive: Receive) -> Message:
         """What a caller still sends. Until it is complete, a request takes the caller's time, and is not in flight."""
@@ -125,15 +127,18 @@ class Edge:
         return message
 
     async def _admit(self, scope: Scope, context: Context, keyring: Keyring) -> None:
-        """Let a known caller in while its rate lasts; raises Problem 401 or 429."""
+        """Let a known caller in to what its key is for, while its rate lasts; raises Problem 401, 403 or 429."""
         secret = context.headers.get(b"x-api-key")
         if secret is None:
             scheme, _, token = context.headers.get(b"authorization", b"").partition(b" ")
             secret = token.strip() if scheme.lower() == b"bearer" else b""
-        key = keyring.find(secret)
-        if key is None:
-            raise self._stranger(scope, context, missing=not secret)
-        context.caller = key
+        known = keyring.find(secret)
+        if known is None:
+            raise self._stranger(scope, context, "is not known" if secret else "is missing")
+        if known.until <= time.time():
+            raise self._stranger(scope, context, f"of {known.caller.name} expired on {known.expires}")
+        key = context.caller = known.caller
+        self._require_right(context, key)
         limiter = self._limiters.get(key.name)
         if limiter is None or limiter.key is not key:  # a new caller, or its rate is another since the file changed
             limiter = self._limiters[key.name] = Limiter(key, self._server.link)
@@ -146,7 +151,21 @@ class Edge:
                 headers={"retry-after": str(max(1, math.ceil(wait)))},
             )
 
-    def _stranger(self, scope: Scope, context: Context, *, missing: bool) -> Problem:
+    def _require_right(self, context: Context, key: ApiKey) -> None:
+        """Raise Problem 403 for a model that the key is not for, and for a version that only a tester may choose."""
+        engine = self._server.engine
+        if engine is not None and not key.may_ask(engine.release.model):
+            expected = f"a key for {engine.release.model}"
+            message = f"of {key.name} is for {', '.join(key.models)} alone"
+            raise Problem(
+                403, f"the API key {message}; expected {expected}", [FieldError("x-api-key", message, expected)]
+            )
+        if _CHOICE in context.headers and "tester" not in key.roles:
+            field, expected = _CHOICE.decode(), "no such header; a key with the role tester may name a version"
+            message = f"is not for the key of {key.name}"
+            raise Problem(403, f"{field}: {message}; expected {expected}", [FieldError(field, message, expected)])
+
+    def _stranger(self, scope: Scope, context: Context, message: str) -> Problem:
         """401 for a request without a known key; 429 from an address that sends many."""
         server = self._server
         wait = self._addresses.take(address_of(scope, context, by_gateway=server.by_gateway(context)))
@@ -159,7 +178,6 @@ class Edge:
                 headers={"retry-after": str(max(1, math.ceil(wait)))},
             )
         expected = "a known API key in x-api-key, or as a bearer token"
-        message = "is missing" if missing else "is not known"
         return Problem(
             401,
             f"the API key {message}; expected {expected}",
@@ -167,7 +185,7 @@ class Edge:
             {"www-authenticate": "Bearer"},
         )
 
-    def _record(self, scope: Scope, route: str, request_id: str, status: int, seconds: float) -> None:
+    def _record(self, scope: Scope, route: str, context: Context, status: int, seconds: float) -> None:
         if self._bound is not self._server.metrics.labels:  # the release became known
             self._counters.clear()
             self._bound = self._server.metrics.labels
@@ -200,9 +218,11 @@ class Edge:
             return
         # A hot path is this program's own text and the id was checked; any other path of a caller is encoded.
         shown = f'"{route}"' if route is path else to_json(path[:_SHOWN]).decode()
+        caller = "" if context.caller is None else context.caller.known_as
         self._write(
-            f'{{"at":"{timestamp()}","level":"info","logger":"access","request_id":"{request_id}",'
-            f'"method":"{scope["method"]}","path":{shown},"status":{status},"ms":{seconds * 1000:.3f}}}'.encode()
+            f'{{"at":"{timestamp()}","level":"info","logger":"access","request_id":"{context.request_id}",'
+            f'"caller":"{caller}","method":"{scope["method"]}","path":{shown},"status":{status},'
+            f'"ms":{seconds * 1000:.3f}}}'.encode()
         )
 
     def _predicted(self, route: str, outcome: str) -> Callable[[], None]:

@@ -1,10 +1,12 @@
-"""API keys: a file of hashes, so that it tells no one a key, with each caller's name, rate and roles."""
+"""API keys: a file of hashes, so that it tells no one a key, with each caller's name, rate, roles and models."""
 
 import hashlib
 import hmac
+from datetime import UTC, date, datetime
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
@@ -12,23 +14,35 @@ from plumbline.core import ids
 from plumbline.core.documents import DocumentError, Strict, read
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Role = Literal["feedback", "vocabulary"]
+Role = Literal["feedback", "vocabulary", "tester"]
 _GATEWAY_CHARACTERS = 16
 
 
-class ApiKey(Strict):
-    """One caller."""
-
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+class _Key(Strict):
     sha256: Sha256
     """`printf %s "$KEY" | sha256sum`. Keys are random and long, so that one round of a plain hash is enough."""
+    expires: date | None = None
+    """The first day, of UTC, on which the key lets nobody in; without it the key is for ever."""
+
+
+class ApiKey(_Key):
+    """One caller, with its key."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+    owner: Annotated[str, Field(max_length=200)] = ""
+    """Whom to ask, and to tell that the key expires."""
+    next: _Key | None = None
+    """A second key that lets in as well, while the caller goes over from the one to the other."""
+    models: tuple[str, ...] = ()
+    """What it may ask; by default every model whose servers read the file."""
     rate: Annotated[float, Field(ge=0.001, le=1_000_000)]
     """Requests a second, over all pods."""
     # Bounds within which Redis can keep the bucket: its refusal would count as if it were lost, for every caller.
     burst: Annotated[float, Field(ge=1, le=1_000_000_000)] | None = None
     """Requests that may come at once; by default those of one second."""
     roles: tuple[Role, ...] = ()
-    """What it may beyond asking: give feedback on what others asked; see the categories of a model one by one."""
+    """What it may beyond asking: give feedback on what others asked; see the categories of a model one by one; name the
+    version that answers."""
     former: tuple[Sha256, ...] = ()
     """Hashes of keys that the caller had before: they let nobody in, and its feedback on their answers counts."""
 
@@ -39,53 +53,94 @@ class ApiKey(Strict):
 
     @cached_property
     def seal(self) -> bytes:
-        """What the ids of this caller's predictions are made with."""
+        """What the ids of this caller's predictions are made with, whichever of its keys asked."""
         return bytes.fromhex(self.sha256)
+
+    @cached_property
+    def known_as(self) -> str:
+        """Who it is in logs, which are read by more people than may know who asks for what."""
+        return hashlib.sha256(self.name.encode()).hexdigest()[:12]
+
+    @property
+    def letting_in(self) -> tuple[_Key, ...]:
+        """Its keys: one, or two while one follows the other."""
+        return (self,) if self.next is None else (self, self.next)
 
     def asked_for(self, prediction_id: str) -> bool:
         """Whether the prediction was made for this caller."""
-        return any(ids.is_for(prediction_id, bytes.fromhex(seal)) for seal in (self.sha256, *self.former))
+        hashes = chain((key.sha256 for key in self.letting_in), self.former)
+        return any(ids.is_for(prediction_id, bytes.fromhex(each)) for each in hashes)
+
+    def may_ask(self, model: str) -> bool:
+        """Whether the key is for this model."""
+        return not self.models or model in self.models
 
 
-class _File(Strict):
+class KeyFile(Strict):
+    """All callers that are let in."""
+
     keys: Annotated[tuple[ApiKey, ...], Field(min_length=1)]
 
     @model_validator(mode="after")
-    def _unique(self) -> "_File":
-        for attribute in ("name", "sha256"):
-            values = [getattr(key, attribute) for key in self.keys]
+    def _unique(self) -> "KeyFile":
+        hashes = [key.sha256 for caller in self.keys for key in caller.letting_in]
+        for attribute, values in (("name", [caller.name for caller in self.keys]), ("sha256", hashes)):
             if len(set(values)) != len(values):
                 raise ValueError(f"two keys have the same {attribute}")
         return self
+
+
+class Known(NamedTuple):
+    """A key that the file has."""
+
+    caller: ApiKey
+    digest: bytes
+    expires: date | None
+    until: float
+    """The same in seconds since the epoch; infinite for a key that is for ever."""
 
 
 class Keyring:
     """The callers that are let in."""
 
     def __init__(self, keys: tuple[ApiKey, ...]) -> None:
-        self._keys = {key.seal: key for key in keys}
+        self._callers = {caller.name: caller for caller in keys}
+        known = [
+            Known(caller, bytes.fromhex(key.sha256), key.expires, _until(key.expires))
+            for caller in keys
+            for key in caller.letting_in
+        ]
+        self._known = {key.digest: key for key in known}
 
     def replace(self, other: "Keyring") -> None:
         """Let the callers of another one in from now on, and no others; who did not change stays the same object."""
-        known = self._keys
-        self._keys = {seal: known[seal] if known.get(seal) == key else key for seal, key in other._keys.items()}
+        before = self._callers
+        same = {name: before[name] for name, caller in other._callers.items() if before.get(name) == caller}
+        self._callers = other._callers | same
+        self._known = {
+            digest: known._replace(caller=self._callers[known.caller.name]) for digest, known in other._known.items()
+        }
 
-    def find(self, secret: bytes) -> ApiKey | None:
-        """The caller that holds `secret`.
+    def find(self, secret: bytes) -> Known | None:
+        """The key that `secret` is, expired or not, with its caller.
 
         The table is searched by the hash, of which a caller can't choose the bytes, and the match compared in
         constant time: neither tells how near a guess came.
         """
         digest = hashlib.sha256(secret).digest()
-        key = self._keys.get(digest)
-        if key is None or not hmac.compare_digest(key.seal, digest):
+        known = self._known.get(digest)
+        if known is None or not hmac.compare_digest(known.digest, digest):
             return None
-        return key
+        return known
+
+
+def _until(day: date | None) -> float:
+    return float("inf") if day is None else datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()
 
 
 def read_keys(path: Path) -> Keyring:
     """Read the file of SERVING_API_KEYS_FILE (YAML or JSON); raises DocumentError that names file and field."""
-    return Keyring(read(path, _File, f"SERVING_API_KEYS_FILE: {path}").keys)
+    return Keyring(read(path, KeyFile, f"SERVING_API_KEYS_FILE: {path}").keys)
 
 
 def read_gateway_keys(path: Path) -> tuple[bytes, ...]:

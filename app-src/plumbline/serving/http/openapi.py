@@ -129,10 +129,11 @@ _BODY = {
     "422": "Values are not what the model's schema asks for; `errors` names each field",
 }
 _KEYS = {
-    "401": "The API key is missing or not known",
+    "401": "The API key is missing, not known or expired",
+    "403": "The API key is not for this model, or names a version and has not the role tester",
     "429": "The key's rate is used up, or the address sends many requests without a known key; see Retry-After",
 }
-_NOT_OWN = {"403": "Another key asked for this prediction"}
+_NOT_OWN = {"403": "The API key is not for this model, or another key asked for this prediction"}
 
 
 def _add_problems(operation: Document, *, keys: bool, body: bool, feedback: bool = False) -> None:
