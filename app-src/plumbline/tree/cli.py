@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -80,6 +81,37 @@ def bootstrap_one(
     from plumbline.tree.bootstrap import bootstrap
 
     bootstrap(root, environment, context, minutes)
+
+
+@app.command("api-key")
+def make_api_key(
+    name: Annotated[str, typer.Argument(help="Of the caller.")],
+    file: Annotated[Path, typer.Option(help="The file of hashes (keys.yaml of the Secret api-keys); made if absent.")],
+    retire: Annotated[
+        bool, typer.Option("--retire", help="Make no key: the caller's second one becomes its only.")
+    ] = False,
+    owner: Annotated[str | None, typer.Option(help="Of a new caller: whom to ask.")] = None,
+    rate: Annotated[float | None, typer.Option(help="Of a new caller: requests a second, over all pods.")] = None,
+    model: Annotated[list[str] | None, typer.Option(help="Of a new caller: what it may ask; all if not given.")] = None,
+    role: Annotated[list[str] | None, typer.Option(help="Of a new caller: feedback, vocabulary or tester.")] = None,
+    days: Annotated[int, typer.Option(help="Until the key expires.", min=1)] = 365,
+) -> None:
+    """Make a key and put its hash into the file: a new caller's, or the second one of a caller that the file has.
+
+    The key is printed, once; the file holds none.
+    """
+    from plumbline.tree import api_keys
+
+    text = api_keys.read_text(file)
+    if retire:
+        file.write_text(api_keys.retire(text, name), encoding="utf-8")
+        return
+    asked = {"owner": owner, "rate": rate, "models": model, "roles": role}
+    expires = datetime.now(UTC).date() + timedelta(days=days)
+    more = {field: value for field, value in asked.items() if value}
+    key, text = api_keys.issue(text, name, expires, more)
+    file.write_text(text, encoding="utf-8")
+    typer.echo(key)
 
 
 @app.command("adopt")
