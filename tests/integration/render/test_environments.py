@@ -16,6 +16,9 @@ MEANT = [
     (r"argocd/Application(Set)?/(platform|admission|models|workloads)", r"spec\..*path"),
     (r".*/ConfigMap/([a-z]+-)?services", r"data\.(PGHOST|REDIS_ADDRESS|MLFLOW_ARTIFACTS)"),
     (r"workflows/ConfigMap/(settings|artifact-repositories)", r"data\.(environment|class|scoring-store|BACKUP_STORE|s3)"),
+    # And in the names by which its models are asked.
+    (r"models/(Gateway|VirtualService)/.*", r"spec\.(servers\..*\.)?hosts\..*"),
+    (r"istio-system/Certificate/models-tls", r"spec\.dnsNames\..*"),
     # Where its secrets are.
     (r"/ClusterSecretStore/aws", r"spec\.provider\.aws\.prefix"),
     # Policies of production: two replicas, an approved and signed release.

@@ -151,6 +151,38 @@ def test_the_gateway_lets_go_of_an_idle_connection_before_the_server_does(model:
         assert 2 * int(idle.removesuffix("s")) < KEEP_ALIVE_SECONDS
 
 
+@pytest.mark.parametrize("environment", ["staging", "production"])
+def test_the_gateway_speaks_tls_by_a_certificate_of_the_models_names(tree: Path, environment: str) -> None:
+    with complete(tree, environment) as whole:
+        found = {item["kind"]: item.get("spec") for item in build(whole, f"clusters/{environment}/models/flights")}
+        edge = build(whole, f"clusters/{environment}/gateway")
+    servers = found["Gateway"]["servers"]
+    plain, secure = servers
+    assert plain["tls"] == {"httpsRedirect": True}
+    assert secure["tls"]["minProtocolVersion"] == "TLSV1_2"
+    (certificate,) = (
+        item["spec"]
+        for item in edge
+        if item["kind"] == "Certificate" and item["spec"]["secretName"] == secure["tls"]["credentialName"]
+    )
+    names = {name for server in servers for name in server["hosts"]}
+    (host,) = names
+    assert [f"*.{host.partition('.')[2]}"] == certificate["dnsNames"]
+    assert host.startswith("flights.")
+    assert host.rpartition(".models.")[2] != "internal", "the environment's own domain"
+    issuers = {item["metadata"]["name"] for item in edge if item["kind"] == certificate["issuerRef"]["kind"]}
+    assert certificate["issuerRef"]["name"] in issuers
+
+
+def test_the_hosts_of_gateway_and_routes_are_one(model: Path) -> None:
+    for environment in ("local", "staging", "production"):
+        with complete(model.parents[3], environment) as whole:
+            objects = build(whole, f"clusters/{environment}/models/flights")
+        (gateway,) = (item["spec"] for item in objects if item["kind"] == "Gateway")
+        (routes,) = (item["spec"] for item in objects if item["kind"] == "VirtualService" and "hosts" in item["spec"])
+        assert all(server["hosts"] == routes["hosts"] for server in gateway["servers"])
+
+
 def test_a_retry_never_makes_a_second_prediction(model: Path) -> None:
     routes = _render(model)["VirtualService/flights-server"]["spec"]["http"]
     assert routes
