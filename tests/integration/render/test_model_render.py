@@ -183,6 +183,20 @@ def test_the_hosts_of_gateway_and_routes_are_one(model: Path) -> None:
         assert all(server["hosts"] == routes["hosts"] for server in gateway["servers"])
 
 
+def test_the_api_alone_is_reached_from_outside(model: Path) -> None:
+    """By any of the routes, whatever else a request says."""
+    routes = _render(model)["VirtualService/flights-server"]["spec"]["http"]
+    assert len(routes) == 3
+    for route in routes:
+        assert route["match"]
+        for match in route["match"]:
+            (path,) = match["uri"].values()
+            assert path in ("/v1/", "/v2/", "/v2")
+    assert {path for route in routes[-1:] for match in route["match"] for path in match["uri"].values()} == {
+        "/v1/", "/v2/", "/v2",
+    }  # fmt: skip
+
+
 def test_a_retry_never_makes_a_second_prediction(model: Path) -> None:
     routes = _render(model)["VirtualService/flights-server"]["spec"]["http"]
     assert routes

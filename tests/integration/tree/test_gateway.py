@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Iterator
 from importlib.resources import files
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from services import answers_http, free_port, process
 ROOT = Path(__file__).parents[3]
 FIFTH = "[01]."
 TOLD = ("x-plumbline-gateway", "x-arm", "x-subject", "x-plumbline-caller")
+WAY = ("x-forwarded-for", "x-forwarded-proto", "forwarded", "x-forwarded-host", "x-forwarded-port", "x-real-ip")
 
 
 def _filter(name: str) -> dict[str, Any]:
@@ -48,7 +50,7 @@ def port(tmp_path_factory: pytest.TempPathFactory, secret: Path) -> Iterator[int
 
 
 def _bootstrap(port: int, ours: list[dict[str, Any]]) -> dict[str, Any]:
-    told = "|".join(f"%REQ({name})%" for name in TOLD)
+    told = "|".join(f"%REQ({name})%" for name in (*TOLD, *WAY))
     routes = [
         {
             "match": {"path": "/told"},
@@ -74,6 +76,8 @@ def _bootstrap(port: int, ours: list[dict[str, Any]]) -> dict[str, Any]:
     manager = {
         "@type": f"{kind}.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "test",
+        # As Istio's gateway: whoever connects is whom the addresses end with.
+        "use_remote_address": True,
         "http_filters": [*ours, router],
         "route_config": {"virtual_hosts": [{"name": "any", "domains": ["*"], "routes": routes}]},
     }
@@ -141,11 +145,25 @@ def test_two_callers_whom_the_log_does_not_tell_apart_have_one_bucket(port: int)
 
 def _told(port: int, headers: dict[str, str]) -> list[str]:
     """What a model's server is told of a request that a caller sends with these headers."""
+    return _heard(port, headers)[: len(TOLD)]
+
+
+def _heard(port: int, headers: dict[str, str]) -> list[str]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     connection.request("GET", "/told", headers={"Host": "flights.models.internal"} | headers)
     told = connection.getresponse().headers["told"]
     connection.close()
     return str(told).split("|")
+
+
+def test_nobody_says_which_way_he_came(port: int) -> None:
+    """Wrong keys are counted by this address."""
+    said = {"Forwarded": "for=7.7.7.7", "X-Forwarded-For": "7.7.7.7, 10.0.0.1", "X-Forwarded-Proto": "https"}
+    said |= {"X-Forwarded-Host": "evil", "X-Forwarded-Port": "1", "X-Real-Ip": "7.7.7.7"}
+    peer, *others = _heard(port, {})[len(TOLD) :]
+    ip_address(peer)  # Envoy takes the machine's own for that of loopback
+    assert others == ["http", "", "", "", ""]
+    assert _heard(port, said)[len(TOLD) :] == [peer, *others]
 
 
 def test_the_gateway_alone_writes_its_key_and_no_caller_names_an_arm(port: int, secret: Path) -> None:
