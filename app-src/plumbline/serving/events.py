@@ -46,6 +46,8 @@ class Event:
     seconds: float
     text: bytes | None = None
     """The rows as their caller wrote them (`Batch.text` of the reader); None where they must be written."""
+    keyholder: str = ""
+    """Whose key it was, by a hash (`ApiKey.known_as`); empty without keys."""
 
 
 class PredictionLog:
@@ -142,6 +144,7 @@ class PredictionLog:
                 "request_id": event.request_id,
                 "arm": event.arm,
                 "subject": event.subject,
+                "keyholder": event.keyholder,
                 "ms": round(event.seconds * 1000, 3),
             }
         )

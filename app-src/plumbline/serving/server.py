@@ -136,6 +136,7 @@ class Server:
                     arm=arm if not arm or arm in self._arms else _OTHER,
                     # Whose bucket the gateway took: the caller's user, else a hash of its key.
                     subject=(context.text(b"x-subject") or context.text(b"x-plumbline-caller")) if told else "",
+                    keyholder=context.keyholder,
                     rows=rows,
                     text=text,
                     outputs=outputs,

@@ -51,11 +51,16 @@ class Log:
         return str(event["id"])
 
     def label(
-        self, identifier: str, truth: Any = "late", value: float | None = None, at: datetime | None = None
+        self,
+        identifier: str,
+        truth: Any = "late",
+        value: float | None = None,
+        at: datetime | None = None,
+        **changes: Any,
     ) -> None:
         moment = (at or datetime.now(UTC)).isoformat()
         event = {"prediction_id": identifier, "at": moment, "model": "flights", "truth": truth, "value": value}
-        self.redis.xadd("feedback", {"event": json.dumps(event)})
+        self.redis.xadd("feedback", {"event": json.dumps(event | changes)})
 
     def settings(self, **changes: Any) -> Settings:
         values: dict[str, Any] = {

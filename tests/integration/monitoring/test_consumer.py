@@ -26,6 +26,17 @@ def test_each_row_of_each_answer_is_kept(log: Any) -> None:
     assert log.metric("monitoring_entries_total", stream="predictions", result="stored") == 2
 
 
+def test_whose_key_it_was_is_kept_where_a_server_says_it(log: Any) -> None:
+    """Servers of before say nothing."""
+    asked, before = log.predict(keyholder="0123456789ab"), log.predict()
+    log.label(asked, keyholder="ba9876543210")
+    log.label(before)
+    log.consume()
+    for table, said in (("predictions", "0123456789ab"), ("feedback", "ba9876543210")):
+        kept = dict(log.query(f"SELECT id::text, keyholder FROM monitoring.{table}"))  # noqa: S608
+        assert kept == {asked: said, before: ""}
+
+
 def test_what_is_delivered_again_changes_nothing(log: Any) -> None:
     identifier = log.predict(rows=2)
     log.label(f"{identifier}:1")

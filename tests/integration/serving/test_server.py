@@ -89,8 +89,12 @@ def test_an_unmodified_oip_client_gets_the_numbers_of_v1(serve, bundle_of, binar
     assert labels == [one["label"] for one in single]
 
 
-def test_predictions_and_feedback_reach_their_streams(serve, bundle_of, redis_url):
-    with redis.Redis.from_url(redis_url) as store, serve(bundle_of("binary"), SERVING_REDIS_URL=redis_url) as server:
+def test_predictions_and_feedback_reach_their_streams(serve, bundle_of, redis_url, tmp_path):
+    keys = tmp_path / "keys.yaml"
+    keys.write_text(json.dumps({"keys": [{"name": "web", "rate": 100, "sha256": hashlib.sha256(b"k").hexdigest()}]}))
+    settings = {"SERVING_REDIS_URL": redis_url, "SERVING_API_KEYS_FILE": keys}
+    with redis.Redis.from_url(redis_url) as store, serve(bundle_of("binary"), **settings) as server:
+        server.client.headers["x-api-key"] = "k"
         headers = {"x-arm": "canary", "x-subject": "user-7", "x-request-id": "req-1"}
         key = {"x-plumbline-caller": "key-01234567"}
         server.until(lambda: server.metric("serving_redis_breaker_state") == 0)
@@ -104,7 +108,21 @@ def test_predictions_and_feedback_reach_their_streams(serve, bundle_of, redis_ur
         feedback = [json.loads(fields[b"event"]) for _, fields in store.xrange("feedback")]
     first, second = events
     assert first.keys() == {
-        *("id", "at", "model", "version", "role", "arm", "subject", "request_id", "columns", "data", "outputs", "ms"),
+        *(
+            "id",
+            "at",
+            "model",
+            "version",
+            "role",
+            "arm",
+            "subject",
+            "keyholder",
+            "request_id",
+            "columns",
+            "data",
+            "outputs",
+            "ms",
+        ),
     }
     assert (first["id"], first["arm"], first["subject"], first["request_id"]) == (
         answer["prediction_id"], "canary", "user-7", "req-1",
@@ -117,7 +135,9 @@ def test_predictions_and_feedback_reach_their_streams(serve, bundle_of, redis_ur
     assert logged_rows(second) == [ROW, FULL]
     assert second["subject"] == "key-01234567", "whose bucket the gateway took"
     assert second["outputs"] == batch["predictions"]
-    assert feedback[0].items() >= (truth | {"model": "delays"}).items()
+    web = hashlib.sha256(b"web").hexdigest()[:12]
+    assert feedback[0].items() >= (truth | {"model": "delays", "keyholder": web}).items()
+    assert first["keyholder"] == second["keyholder"] == web
 
 
 def test_sigterm_drains_unready_first_and_everything_in_flight_is_answered(serve, bundle_of, redis_url):

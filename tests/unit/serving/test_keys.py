@@ -170,7 +170,7 @@ def test_the_access_log_says_who_asked_by_a_hash(serve, bundles, capfdbinary):
 
     serve(bundles["binary"], use, keyring=many(), access_log=True)
     lines = [json.loads(line) for line in capfdbinary.readouterr().out.splitlines() if b'"access"' in line]
-    assert [line["caller"] for line in lines] == [hashlib.sha256(b"web").hexdigest()[:12], ""]
+    assert [line["keyholder"] for line in lines] == [hashlib.sha256(b"web").hexdigest()[:12], ""]
 
 
 def test_a_refusal_says_whose_the_prediction_is_not(serve, bundles):

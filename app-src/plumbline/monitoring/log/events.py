@@ -85,6 +85,7 @@ class Prediction(_Event):
     role: str = ""
     arm: str = ""
     subject: str = ""
+    keyholder: str = ""
     request_id: str = ""
     columns: tuple[str, ...]
     data: Annotated[tuple[tuple[Value, ...], ...], Field(min_length=1)]
@@ -113,6 +114,7 @@ class _FeedbackEvent(_Event):
     model: Annotated[str, Field(min_length=1)]
     truth: StrictStr | Annotated[StrictInt | StrictFloat, Field(ge=-LARGEST, le=LARGEST)]
     value: Annotated[float | None, Field(ge=-LARGEST, le=LARGEST)] = None
+    keyholder: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +129,8 @@ class Feedback:
     model: str
     truth: Truth
     value: float | None
+    keyholder: str = ""
+    """Whose key said so; the rights of a key are the server's matter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,4 +198,5 @@ def _feedback(event: _FeedbackEvent, entry: str, window: Window) -> Feedback:
         event.model,
         event.truth,
         event.value,
+        event.keyholder,
     )

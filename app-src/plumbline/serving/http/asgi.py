@@ -73,6 +73,11 @@ class Context:
         self.caller: ApiKey | None = None
         """Whose key it was; None where no keys are asked for."""
 
+    @property
+    def keyholder(self) -> str:
+        """The caller by a hash of its name, for logs; empty where no keys are asked for, or none is known."""
+        return "" if self.caller is None else self.caller.known_as
+
     def prediction_id(self) -> str:
         """A new id for the caller's prediction, by which its feedback is told from that of others."""
         return ids.prediction_id(seal=b"" if self.caller is None else self.caller.seal)

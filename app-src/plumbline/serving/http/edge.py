@@ -218,10 +218,9 @@ class Edge:
             return
         # A hot path is this program's own text and the id was checked; any other path of a caller is encoded.
         shown = f'"{route}"' if route is path else to_json(path[:_SHOWN]).decode()
-        caller = "" if context.caller is None else context.caller.known_as
         self._write(
             f'{{"at":"{timestamp()}","level":"info","logger":"access","request_id":"{context.request_id}",'
-            f'"caller":"{caller}","method":"{scope["method"]}","path":{shown},"status":{status},'
+            f'"keyholder":"{context.keyholder}","method":"{scope["method"]}","path":{shown},"status":{status},'
             f'"ms":{seconds * 1000:.3f}}}'.encode()
         )
 

@@ -95,7 +95,7 @@ class Feedback:
         link = self._server.link
         if link is None:
             raise Problem(503, "this server has no feedback store; SERVING_REDIS_URL is not set")
-        event = given | {"at": timestamp(), "model": engine.release.model}
+        event = given | {"at": timestamp(), "model": engine.release.model, "keyholder": context.keyholder}
         try:
             await append_feedback(link, to_json(event), self._server.settings.stream_maxlen)
         except Bypass as error:
