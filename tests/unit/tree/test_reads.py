@@ -13,7 +13,7 @@ from plumbline.tree.validate.checks import rendered_anew
 
 URL, FOLDER = "https://git.example/ours.git", "clusters/live/models/birds"
 KUSTOMIZATION = """\
-resources: [release.yaml, ../../../../base, https://git.example/theirs.git//manifests?ref=v1]
+resources: [release.yaml, ../../../../base, "https://git.example/theirs.git//manifests?ref=v1"]
 components: [../../shared]
 patches:
   - {path: patch.yaml}
