@@ -154,7 +154,7 @@ def test_the_gateway_lets_go_of_an_idle_connection_before_the_server_does(model:
 @pytest.mark.parametrize("environment", ["staging", "production"])
 def test_the_gateway_speaks_tls_by_a_certificate_of_the_models_names(tree: Path, environment: str) -> None:
     with complete(tree, environment) as whole:
-        found = {item["kind"]: item.get("spec") for item in build(whole, f"clusters/{environment}/models/flights")}
+        found = {item["kind"]: item.get("spec", {}) for item in build(whole, f"clusters/{environment}/models/flights")}
         edge = build(whole, f"clusters/{environment}/gateway")
     servers = found["Gateway"]["servers"]
     plain, secure = servers

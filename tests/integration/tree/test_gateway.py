@@ -1,18 +1,16 @@
 """Callers, their arms and the gateway's proof, asked of a real Envoy with the filters that git names."""
 
 import http.client
-import json
 import re
 import time
 from collections.abc import Iterator
-from importlib.resources import files
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from services import answers_http, free_port, process
+from envoys import running
 
 ROOT = Path(__file__).parents[3]
 FIFTH = "[01]."
@@ -39,19 +37,13 @@ def port(tmp_path_factory: pytest.TempPathFactory, secret: Path) -> Iterator[int
     source = proof["typed_config"]["default_source_code"]
     text = source["inline_string"].replace("/etc/secrets/gateway-key/GATEWAY_KEY", str(secret))
     source["inline_string"] = text.replace("os.time() + 10", "os.time() + 1")
-    port = free_port()
-    folder = tmp_path_factory.mktemp("envoy")
-    (folder / "envoy.json").write_text(json.dumps(_bootstrap(port, [_filter("caller-bucket"), proof])))
-    envoy = Path(str(files("envoy") / "_bin/envoy"))
-    command: list[str | Path] = [envoy, "--config-path", folder / "envoy.json", "--concurrency", "1"]
-    command += ["--disable-hot-restart"]
-    with process(command, ready=lambda: answers_http(f"http://127.0.0.1:{port}/"), log=folder / "log"):
+    with running(tmp_path_factory.mktemp("envoy"), [_filter("caller-bucket"), proof], _routes()) as port:
         yield port
 
 
-def _bootstrap(port: int, ours: list[dict[str, Any]]) -> dict[str, Any]:
+def _routes() -> list[dict[str, Any]]:
     told = "|".join(f"%REQ({name})%" for name in (*TOLD, *WAY))
-    routes = [
+    return [
         {
             "match": {"path": "/told"},
             "direct_response": {"status": 200},
@@ -71,19 +63,6 @@ def _bootstrap(port: int, ours: list[dict[str, Any]]) -> dict[str, Any]:
             "direct_response": {"status": 200, "body": {"inline_string": "stable"}},
         },
     ]
-    kind = "type.googleapis.com/envoy.extensions.filters"
-    router = {"name": "envoy.filters.http.router", "typed_config": {"@type": f"{kind}.http.router.v3.Router"}}
-    manager = {
-        "@type": f"{kind}.network.http_connection_manager.v3.HttpConnectionManager",
-        "stat_prefix": "test",
-        # As Istio's gateway: whoever connects is whom the addresses end with.
-        "use_remote_address": True,
-        "http_filters": [*ours, router],
-        "route_config": {"virtual_hosts": [{"name": "any", "domains": ["*"], "routes": routes}]},
-    }
-    filters = [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]
-    address = {"socket_address": {"address": "127.0.0.1", "port_value": port}}
-    return {"static_resources": {"listeners": [{"address": address, "filter_chains": [{"filters": filters}]}]}}
 
 
 def _arms(port: int, callers: list[dict[str, str]], host: str = "flights.models.internal") -> list[str]:
