@@ -13,14 +13,13 @@ SAME = [Parameter(name=name, value=f"{{{{inputs.parameters.{name}}}}}") for name
 
 
 def approval() -> DAG:
-    """A person answers, and git records who. Without a YES the gate refuses: git decides, not this graph."""
-    answered = {name: f"{{{{tasks.ask.outputs.parameters.{name}}}}}" for name in ("by", "reason")}
-    with DAG(name="approval", inputs=INPUTS[:2]) as dag:
+    """A person brings what they signed, and git keeps it. What is not signed by an approver the gate refuses."""
+    with DAG(name="approval", inputs=INPUTS) as dag:
         Task(name="ask", template="ask")
         Task(
             name="record",
             template="record",
-            arguments=[*SAME[:2], answered],
+            arguments=[*SAME, {"signed": "{{tasks.ask.outputs.parameters.signed}}"}],
             dependencies=["ask"],
             when="{{tasks.ask.outputs.parameters.answer}} == YES",
         )
@@ -47,7 +46,7 @@ with WorkflowTemplate(
         Task(
             name="approval",
             template="approval",
-            arguments=SAME[:2],
+            arguments=SAME,
             depends="check",
             when="{{inputs.parameters.class}} == guarded",
         )
@@ -66,8 +65,11 @@ with WorkflowTemplate(
     )
     asked = [
         Parameter(name="answer", default="NO", enum=["NO", "YES"], description="May it be served?"),
-        Parameter(name="by", default="", description="Who answers for it"),
-        Parameter(name="reason", default="", description="Why it may be served"),
+        Parameter(
+            name="signed",
+            default="",
+            description="The line that `plumbline promote approve --detached` printed; empty where git has it already",
+        ),
     ]
     # Not answered in three days is a NO.
     Suspend(
@@ -83,11 +85,11 @@ with WorkflowTemplate(
         "record",
         "approve",
         *OPTIONS,
-        "--by={{inputs.parameters.by}}",
-        "--reason={{inputs.parameters.reason}}",
+        *TARGET,
+        "--signed={{inputs.parameters.signed}}",
         pushes=True,
         service_account_name="promote",
-        inputs=[*INPUTS[:2], Parameter(name="by"), Parameter(name="reason")],
+        inputs=[*INPUTS, Parameter(name="signed")],
     )
     mutex = Mutex(name="promote-{{inputs.parameters.environment}}-{{inputs.parameters.model}}")
     promotion(

@@ -13,20 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from approvals import Approver, approvers
 
 from plumbline.core.release import Artifact, Evidence, Lineage, Metadata, Release, Spec, parse_release
 from plumbline.monitoring.experiment import route
 from plumbline.monitoring.experiment.policy import Experiment
 from plumbline.monitoring.policy import read_policy
-from plumbline.promotion.delivery.documents import (
-    BY_MERGE,
-    Approval,
-    Barred,
-    Override,
-    approval_path,
-    barred_path,
-    dump,
-)
+from plumbline.promotion.delivery.approval import APPROVERS, Wanted
+from plumbline.promotion.delivery.documents import BY_MERGE, Barred, Override, barred_path, dump
 from plumbline.promotion.delivery.release_text import edit, new_text
 from plumbline.tree.render.build import READ, environments
 
@@ -35,7 +29,8 @@ AT = "2026-11-23T12:00:00Z"
 # The first is what `make demo` writes, the others have the names that a person's own registry has.
 IMAGES = ("localhost/model-server", "ghcr.io/plumbline/model-server", "registry.example.com:5000/team/model-server")
 # What people are called includes what YAML takes for something else. The first is nobody.
-APPROVERS = ("", BY_MERGE, "Ada", "4711", "null", "Bö \\ 'Q': #1")
+PEOPLE = {name: Approver(name) for name in ("Ada", "4711", "null", "Bö \\ 'Q': #1")}
+NAMES = ("", BY_MERGE, *PEOPLE)
 
 
 def release(model: str, version: str, chance: random.Random, approved: bool, environment: str = "local") -> Release:
@@ -59,7 +54,7 @@ def release(model: str, version: str, chance: random.Random, approved: bool, env
             data=f"sha256:{digits(64)}",
             workflow=chance.choice(["", "train-model-x7k2p"]),
         ),
-        evidence=Evidence(gate=f"sha256:{digits(64)}", approvedBy=chance.choice(APPROVERS[approved:])),
+        evidence=Evidence(gate=f"sha256:{digits(64)}", approvedBy=chance.choice(NAMES[approved:])),
     )
     metadata = Metadata(name=model, annotations={"config.kubernetes.io/local-config": "true"})
     return Release(apiVersion="plumbline.dev/v1", kind="Release", metadata=metadata, spec=spec)
@@ -164,19 +159,11 @@ def served(tree: Path, chance: random.Random) -> None:
 
 
 def _answered_for(tree: Path, path: Path) -> None:
-    """Whoever the release names has approved it on record; one record is of one digest, others came by merge."""
-    text = path.read_text(encoding="utf-8")
-    item = parse_release(text)
-    by, record = item.spec.evidence.approvedBy, approval_path(item.model, item.spec.version)
-    if by == BY_MERGE:
-        return
-    if (tree / record).exists():
-        evidence = item.spec.evidence.model_copy(update={"approvedBy": BY_MERGE})
-        merged = item.model_copy(update={"spec": item.spec.model_copy(update={"evidence": evidence})})
-        path.write_text(edit(text, merged), encoding="utf-8")
-        return
-    about: dict[str, Any] = {"model": item.model, "version": item.spec.version, "digest": item.spec.artifact.digest}
-    write(tree, record, dump(Approval(**about, by=by, reason="seen", at=AT)))
+    """Whoever the release names has signed for it; others came by a pull request that was reviewed."""
+    item = parse_release(path.read_text(encoding="utf-8"))
+    if (by := item.spec.evidence.approvedBy) != BY_MERGE:
+        write(tree, *PEOPLE[by].approval(path.parents[2].name, item))
+    write(tree, APPROVERS, approvers(*(one.entry(*environments(tree)) for one in PEOPLE.values()), reviews=True))
 
 
 def _releases(tree: Path) -> Iterator[Release]:
@@ -185,12 +172,12 @@ def _releases(tree: Path) -> Iterator[Release]:
 
 
 def approved(tree: Path, _: random.Random) -> None:
-    """What is served has an approval on record."""
-    for item in _releases(tree):
-        about: dict[str, Any] = {"model": item.model, "version": item.spec.version, "digest": item.spec.artifact.digest}
-        if not (tree / approval_path(item.model, item.spec.version)).exists():
-            text = dump(Approval(**about, by="Ada", reason="seen", at=AT))
-            write(tree, approval_path(item.model, item.spec.version), text)
+    """Whatever is served has an approval."""
+    write(tree, APPROVERS, approvers(*(one.entry(*environments(tree)) for one in PEOPLE.values()), reviews=True))
+    for path in sorted(tree.glob("clusters/*/models/*/release.yaml")):
+        environment, item = path.parents[2].name, parse_release(path.read_text(encoding="utf-8"))
+        if not (tree / Wanted.of(environment, item).path).exists():
+            write(tree, *PEOPLE["Ada"].approval(environment, item))
 
 
 def barred(tree: Path, chance: random.Random) -> None:

@@ -25,15 +25,15 @@ def why(
     as_json: AsJson = False,
 ) -> None:
     """Explain one answer of the log from git, and compute it anew from the signed model; 10 where it is another."""
+    from plumbline.promotion.delivery.approval import approvals
     from plumbline.promotion.delivery.git import checkout
-    from plumbline.promotion.delivery.records import read_approval
     from plumbline.promotion.delivery.releases import served_as
     from plumbline.promotion.settings import Settings
 
     answer = _logged(prediction)
     with checkout(load(Settings)) as tree:
         served = list(served_as(tree, answer["model"], answer["version"]))
-        approval = read_approval(tree, answer["model"], answer["version"])
+        approved = approvals(tree, answer["model"], answer["version"])
     if not served:
         raise Refused(f"git never named {answer['model']} {answer['version']}, which answered {prediction}")
     # Environments may serve one version with thresholds of their own.
@@ -48,7 +48,7 @@ def why(
         "image": spec.image,
         **spec.lineage.model_dump(),
         "gate": spec.evidence.gate,
-        "approval": f"{approval.by} on {approval.at:%Y-%m-%d}: {approval.reason}" if approval else "none on record",
+        "approval": "; ".join(map(str, approved)) or "none on record",
         "again": "the same, bit by bit" if same else f"another: {again}",
     }
     if as_json:

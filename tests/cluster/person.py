@@ -30,8 +30,16 @@ class Person:
         for before, after in changes:
             assert text.count(before) == 1, f"{path}: {before!r} is there {text.count(before)} times"
             text = text.replace(before, after)
+        return self._commit(path, text, f"{path}: {changes[0][1].strip()}")
+
+    def write(self, path: str, text: str) -> str:
+        """Commit another text of a file: the commit."""
+        git(self.folder, "pull", "--quiet", "--rebase")
+        return self._commit(path, text, f"{path}: written anew")
+
+    def _commit(self, path: str, text: str, message: str) -> str:
         (self.folder / path).write_text(text)
-        self._push(f"{path}: {changes[0][1].strip()}")
+        self._push(message)
         self.standing.append(git(self.folder, "rev-parse", "HEAD").strip())
         return self.standing[-1]
 

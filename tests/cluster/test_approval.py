@@ -5,10 +5,12 @@ import random
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import rollouts
 import servers
+from approvals import Approver, approvers
 from person import Person
 from rollouts import MODEL, NAMESPACE
 from traffic import Traffic
@@ -17,8 +19,10 @@ from workstation import Workstation
 from harness import applications
 from harness.kubectl import Kubectl
 from harness.processes import wait_until
+from plumbline.promotion.delivery.approval import APPROVERS
 
 pytestmark = pytest.mark.timeout(900)
+ADA = Approver("Ada")
 _FOLDER = f"clusters/local/models/{MODEL}"
 _SERVER = "  - ../../model-server\n"
 _ADMISSION = "  - ../../../policies/admission\n"
@@ -47,6 +51,7 @@ def as_production(kubectl: Kubectl, person: Person, stable: str) -> Iterator[Non
     person.edit(*_EXPERIMENT)
     # The release that is served now was never approved: once the rule stands, nothing about it can be changed.
     wait_until("the experiment's steps", waits, seconds=120)
+    person.write(APPROVERS, approvers(ADA.entry("local")))
     for change in _PRODUCTION:
         person.edit(*change)
     rule = ("get", "validatingadmissionpolicybinding", "release.plumbline.dev")
@@ -65,6 +70,7 @@ def test_an_approved_release_is_tried_by_a_fifth_of_the_callers(
     stable: str,
     open_gateway: Callable[..., Traffic],
     bodies: list[str],
+    tmp_path: Path,
 ) -> None:
     """Refused by the gate, and by admission where somebody commits it past the gate, until it is approved.
 
@@ -73,7 +79,7 @@ def test_an_approved_release_is_tried_by_a_fifth_of_the_callers(
     before = desk.release(MODEL)
     assert before is not None
     version, image = desk.train(MODEL), servers.another("none")
-    with pytest.raises(AssertionError, match="approval: none"):
+    with pytest.raises(AssertionError, match="approval: nobody approved it"):
         desk.promote(MODEL, version, image)
 
     release = f"{_FOLDER}/release.yaml"
@@ -85,7 +91,13 @@ def test_an_approved_release_is_tried_by_a_fifth_of_the_callers(
     person.revert(past_the_gate)
     wait_until("the commit that mends it", lambda: not applications.complaints(kubectl), seconds=120)
 
-    desk.run("promote", "approve", f"--model={MODEL}", f"--version={version}", "--by=Ada", "--reason=read the card")
+    about = (f"--model={MODEL}", f"--version={version}", "--env=local", f"--image={image}", "--reason=read the card")
+    mallory = Approver("Mallory").key(tmp_path)
+    with pytest.raises(AssertionError, match="not made with a key that is trusted here"):
+        desk.run("promote", "approve", *about, PROMOTION_APPROVER_KEY=str(mallory))
+    # As a person hands it to the Workflow's form, whose next pod commits it.
+    line = desk.run("promote", "approve", *about, "--detached", PROMOTION_APPROVER_KEY=str(ADA.key(tmp_path)))
+    desk.run("promote", "approve", *about[:4], f"--signed={line.strip()}")
     desk.promote(MODEL, version, image)
     with open_gateway(callers=300) as traffic:
         wait_until("the experiment", lambda: _asks(kubectl), seconds=240)

@@ -37,15 +37,15 @@ class Workstation:
         """The registry's own client."""
         return MlflowClient()
 
-    def run(self, *command: str) -> str:
+    def run(self, *command: str, **environment: str) -> str:
         """Run one of the platform's commands; AssertionError with what it said if it fails."""
-        done = self._run(*command)
+        done = self._run(*command, **environment)
         assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}{done.stderr}"
         return done.stdout
 
-    def _run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def _run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         command: list[str | Path] = [Path(sys.executable).with_name("plumbline"), *arguments]
-        return subprocess.run(command, env=self._environment, capture_output=True, text=True, check=False)
+        return subprocess.run(command, env=self._environment | environment, capture_output=True, text=True, check=False)
 
     def train(self, model: str, sample: str = "0.05") -> str:
         """Train on another sample than any version before, and register: the new version."""

@@ -12,6 +12,9 @@ from pydantic import Field
 from plumbline.core.documents import Strict, parse, read
 from plumbline.core.names import Digest, Name, Version
 
+Image = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9./:-]*[a-z0-9]@sha256:[0-9a-f]{64}$")]
+"""A server's image: repository and digest."""
+
 
 class Artifact(Strict):
     """Where the bytes of the model are and what they must hash to."""
@@ -42,7 +45,7 @@ class Spec(Strict):
     """The release itself: code, model, schema and threshold move together, forward and back."""
 
     version: Version
-    image: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9./:-]*[a-z0-9]@sha256:[0-9a-f]{64}$")]
+    image: Image
     artifact: Artifact
     threshold: Annotated[float, Field(ge=0, le=1)] | None = None
     lineage: Lineage

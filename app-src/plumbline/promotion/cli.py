@@ -106,7 +106,7 @@ def check(
     from plumbline.promotion.gate.gate import Request, candidate, examine
     from plumbline.promotion.registry.client import Registry
 
-    settings, request = load(Settings), Request(model, version, env, image or None, again, awaiting_approval)
+    settings, request = load(Settings), Request(model, version, env, image or None, again, awaiting=awaiting_approval)
     with checkout(settings) as tree, candidate(Registry(), settings, model, version) as subject:
         judgement = examine(tree, request, subject)
     typer.echo(judgement.to_json() if as_json else judgement.table())
@@ -177,17 +177,38 @@ def served(env: Env, out: Annotated[Path, typer.Option(help="Folder to write, fo
 def approve(
     model: Model,
     version: Version,
-    by: Annotated[str, typer.Option(help="Who answers for it.")],
-    reason: Annotated[str, typer.Option(help="Why it may be served.")],
+    env: Env,
+    image: Annotated[str, typer.Option(help="The server's image with its digest; if not given, the one in use.")] = "",
+    reason: Annotated[str, typer.Option(help="Why it may be served.")] = "",
+    length: Annotated[str, typer.Option("--for", help="It ends by itself: 12h, 14d; 90d at most.")] = "14d",
+    detached: Annotated[
+        bool, typer.Option(help="Print the signed approval as one line, for --signed or a Workflow's form.")
+    ] = False,
+    signed: Annotated[str, typer.Option(help="Commit what --detached printed, whoever it is that brings it.")] = "",
+    again: Again = "",
     pull_request: PullRequest = False,
 ) -> None:
-    """Record in git that a version may be served where approval is asked."""
-    from plumbline.promotion.delivery import governance
+    """Judge a version and sign, with PROMOTION_APPROVER_KEY, that an environment may serve it; git keeps it."""
+    from plumbline.promotion.delivery import approve as approving
+    from plumbline.promotion.gate.gate import Request
     from plumbline.promotion.registry.client import Registry
 
-    landed = governance.approve(Registry(), _settings(pull_request), _name(model), version, by, reason)
-    typer.echo(str(landed) if landed else f"{model} {version} is approved already")
-    typer.echo(f"`plumbline promote card --model {model} --version {version}` shows it on the card")
+    settings, registry = _settings(pull_request), Registry()
+    request = Request(model, version, env, image or None, again)
+    if signed:
+        text = approving.from_line(signed)
+    elif not detached and (given := approving.standing(registry, settings, request)) is not None:
+        typer.echo(f"{model} {version} is approved already: {given}")
+        return
+    else:
+        text, judgement = approving.sign(registry, settings, request, reason, duration(length))
+        typer.echo(judgement.table(), err=detached)
+    if detached:
+        typer.echo(approving.one_line(text))
+        return
+    given, landed = approving.record(settings, request, text)
+    typer.echo(f"approved by {given}")
+    typer.echo(str(landed) if landed else "git says so already")
 
 
 @app.command()

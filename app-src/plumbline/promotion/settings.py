@@ -23,6 +23,8 @@ class Settings(BaseSettings):
     public_key: Path | None = None
     store: str = ""
     """The release store, `s3://bucket/prefix` or `file:///folder`; only `register` needs it."""
+    approver_key: Path | None = None
+    """PEM, ECDSA P-256, of the person who approves; its public half stands in policies/approvers.yaml."""
     attempts: int = Field(default=60, ge=1)
     """How often a bump that lost a race is made anew on the newest main before it gives up."""
     follows: Literal["git", "cluster"] = "git"
@@ -66,6 +68,10 @@ class Settings(BaseSettings):
     def public_pem(self) -> bytes:
         """The bytes of the public key; raises Misuse where there is none."""
         return _key(self.public_key, "PROMOTION_PUBLIC_KEY")
+
+    def approver_pem(self) -> bytes:
+        """The approver's private key; raises Misuse where there is none."""
+        return _key(self.approver_key, "PROMOTION_APPROVER_KEY")
 
     def signing_path(self) -> Path:
         """The path of the private key; raises Misuse where there is none."""

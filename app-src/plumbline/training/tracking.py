@@ -53,6 +53,8 @@ def open_run(work: Work) -> Run:
         "code.commit": commit,
         "code.dirty": str(dirty).lower(),
         "workflow": os.environ.get("TRAINING_WORKFLOW", ""),
+        # MLflow's own tag; who signs in there is told from who approves.
+        "mlflow.user": os.environ.get("MLFLOW_TRACKING_USERNAME") or os.environ.get("USER", ""),
     }
     name = (
         f"{settings.model} {datetime.now(UTC):%Y-%m-%d %H:%M:%S} {settings.sample * 100:g} % of the rows, "

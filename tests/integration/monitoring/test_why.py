@@ -14,6 +14,7 @@ import psycopg
 import pytest
 from typer.testing import CliRunner
 
+from approvals import Approver, approvers
 from bundles import Kind, make_bundle, make_keys
 from plumbline.core.release import Release, read_release
 from plumbline.features.offline import encode_frame
@@ -49,12 +50,14 @@ def release(tmp_path: Path, kind: Kind, monkeypatch: pytest.MonkeyPatch, log: An
     bundle = make_bundle(tmp_path / "bundle", keys, kind)
     model, work = bundle.schema.model, tmp_path / "work"
     path = bundle.release(work / f"clusters/staging/models/{model}/release.yaml")
-    approval = work / f"policies/approvals/{model}/v1.0.0.yaml"
-    approval.parent.mkdir(parents=True)
-    approval.write_text(
-        f"apiVersion: plumbline.dev/v1\nkind: Approval\nmodel: {model}\nversion: v1.0.0\ndigest: {bundle.digest}\n"
-        "by: Ada\nreason: read the card\nat: 2026-01-02T03:04:05Z\n"
-    )
+    ada = Approver("Ada")
+    said = {"reason": "read the card", "at": "2026-01-02T03:04:05Z", "until": "2026-01-16T03:04:05Z"}
+    for name, text in (
+        ada.approval("staging", read_release(path), **said),
+        ("policies/approvers.yaml", approvers(ada.entry("staging"))),
+    ):
+        (work / name).parent.mkdir(parents=True, exist_ok=True)
+        (work / name).write_text(text)
     subprocess.run(["git", "-C", work, "init", "--quiet", "-b", "main"], check=True)
     commit(work, "serve")
     monkeypatch.setenv("PROMOTION_REPO", str(work))
@@ -90,7 +93,7 @@ def test_an_answer_is_traced_and_comes_again_bit_by_bit(why: Why, release: Relea
         assert (code, told["again"]) == (0, "the same, bit by bit")
         assert (told["version"], told["role"], told["features"]) == ("v1.0.0", "stable", ROWS[row])
         assert (told["run"], told["artifact"]) == (release.spec.lineage.run, release.spec.artifact.digest)
-        assert told["approval"] == "Ada on 2026-01-02: read the card"
+        assert told["approval"] == "Ada for staging on 2026-01-02: read the card"
         assert told["served"][0].startswith("staging since 20")
         assert " by Bob (" in told["served"][0]
     assert "again            the same, bit by bit" in why(one)[1]

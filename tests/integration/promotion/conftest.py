@@ -6,7 +6,7 @@ import os
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from approvals import Approver, approvers
 from mlflow import MlflowClient
 from skl2onnx import convert_sklearn
 from skl2onnx.common.data_types import FloatTensorType
@@ -26,6 +27,8 @@ from plumbline.core.metrics.clusters import Clusters
 from plumbline.core.metrics.figures import build
 from plumbline.core.release import Release, parse_release
 from plumbline.core.schema import ModelSchema, Output
+from plumbline.promotion.delivery import approve as approving
+from plumbline.promotion.delivery.approval import APPROVERS
 from plumbline.promotion.delivery.promote import How, Outcome, promote
 from plumbline.promotion.gate.gate import Request
 from plumbline.promotion.registry.client import Registry, Version
@@ -105,6 +108,8 @@ class Recipe:
     """More artifacts, or others in place of those that belong there."""
 
 
+ADA = Approver("Ada")
+"""Approves for production."""
 _numbers = itertools.count(1)
 
 
@@ -312,7 +317,10 @@ def add_model(remote: Remote, model: str) -> None:
     """One folder per environment and a gate: what adding a model is."""
     policy = json.loads(json.dumps(POLICY))
     policy["metadata"]["name"] = model
-    files: dict[str, str | None] = {f"policies/promotion/{model}.yaml": yaml.safe_dump(policy)}
+    files: dict[str, str | None] = {
+        f"policies/promotion/{model}.yaml": yaml.safe_dump(policy),
+        APPROVERS: approvers(ADA.entry(), reviews=True),
+    }
     for environment in ("staging", "production"):
         files[f"clusters/{environment}/kustomization.yaml"] = "resources: []\n"
         files[f"clusters/{environment}/models/{model}/kustomization.yaml"] = "resources: []\n"
@@ -360,3 +368,17 @@ def bump(registry: Registry, settings: Settings, model: str) -> Callable[..., Ou
 @pytest.fixture
 def settings(remote: Remote, keys: tuple[Path, Path]) -> Settings:
     return settings_of(remote, keys)
+
+
+@pytest.fixture
+def approve(registry: Registry, settings: Settings, model: str, tmp_path: Path) -> Callable[..., str]:
+    """Approve a version of the test's model, as Ada or somebody else; returns where git holds it."""
+
+    def make(version: str, by: Approver = ADA, environment: str = "production", image: str = IMAGE) -> str:
+        request = Request(model, version, environment, image)
+        theirs = settings.model_copy(update={"approver_key": by.key(tmp_path)})
+        text, _ = approving.sign(registry, theirs, request, "read the card", timedelta(days=1))
+        given, _ = approving.record(settings, request, text)
+        return given.approval.path
+
+    return make

@@ -16,6 +16,7 @@ from plumbline.core import programs
 from plumbline.core.release import Release
 from plumbline.promotion.cli import app
 from plumbline.promotion.delivery import cluster as clusters
+from plumbline.promotion.delivery.approval import Wanted
 from plumbline.promotion.delivery.cluster import RELEASE_TEXT, Cluster, Failure, Running, Served, differing
 from plumbline.promotion.delivery.documents import Barred, Override, barred_path, dump, release_path
 from plumbline.promotion.delivery.git import Change, checkout
@@ -351,7 +352,8 @@ def test_what_nobody_approved_is_refused_offline_and_told_by_reconcile(loop: Loo
     )
     loop.serve(forged)
     loop.serve(forged, "production")
-    reason = f"approvedBy: names Eve, and policies/approvals/{loop.model}/v1.0.0.yaml is missing"
+    missing = Wanted.of("production", forged).path
+    reason = f"approvedBy: names Eve; nobody approved it: {missing} is missing"
     assert [problem.where for problem in models(loop.remote.work) if reason in str(problem)] == [
         release_path("production", loop.model)
     ], "staging asks for none"

@@ -13,14 +13,14 @@ from plumbline.promotion.cli import app
 from plumbline.promotion.registry.client import Version
 from plumbline.promotion.settings import Settings
 
-from .conftest import IMAGE, Recipe, Remote, add_model
+from .conftest import ADA, IMAGE, Recipe, Remote, add_model
 
 Log = Callable[[Recipe], str]
 
 
 @pytest.fixture
 def type_in(
-    monkeypatch: pytest.MonkeyPatch, address: str, settings: Settings, remote: Remote
+    monkeypatch: pytest.MonkeyPatch, address: str, settings: Settings, remote: Remote, tmp_path: Path
 ) -> Callable[..., tuple[int, str]]:
     """Type a command; returns its exit code and what it said."""
     monkeypatch.setenv("HOME", str(remote.work))  # no cluster of the machine's
@@ -31,6 +31,7 @@ def type_in(
     monkeypatch.setenv("PROMOTION_SIGNING_KEY", str(settings.signing_key))
     monkeypatch.setenv("PROMOTION_PUBLIC_KEY", str(settings.public_key))
     monkeypatch.setenv("PROMOTION_STORE", settings.store)
+    monkeypatch.setenv("PROMOTION_APPROVER_KEY", str(ADA.key(tmp_path)))
 
     def run(*arguments: str) -> tuple[int, str]:
         done = CliRunner().invoke(app, list(arguments))
@@ -78,8 +79,10 @@ def test_a_models_whole_life(
     asked = ("run", *one, "--env", "production", "--image", IMAGE)
     code, said = type_in(*asked, "--pull-request", str(description))
     assert (code, description.read_text().splitlines()[0]) == (0, f"# {model}(production): serve v1.0.0")
-    assert type_in("approve", *one, "--by", "Ada", "--reason", "read the card")[0] == 0
-    assert "approved already" in type_in("approve", *one, "--by", "Ada", "--reason", "read the card")[1]
+    approving = ("approve", *one, "--env", "production", "--image", IMAGE)
+    code, line = type_in(*approving, "--reason", "read the card", "--detached")
+    assert (code, type_in(*approving, "--signed", line.splitlines()[-1])[0]) == (0, 0)
+    assert "is approved already: Ada for production on 2" in type_in(*approving, "--reason", "read the card")[1]
     assert type_in(*asked)[0] == 0
     assert f"{model} v1.0.0 Production aliases production,staging" in type_in("list", "--model", model)[1]
     (listed,) = json.loads(type_in("list", "--model", model, "--json")[1])
@@ -91,11 +94,11 @@ def test_a_models_whole_life(
     assert type_in("list", "--model", model, "--filter", "tags.lifecycle = 'Archived'")[1] == ""
     page = tmp_path / "card.html"
     code, said = type_in("card", *one, "--html", str(page))
-    assert "| approval | Ada on " in said
+    assert "| approval | Ada for production on " in said
     assert page.read_text().startswith("<!doctype html>")
     remote.pull()
-    assert "4 files judged, 0 refused" in type_in("audit", "--path", str(remote.work))[1]
-    assert json.loads(type_in("audit", "--path", str(remote.work), "--json")[1]) == {"judged": 4, "refused": []}
+    assert "5 files judged, 0 refused" in type_in("audit", "--path", str(remote.work))[1]
+    assert json.loads(type_in("audit", "--path", str(remote.work), "--json")[1]) == {"judged": 5, "refused": []}
     # The next version goes wrong in staging.
     type_in("register", "--run", log_run(Recipe(model, tags={"data.digest": "sha256:" + "e" * 64}, seed=1)))
     code, said = type_in("run", *two, "--env", "staging", "--image", IMAGE, "--json")
@@ -183,7 +186,7 @@ def test_releases_are_told_since_when_and_by_whom(
     type_in("register", "--run", log_run(Recipe(model)))
     type_in("register", "--run", log_run(Recipe(model, tags={"data.digest": "sha256:" + "e" * 64}, seed=1)))
     type_in("run", *one, "--env", "staging", "--image", IMAGE)
-    type_in("approve", *one, "--by", "Ada", "--reason", "read the card")
+    type_in("approve", *one, "--env", "production", "--image", IMAGE, "--reason", "read the card")
     type_in("run", *one, "--env", "production", "--image", IMAGE)
     type_in("run", *two, "--env", "staging", "--image", IMAGE)
     bump = remote.log() and remote.git("log", "-1", "--format=%H %cI").split()

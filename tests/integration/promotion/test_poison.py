@@ -10,7 +10,8 @@ from mlflow import MlflowClient
 
 from plumbline.core.artifact import digest_of
 from plumbline.core.errors import Misuse, Refused
-from plumbline.promotion.delivery.documents import Approval, Barred, barred_path, dump
+from plumbline.core.release import parse_release
+from plumbline.promotion.delivery.documents import Barred, barred_path, dump
 from plumbline.promotion.delivery.promote import Outcome, promote
 from plumbline.promotion.gate.audit import audit
 from plumbline.promotion.gate.gate import Request
@@ -20,7 +21,7 @@ from plumbline.promotion.registry.register import register
 from plumbline.promotion.registry.signing import generate_keys
 from plumbline.promotion.settings import Settings
 
-from .conftest import IMAGE, Recipe, Remote, add_model, log
+from .conftest import ADA, IMAGE, Recipe, Remote, add_model, log
 
 Bump = Callable[..., Outcome]
 Make = Callable[..., Version]
@@ -299,7 +300,7 @@ POISON: dict[str, Callable[[str], str]] = {
     "spec.threshold is 0.01": lambda text: text.replace("threshold: 0.5", "threshold: 0.01"),
     "spec.lineage.run": lambda text: _set(text, "    run:", "0" * 32),
     "has no report": lambda text: _set(text, "    gate:", "sha256:" + "0" * 64),
-    "not what the recorded approval says": lambda text: text.replace('approvedBy: ""', "approvedBy: Ada"),
+    "of whom there is no approval of this release": lambda text: text.replace('approvedBy: ""', "approvedBy: Ada"),
     "the report is of something else": lambda text: text.replace("model-server@sha256:a", "model-server@sha256:b"),
     "spec.weight": lambda text: text + "  weight: 100\n",
 }
@@ -316,7 +317,7 @@ def test_commits_that_did_not_come_through_the_gate(
     registered()
     bump("v1.0.0")
     remote.pull()
-    assert audit(registry, settings, remote.work) == ([], 2), "the policy and the release"
+    assert audit(registry, settings, remote.work) == ([], 3), "the policy, the approvers and the release"
     path = remote.work / f"clusters/staging/models/{model}/release.yaml"
     good = path.read_text()
     for said, poison in POISON.items():
@@ -330,8 +331,8 @@ def test_commits_that_did_not_come_through_the_gate(
     records.mkdir(parents=True)
     (records / "v1.0.0.yaml").write_text("by: Ada\n")
     problems, judged = audit(registry, settings, remote.work)
-    assert judged == 3
-    assert any("v1.0.0.yaml: " in problem for problem in problems)
+    assert judged == 4
+    assert any("v1.0.0.yaml: is no JSON" in problem for problem in problems)
 
 
 def test_commits_of_records_and_places(
@@ -344,11 +345,11 @@ def test_commits_of_records_and_places(
     text = (remote.work / f"clusters/staging/models/{standing.model}/release.yaml").read_text()
     facts = {"model": standing.model, "version": "v1.0.0", "digest": standing.digest, "at": "2026-01-02T03:04:05Z"}
     barred = Barred.model_validate(facts | {"metric": "drift", "reason": "seen late"})
-    approval = Approval.model_validate(facts | {"by": "Ada", "reason": "fine"})
+    approval, signed = ADA.approval("production", parse_release(text))
     placed = {
         barred_path(standing.model, standing.digest): dump(barred),
         "policies/barred/other/000000000000.yaml": dump(barred),
-        "policies/approvals/other/v1.0.0.yaml": dump(approval),
+        "policies/approvals/other/v1.0.0.json": signed,
         f"clusters/moon/models/{standing.model}/release.yaml": text,
     }
     for name, content in placed.items():
@@ -356,8 +357,7 @@ def test_commits_of_records_and_places(
         (remote.work / name).write_text(content)
     found = dict(problem.split(": ", 1) for problem in audit(registry, settings, remote.work)[0])
     assert found == {
-        "policies/approvals/other/v1.0.0.yaml": f"what it says belongs into policies/approvals/{standing.model}/"
-        "v1.0.0.yaml, where promotion looks for it",
+        "policies/approvals/other/v1.0.0.json": f"what it says belongs into {approval}, where promotion looks for it",
         "policies/barred/other/000000000000.yaml": "what it says belongs into "
         f"{barred_path(standing.model, standing.digest)}, where promotion looks for it",
         f"clusters/moon/models/{standing.model}/release.yaml": "the policy of toy-standing has no environment 'moon'",

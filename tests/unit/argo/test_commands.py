@@ -87,7 +87,7 @@ def test_a_guarded_environment_asks_a_person_and_elsewhere_nobody_is_asked(walk)
     subject = {"model": "flights", "version": "v1.0.0", "environment": "eu"}
     assert walk("promote-model", **subject) == ["check", "promote"]
     production = {**subject, "settings": [("class", "guarded")]}
-    yes = {"answer": "YES", "by": "ada", "reason": "it is better"}
+    yes = {"answer": "YES", "signed": "eyJ9"}
     assert walk("promote-model", {"ask": yes}, **production) == ["check", "approval.record", "promote"]
     # Without a YES nothing is recorded, and the gate of `promote` finds no approval.
     assert walk("promote-model", {"ask": {}}, **production) == ["check", "promote"]

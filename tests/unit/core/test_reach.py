@@ -40,7 +40,7 @@ OF_MLFLOW = [
     "train runs --model iris",
     "promote list",
     "promote register --run r",
-    "promote approve --model toy --version v1.0.0 --by Ada --reason good",
+    "promote approve --model toy --version v1.0.0 --env production --reason good",
     "monitor drift --model toy --run r --out out",
 ]
 OF_POSTGRESQL = [

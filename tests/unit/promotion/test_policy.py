@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from plumbline.core.documents import DocumentError, parse
-from plumbline.promotion.delivery.documents import Approval, Barred, approval_path, barred_path, dump
+from plumbline.promotion.delivery.documents import Barred, barred_path, dump
 from plumbline.promotion.policy import Limit, Policy
 
 POLICIES = Path(__file__).parents[3] / "policies/promotion"
@@ -116,9 +116,6 @@ def test_records_survive_their_text_and_have_their_place() -> None:
         "reason": "good: enough",
         "at": "2026-01-02T03:04:05Z",
     }
-    approval = Approval.model_validate(facts | {"by": "Ada"})
-    assert parse(dump(approval), Approval, "a.yaml") == approval
-    assert approval_path("toy", "v1.0.0") == "policies/approvals/toy/v1.0.0.yaml"
     barred = Barred.model_validate(facts | {"metric": "error-rate"})
     assert parse(dump(barred), Barred, "b.yaml") == barred
     assert barred_path("toy", barred.digest) == "policies/barred/toy/aaaaaaaaaaaa.yaml"

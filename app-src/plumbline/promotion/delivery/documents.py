@@ -14,20 +14,7 @@ from plumbline.core.names import Digest, Line, Name, Version
 Document = TypeVar("Document", bound=Strict)
 
 BY_MERGE = "whoever merged the pull request"
-"""Who approved a release that came by pull request, without an approval on record."""
-
-
-class Approval(Strict):
-    """`policies/approvals/<model>/<version>.yaml`: somebody answers for this version in production."""
-
-    apiVersion: Literal["plumbline.dev/v1"] = "plumbline.dev/v1"
-    kind: Literal["Approval"] = "Approval"
-    model: Name
-    version: Version
-    digest: Digest
-    by: Line
-    reason: Line
-    at: datetime
+"""Who approved a release that came by pull request: the forge knows them (delivery/approval.py: `reviews`)."""
 
 
 class Override(Strict):
@@ -77,11 +64,6 @@ def dump(document: BaseModel) -> str:
     """The YAML text of a document, keys in the order of its type."""
     values = document.model_dump(mode="json", exclude_none=True)
     return str(yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=120))
-
-
-def approval_path(model: str, version: str) -> str:
-    """Where git holds the approval of a version."""
-    return f"policies/approvals/{model}/{version}.yaml"
 
 
 def barred_path(model: str, digest: str) -> str:

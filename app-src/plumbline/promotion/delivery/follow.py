@@ -83,6 +83,14 @@ def _serves(registry: Registry, version: Version, environment: str, served: Serv
         yield f"alias {environment} → {version.semver}"
 
 
+def trainers(registry: Registry, release: Release) -> dict[str, str]:
+    """Who trained what a release names, as far as the registry knows it."""
+    versions = [version for version in registry.versions(release.model) if version.semver is not None]
+    return {
+        user: did for item in _registered(versions, Served.of(release)) for user, did in registry.trainers(item).items()
+    }
+
+
 def unjudged(registry: Registry, environment: str, release: Release) -> Iterator[str]:
     """Why a release that git names did not come through the gate, as far as its run shows; nothing where it did.
 

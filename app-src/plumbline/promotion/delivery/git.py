@@ -101,15 +101,16 @@ class Checkout:
         base = self._resolve(folder)
         return sorted(path.relative_to(self.path).as_posix() for path in base.glob(pattern))
 
-    def history(self, name: str, *, deletions: bool = False) -> Iterator[tuple[str, str]]:
+    def history(self, name: str, *, deletions: bool = False, mainline: bool = False) -> Iterator[tuple[str, str]]:
         """(commit, text) of a file, newest first, at each commit that changed it, on whatever side of a merge.
 
         Bytes that are not UTF-8 come as lone surrogates, which no parser takes and which are written as they were.
-        Commits that deleted it are left out; with `deletions` they come with an empty text. A handful of processes,
-        however long the history is.
+        Commits that deleted it are left out; with `deletions` they come with an empty text. With `mainline`, only the
+        branch's own commits, a merge for what it brought. A handful of processes, however long the history is.
         """
         self.complete()
-        commits = self.git("log", "--full-history", "--topo-order", "--format=%H", "--", name).text.split()
+        side = "--first-parent" if mainline else "--full-history"
+        commits = self.git("log", side, "--topo-order", "--format=%H", "--", name).text.split()
         self._fetch_missing(name)
         shown = self.git("cat-file", "--batch", stdin="".join(f"{commit}:{name}\n" for commit in commits)).stdout
         for commit in commits:

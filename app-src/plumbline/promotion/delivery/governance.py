@@ -1,4 +1,4 @@
-"""What people decide about a version: approve it, or reject it so that it is not served again."""
+"""What people decide against a version: reject it, so that it is not served again."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,9 +7,7 @@ from plumbline.core.errors import Refused
 from plumbline.core.names import SemVer, plain_name
 from plumbline.core.release import Release
 from plumbline.promotion.delivery.documents import (
-    Approval,
     Barred,
-    approval_path,
     barred_path,
     checked,
     dump,
@@ -19,38 +17,11 @@ from plumbline.promotion.delivery.git import Change, Checkout, Subject, checkout
 from plumbline.promotion.delivery.hold import held
 from plumbline.promotion.delivery.past import back_to, past
 from plumbline.promotion.delivery.proposal import Landed, write
-from plumbline.promotion.delivery.records import read_barred, read_policy
+from plumbline.promotion.delivery.records import read_barred
 from plumbline.promotion.delivery.release_text import edit, move
 from plumbline.promotion.delivery.state import digests_of, served_by
 from plumbline.promotion.registry.client import Registry
 from plumbline.promotion.settings import Settings
-
-
-def approve(registry: Registry, settings: Settings, model: str, version: str, by: str, reason: str) -> Landed | None:
-    """Commit an approval of exactly the registered bytes; returns where it landed, or None where it stands already.
-
-    Raises Refused for an unknown, rejected or barred version. An approval is a commit, not an alias or a tag: those
-    can be set by whoever may edit the registry, this by whoever may push to the branch.
-    """
-    registered = registry.find(model, version)
-    if registered.rejected:
-        raise Refused(f"{model} {version} was rejected for {registered.rejected}: approve a new version")
-    approval = checked(Approval, model=model, version=version, digest=registered.digest, by=by, reason=reason)
-    path = approval_path(model, version)
-
-    def change() -> Change | None:
-        read_policy(tree, model)
-        if (barred := read_barred(tree, model, registered.digest)) is not None and barred.override is None:
-            raise Refused(f"{model} {version} is barred for {barred.metric}: {barred.reason}")
-        if (text := tree.read(path)) is not None:
-            if registered.digest in text:
-                return None
-            raise Refused(f"{path} approves another digest; a version never changes its bytes, so find out why")
-        message = f"{model}: {version} approved\n\nArtifact: {registered.digest}\nApproved-by: {by}\nReason: {reason}\n"
-        return Change({path: dump(approval)}, message, Subject("approval", model, version))
-
-    with checkout(settings) as tree:
-        return write(tree, change)
 
 
 @dataclass(frozen=True)

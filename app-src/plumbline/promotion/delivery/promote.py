@@ -10,11 +10,11 @@ from pydantic import ValidationError
 from plumbline.core.documents import worded
 from plumbline.core.errors import PlumblineError, Refused
 from plumbline.core.release import Artifact, Evidence, Lineage, Metadata, Release, Spec
-from plumbline.promotion.delivery.documents import BY_MERGE, evidence_path, gate_name, release_path
+from plumbline.promotion.delivery.documents import BY_MERGE, evidence_path, release_path
 from plumbline.promotion.delivery.git import Change, Checkout, LostRace, Subject, checkout
 from plumbline.promotion.delivery.hold import refuse_held
 from plumbline.promotion.delivery.proposal import merges_itself, write
-from plumbline.promotion.delivery.records import read_approval, read_served
+from plumbline.promotion.delivery.records import read_served
 from plumbline.promotion.delivery.release_text import edit, move, new_text
 from plumbline.promotion.gate.gate import Candidate, Judgement, Request, candidate, examine
 from plumbline.promotion.registry.client import Registry
@@ -67,18 +67,12 @@ class _Promotion:
         self._asked = request
         self.judgement: Judgement | None = None
         self.diff = ""
-        self._stored = ""
 
     def change(self) -> Change | None:
         """The commit to make on the clone as it stands; None where it serves the version already."""
         self.judgement, self.diff = None, ""
+        self.request = with_image(self.tree, self._asked)
         served = read_served(self.tree, self.request.environment, self.request.model)
-        if self._asked.image is None:
-            if served is None:
-                raise Refused(
-                    f"{self.request.environment} serves no {self.request.model} yet: name an image with --image"
-                )
-            self.request = replace(self._asked, image=served.spec.image)
         if served is not None and self._is(served):
             return None
         refuse_held(self.tree, self.request.environment, self.request.model)
@@ -98,7 +92,7 @@ class _Promotion:
         files = edited | ({beside: self.judgement.evidence} if self.judgement.evidence else {})
         change = Change(files, message, about)
         if self.how != "dry run":
-            self._store(self.judgement)
+            self.subject.keep(self.judgement)
         return change
 
     def _is(self, served: Release) -> bool:
@@ -111,8 +105,10 @@ class _Promotion:
 
     def _release(self, judgement: Judgement) -> Release:
         version, tags = self.subject.version, self.subject.version.tags
-        approval = read_approval(self.tree, version.model, self.request.version)
-        by = approval.by if approval else BY_MERGE if self.request.pull_request else ""
+        try:
+            by = self.subject.approval(self.tree, self.request).by.id
+        except Refused:  # said by the gate, where one is asked for
+            by = BY_MERGE if self.request.pull_request else ""
         try:
             return Release(
                 apiVersion="plumbline.dev/v1",
@@ -136,15 +132,15 @@ class _Promotion:
         except ValidationError as error:
             raise Refused(f"{version.model} {self.request.version} makes no legal release: {worded(error)}") from error
 
-    def _store(self, judgement: Judgement) -> None:
-        """Keep the report beside the run before git names its digest; equal reports are written once."""
-        if judgement.sha256() == self._stored:
-            return
-        with tempfile.TemporaryDirectory(prefix="promotion-") as folder:
-            path = Path(folder) / gate_name(judgement.environment, judgement.version, judgement.sha256())
-            path.write_text(judgement.to_json(), encoding="utf-8")
-            self.subject.registry.upload(self.subject.version.run, path, "gate")
-        self._stored = judgement.sha256()
+
+def with_image(tree: Checkout, request: Request) -> Request:
+    """The request with the image that the environment serves with now, where it names none."""
+    if request.image is not None:
+        return request
+    served = read_served(tree, request.environment, request.model)
+    if served is None:
+        raise Refused(f"{request.environment} serves no {request.model} yet: name an image with --image")
+    return replace(request, image=served.spec.image)
 
 
 def _message(request: Request, served: Release | None, release: Release, judgement: Judgement) -> str:

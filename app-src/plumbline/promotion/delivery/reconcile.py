@@ -23,7 +23,7 @@ from plumbline.core.errors import PlumblineError, Refused
 from plumbline.core.release import Release
 from plumbline.promotion.delivery.cause import cause_of, is_configuration
 from plumbline.promotion.delivery.cluster import Cluster, Running, Served
-from plumbline.promotion.delivery.follow import sync, unjudged
+from plumbline.promotion.delivery.follow import sync, trainers, unjudged
 from plumbline.promotion.delivery.git import Checkout, checkout
 from plumbline.promotion.delivery.hold import HeldError, held
 from plumbline.promotion.delivery.past import past
@@ -127,7 +127,10 @@ def _objections(registry: Registry, tree: Checkout, environment: str, model: str
     """What is against the release that git names by now and is not taken back by itself."""
     release = read_served(tree, environment, model)
     if release is not None:
-        for reason in (*unapproved(tree, environment, release), *unjudged(registry, environment, release)):
+        for reason in (
+            *unapproved(tree, environment, release, trainers(registry, release)),
+            *unjudged(registry, environment, release),
+        ):
             yield f"{release.spec.version}: differ, {reason}"
 
 
@@ -192,7 +195,7 @@ def _reasons(
     """What is against the release that git names, and what a canary is that is none of a release."""
     if release is None:
         return
-    yield from forbidden(tree, environment, release)
+    yield from forbidden(tree, environment, release, trainers(registry, release))
     yield from unjudged(registry, environment, release)
     if running is not None and is_configuration(running):
         aborted = f", {running.failure.metric or 'never ready'}: {running.failure.reason}" if running.failure else ""

@@ -1,16 +1,9 @@
-"""What git says, read from a clone: policies, releases, approvals and barred digests. Judges nothing."""
+"""What git says, read from a clone: policies, releases and barred digests. Judges nothing."""
 
 from plumbline.core.documents import DocumentError, parse
 from plumbline.core.errors import Refused
 from plumbline.core.release import Release, parse_release
-from plumbline.promotion.delivery.documents import (
-    Approval,
-    Barred,
-    approval_path,
-    barred_path,
-    policy_path,
-    release_path,
-)
+from plumbline.promotion.delivery.documents import Barred, barred_path, policy_path, release_path
 from plumbline.promotion.delivery.git import Checkout
 from plumbline.promotion.policy import Policy
 
@@ -57,10 +50,3 @@ def read_barred(tree: Checkout, model: str, digest: str) -> Barred | None:
         return None
     barred = parse(text, Barred, path)
     return barred if barred.digest == digest else None
-
-
-def read_approval(tree: Checkout, model: str, version: str) -> Approval | None:
-    """The recorded approval of a version, if there is one."""
-    path = approval_path(model, version)
-    text = tree.read(path)
-    return None if text is None else parse(text, Approval, path)

@@ -4,18 +4,15 @@
 and `plumbline promote reconcile` takes back what is barred. Git alone is asked, so that it works offline.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 
+from plumbline.core.errors import Refused
 from plumbline.core.release import Release
+from plumbline.promotion.delivery.approval import APPROVERS, Wanted, begun, read_approvers, require_approval
 from plumbline.promotion.delivery.cluster import Served
-from plumbline.promotion.delivery.documents import (
-    BY_MERGE,
-    Barred,
-    approval_path,
-    policy_path,
-)
+from plumbline.promotion.delivery.documents import BY_MERGE, Barred, policy_path
 from plumbline.promotion.delivery.git import Checkout
-from plumbline.promotion.delivery.records import read_approval, read_barred, read_policy, read_served
+from plumbline.promotion.delivery.records import read_barred, read_policy, read_served
 
 
 def digests_of(release: Release) -> tuple[str, str]:
@@ -41,33 +38,40 @@ def bar_of(tree: Checkout, environment: str, release: Release, proved: Collectio
     return next((record for record in records if record is not None and record.applies(environment, proved)), None)
 
 
-def forbidden(tree: Checkout, environment: str, release: Release) -> Iterator[str]:
-    """Why an environment may not serve a release, a line for each reason; raises DocumentError for a broken record."""
+NOBODY: Mapping[str, str] = {}
+
+
+def forbidden(tree: Checkout, environment: str, release: Release, persons: Mapping[str, str] = NOBODY) -> Iterator[str]:
+    """Why an environment may not serve a release, a line for each reason; raises DocumentError for a broken record.
+
+    `persons` are {name: what they did} of those who may not approve it, besides who committed it.
+    """
     version = release.spec.version
     if (barred := bar_of(tree, environment, release)) is not None:
         yield f"{version} is barred for {barred.metric}: {barred.reason}"
-    yield from unapproved(tree, environment, release)
+    yield from unapproved(tree, environment, release, persons)
 
 
-def unapproved(tree: Checkout, environment: str, release: Release) -> Iterator[str]:
+def unapproved(
+    tree: Checkout, environment: str, release: Release, persons: Mapping[str, str] = NOBODY
+) -> Iterator[str]:
     """That an environment asks for an approval which the release has not, if it is so."""
     if tree.read(policy_path(release.model)) is None:
         return  # no model of ours: said by whoever looks at the models
     rules = read_policy(tree, release.model).spec.environments.get(environment)
-    if rules is not None and rules.approval and (reason := _unapproved(tree, release)):
-        yield f"spec.evidence.approvedBy: {reason}; {environment} asks for an approval of exactly these bytes"
+    if rules is not None and rules.approval and (reason := _unapproved(tree, environment, release, persons)):
+        yield f"spec.evidence.approvedBy: {reason}; {environment} asks for an approval of exactly this release"
 
 
-def _unapproved(tree: Checkout, release: Release) -> str:
+def _unapproved(tree: Checkout, environment: str, release: Release, persons: Mapping[str, str]) -> str:
     by = release.spec.evidence.approvedBy
     if by == BY_MERGE:
-        return ""
+        return "" if read_approvers(tree).reviews else f"{BY_MERGE}, and {APPROVERS} takes no review for an approval"
     if not by:
         return f"nobody approved {release.spec.version}"
-    path = approval_path(release.model, release.spec.version)
-    approval = read_approval(tree, release.model, release.spec.version)
-    if approval is None:
-        return f"names {by}, and {path} is missing"
-    if approval.digest != release.spec.artifact.digest:
-        return f"names {by}, and {path} approves another digest"
-    return "" if approval.by == by else f"names {by}, and {path} names {approval.by}"
+    began = begun(tree, environment, release)
+    try:
+        given = require_approval(tree, Wanted.of(environment, release), began.at, {**began.persons, **persons})
+    except Refused as refusal:
+        return f"names {by}; {refusal}"
+    return "" if given.by.id == by else f"names {by}, and the approval is signed by {given.by.id}"

@@ -9,23 +9,18 @@ import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from plumbline.core.digests import sha256
 from plumbline.core.documents import parse
 from plumbline.core.errors import Misuse, Refused
 from plumbline.core.evidence import parse_evidence
 from plumbline.core.release import Release
-from plumbline.promotion.delivery.documents import (
-    BY_MERGE,
-    Approval,
-    Barred,
-    approval_path,
-    barred_path,
-    evidence_path,
-    gate_name,
-)
+from plumbline.promotion.delivery import approval
+from plumbline.promotion.delivery.approval import Wanted, read_approval
+from plumbline.promotion.delivery.documents import BY_MERGE, Barred, barred_path, evidence_path, gate_name
 from plumbline.promotion.delivery.git import Checkout
-from plumbline.promotion.delivery.records import read_approval, read_policy, read_served
+from plumbline.promotion.delivery.records import read_policy, read_served
 from plumbline.promotion.delivery.state import forbidden
 from plumbline.promotion.gate.evaluation import read_evaluation
 from plumbline.promotion.gate.integrity import require_registered
@@ -52,8 +47,10 @@ def audit(registry: Registry, settings: Settings, path: Path) -> tuple[list[str]
 def _checks(registry: Registry, settings: Settings, tree: Checkout) -> Iterator[tuple[str, Callable[[], None]]]:
     for name in tree.names("policies/promotion", "*.yaml"):
         yield name, partial(_policy, tree, name)
-    for name in tree.names("policies/approvals", "*/*.yaml"):
-        yield name, partial(_approval, tree, name)
+    wrong = dict(approval.problems(tree))
+    approvals = tree.names("policies/approvals", "*/*")
+    for name in [*([approval.APPROVERS] if tree.read(approval.APPROVERS) is not None else []), *approvals]:
+        yield name, partial(_approval, wrong.get(name, ""))
     for name in tree.names("policies/barred", "*/*.yaml"):
         yield name, partial(_barred, tree, name)
     for name in tree.names("clusters", "*/models/*/release.yaml"):
@@ -64,18 +61,14 @@ def _policy(tree: Checkout, name: str) -> None:
     read_policy(tree, Path(name).stem)
 
 
-def _approval(tree: Checkout, name: str) -> None:
-    approval = parse(tree.read(name) or "", Approval, name)
-    _placed(name, approval_path(approval.model, approval.version))
+def _approval(wrong: str) -> None:
+    if wrong:
+        raise Refused(wrong)
 
 
 def _barred(tree: Checkout, name: str) -> None:
     barred = parse(tree.read(name) or "", Barred, name)
-    _placed(name, barred_path(barred.model, barred.digest))
-
-
-def _placed(name: str, expected: str) -> None:
-    if name != expected:
+    if name != (expected := barred_path(barred.model, barred.digest)):
         raise Refused(f"what it says belongs into {expected}, where promotion looks for it")
 
 
@@ -92,15 +85,17 @@ def _release(registry: Registry, settings: Settings, tree: Checkout, name: str) 
     images = policy.spec.rules_of(environment).images
     if (repository := repository_of(release.spec.image)) not in images:
         raise Refused(f"spec.image: {repository} is not among {', '.join(images)}")
-    if reasons := "; ".join(forbidden(tree, environment, release)):
+    if reasons := "; ".join(forbidden(tree, environment, release, registry.trainers(version))):
         raise Refused(reasons)
-    approval = read_approval(tree, model, release.spec.version)
-    if release.spec.evidence.approvedBy not in {"", BY_MERGE, approval.by if approval is not None else ""}:
-        raise Refused("spec.evidence.approvedBy: not what the recorded approval says")
+    given = read_approval(tree, Wanted.of(environment, release))
+    if (by := release.spec.evidence.approvedBy) not in {"", BY_MERGE, given.by.id if given is not None else ""}:
+        raise Refused(f"spec.evidence.approvedBy: {by}, of whom there is no approval of this release")
     with tempfile.TemporaryDirectory(prefix="promotion-") as folder:
         evaluation = read_evaluation(registry, version.run, model, Path(folder))
         require_registered(registry, settings, version, evaluation)
         _gate(registry, tree, release, environment, Path(folder))
+        if given is not None:
+            _report(registry, release, environment, given.approval.gate, Path(folder))
 
 
 def _same(release: Release, version: Version) -> None:
@@ -123,24 +118,30 @@ def _same(release: Release, version: Version) -> None:
 
 
 def _gate(registry: Registry, tree: Checkout, release: Release, environment: str, folder: Path) -> None:
-    """The report that git refers to must be there, unchanged, of this release, and a pass."""
-    evidence = release.spec.evidence.gate
-    name = gate_name(environment, release.spec.version, evidence)
+    """The report that git refers to must have the evidence beside the release."""
+    report = _report(registry, release, environment, release.spec.evidence.gate, folder)
+    beside = tree.read(evidence_path(environment, release.model))
+    of_it = beside is not None and parse_evidence(beside).spec.artifact == release.spec.artifact.digest
+    if of_it and beside != report.get("evidence"):
+        raise Refused(f"{evidence_path(environment, release.model)} is not what the gate wrote")
+
+
+def _report(registry: Registry, release: Release, environment: str, digest: str, folder: Path) -> dict[str, Any]:
+    """A report that git refers to: it must be there, unchanged, of this release, and a pass."""
+    where = "spec.evidence.gate" if digest == release.spec.evidence.gate else "the approval"
+    name = gate_name(environment, release.spec.version, digest)
     if name not in registry.names(release.spec.lineage.run, "gate"):
-        raise Refused(f"spec.evidence.gate: the run has no report gate/{name}; `plumbline promote run` writes it")
+        raise Refused(f"{where}: the run has no report gate/{name}; `plumbline promote run` or `approve` writes it")
     data = (registry.download(release.spec.lineage.run, "gate", folder) / name).read_bytes()
-    if sha256(data) != evidence:
-        raise Refused(f"spec.evidence.gate: gate/{name} was changed after the gate wrote it")
-    report = json.loads(data)
+    if sha256(data) != digest:
+        raise Refused(f"{where}: gate/{name} was changed after the gate wrote it")
+    report: dict[str, Any] = json.loads(data)
     expected = {
         "outcome": "pass",
         "environment": environment,
         "digest": release.spec.artifact.digest,
         "image": release.spec.image,
     }
-    beside = tree.read(evidence_path(environment, release.model))
-    of_it = beside is not None and parse_evidence(beside).spec.artifact == release.spec.artifact.digest
-    if of_it and beside != report.get("evidence"):
-        raise Refused(f"{evidence_path(environment, release.model)} is not what the gate wrote")
     if wrong := {key: report.get(key) for key, value in expected.items() if report.get(key) != value}:
-        raise Refused(f"spec.evidence.gate: the report is of something else: {wrong}")
+        raise Refused(f"{where}: the report is of something else: {wrong}")
+    return report

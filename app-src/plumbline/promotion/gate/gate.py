@@ -5,9 +5,11 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
+from pydantic import ValidationError
 from tabulate import tabulate
 
 from plumbline.core import documents
@@ -15,16 +17,11 @@ from plumbline.core.digests import sha256
 from plumbline.core.errors import Inconclusive, Refused
 from plumbline.core.names import SemVer, plain_name
 from plumbline.core.release import Release
-from plumbline.promotion.delivery.documents import dump, policy_path
+from plumbline.promotion.delivery.approval import Given, Wanted, read_approvers, require_approval
+from plumbline.promotion.delivery.documents import dump, gate_name, policy_path
 from plumbline.promotion.delivery.git import Checkout
 from plumbline.promotion.delivery.past import past
-from plumbline.promotion.delivery.records import (
-    read_approval,
-    read_barred,
-    read_policy,
-    read_served,
-    require_environment,
-)
+from plumbline.promotion.delivery.records import read_barred, read_policy, read_served, require_environment
 from plumbline.promotion.gate import expected
 from plumbline.promotion.gate.evaluation import Evaluation, read_evaluation
 from plumbline.promotion.gate.integrity import require_registered
@@ -47,6 +44,8 @@ class Request:
     """None where only the model is judged."""
     again: str = ""
     pull_request: bool = False
+    awaiting: bool = False
+    """Whether the approval is still to come."""
 
     def __post_init__(self) -> None:
         # These become paths and branch names: nothing but the three plain shapes gets that far.
@@ -117,6 +116,7 @@ class Candidate:
     folder: Path
     _tests: dict[tuple[str, ...], Measured] = field(default_factory=dict)
     _evidence: dict[str, Evidence] = field(default_factory=dict)
+    _kept: set[str] = field(default_factory=set)
 
     @cached_property
     def evaluation(self) -> Evaluation:
@@ -160,6 +160,38 @@ class Candidate:
             self._tests[key] = comparer.measure(served, recent)
         return self._tests[key]
 
+    def keep(self, judgement: Judgement) -> None:
+        """Store a report beside the run before git names its digest; equal reports are written once."""
+        if judgement.sha256() in self._kept:
+            return
+        path = self.folder / gate_name(judgement.environment, judgement.version, judgement.sha256())
+        path.write_text(judgement.to_json(), encoding="utf-8")
+        self.registry.upload(self.version.run, path, "gate")
+        self._kept.add(judgement.sha256())
+
+    def wanted(self, request: Request) -> Wanted:
+        """What is to be approved; raises Refused where no release could be made of it."""
+        if request.image is None:
+            raise Refused("none is looked for without --image: an approval is of one image")
+        try:
+            return Wanted(
+                environment=request.environment,
+                model=self.version.model,
+                version=request.version,
+                artifact=self.version.digest,
+                threshold=self.version.threshold,
+                image=request.image,
+            )
+        except ValidationError as error:
+            raise Refused(documents.worded(error)) from error
+
+    def approval(self, tree: Checkout, request: Request) -> Given:
+        """The approval of what is asked for that stands now; raises Refused where there is none."""
+        settings = self.settings
+        promoter = dict.fromkeys((settings.author_name, settings.author_email), "promotes it")
+        persons = {**promoter, **self.registry.trainers(self.version)}
+        return require_approval(tree, self.wanted(request), datetime.now(UTC), persons)
+
 
 @contextmanager
 def candidate(registry: Registry, settings: Settings, model: str, version: str) -> Iterator[Candidate]:
@@ -185,6 +217,7 @@ def examine(tree: Checkout, request: Request, subject: Candidate) -> Judgement:
     rules = policy.spec.rules_of(request.environment)
     served = read_served(tree, request.environment, request.model)
     image_digest = (request.image or "").rpartition("@")[2]
+    approved, unapproved = _approved(tree, request, subject) if environment.approval else ("", "")
     digests = (version.digest, *_twins(subject.registry, version), image_digest)
     records = [read_barred(tree, request.model, digest) for digest in digests]
     barred = [record for record in records if record is not None and request.environment not in (record.stays or ())]
@@ -194,10 +227,10 @@ def examine(tree: Checkout, request: Request, subject: Candidate) -> Judgement:
         rejected=version.rejected,
         # One that stands before one that was lifted: an override of the model lifts nothing from the image.
         barred=min(barred, key=lambda record: record.override is not None, default=None),
-        approval=read_approval(tree, request.model, request.version),
         digest=version.digest,
         image=request.image,
-        by_pull_request=request.pull_request,
+        approved=approved,
+        unapproved=unapproved,
         served=None if served is None else SemVer.parse(served.spec.version),
         served_before=_moved_away(tree, request.environment, request.model, version.digest, served),
         again=request.again,
@@ -220,6 +253,18 @@ def examine(tree: Checkout, request: Request, subject: Candidate) -> Judgement:
         slices=measured.comparisons.slice_table(rules.slice_test[1], 1 - rules.champion.confidence),
         evidence=dump(evidence) if evidence is not None else "",
     )
+
+
+def _approved(tree: Checkout, request: Request, subject: Candidate) -> tuple[str, str]:
+    """(who approved it, or is to; why nobody did)."""
+    if request.awaiting:
+        return "still to come", ""
+    try:
+        return str(subject.approval(tree, request)), ""
+    except Refused as refusal:
+        if request.pull_request and read_approvers(tree).reviews:
+            return "whoever reviews the pull request", ""
+        return "", str(refusal)
 
 
 def _twins(registry: Registry, version: Version) -> list[str]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from plumbline.core.errors import Refused
 from plumbline.core.names import SemVer
-from plumbline.promotion.delivery.documents import Approval, Barred
+from plumbline.promotion.delivery.documents import Barred
 from plumbline.promotion.gate import comparison
 from plumbline.promotion.gate.comparison import Comparisons
 from plumbline.promotion.gate.holdout import Parity
@@ -45,11 +45,13 @@ class Standing:
     lifecycle: Lifecycle
     rejected: str
     barred: Barred | None
-    approval: Approval | None
     digest: str
     image: str | None
     """None where only the model is judged."""
-    by_pull_request: bool
+    approved: str
+    """Who approved exactly this and why, or how it is to be approved; empty where nobody did."""
+    unapproved: str
+    """Why an approval that there is does not count."""
     served: SemVer | None
     """What the environment serves; None before the first promotion."""
     served_before: str
@@ -223,10 +225,11 @@ def _paperwork(rules: Rules, environment: Environment, evidence: Evidence, stand
 
 
 def _approval(standing: Standing) -> Verdict:
-    approval, limit = standing.approval, "recorded, or by pull request"
-    if approval is not None and (approval.digest, approval.version) == (standing.digest, str(standing.version)):
-        return Verdict("approval", f"{approval.by}: {approval.reason}", limit, "pass")
-    if standing.by_pull_request:
-        return Verdict("approval", "whoever merges the pull request", limit, "pass")
-    value = "of another digest" if approval is not None else "none"
-    return Verdict("approval", value, limit, "refused", "`plumbline promote approve`, or `promote --pull-request FILE`")
+    limit = "signed by an approver, or reviewed"
+    if standing.approved:
+        return Verdict("approval", standing.approved, limit, "pass")
+    fix = (
+        "an approver of policies/approvers.yaml who made none of it signs it: `plumbline promote approve`; where that "
+        "file takes `reviews`, a pull request is reviewed instead: `promote run --pull-request FILE`"
+    )
+    return Verdict("approval", standing.unapproved or "none", limit, "refused", fix)

@@ -8,9 +8,8 @@ from markdown_it import MarkdownIt
 
 from plumbline.core.metrics import names
 from plumbline.core.templates import templates
-from plumbline.promotion.delivery.documents import Approval
+from plumbline.promotion.delivery.approval import Given, approvals
 from plumbline.promotion.delivery.git import Checkout
-from plumbline.promotion.delivery.records import read_approval
 from plumbline.promotion.gate.evaluation import Evaluation, read_evaluation
 from plumbline.promotion.registry.client import Registry, Version
 from plumbline.training.report import OBJECTIVE, Interval, Report
@@ -19,7 +18,7 @@ from plumbline.training.report import OBJECTIVE, Interval, Report
 _templates = templates("plumbline.promotion.registry")
 
 
-def facts(version: Version, semver: str, evaluation: Evaluation, approval: Approval | None) -> dict[str, Any]:
+def facts(version: Version, semver: str, evaluation: Evaluation, approvals: list[Given]) -> dict[str, Any]:
     """What the templates show."""
     output, report = evaluation.bundle.schema.output, evaluation.report
     overall = [*names.overall(output, costs=report.costs is not None), *report.declared(output)]
@@ -33,7 +32,7 @@ def facts(version: Version, semver: str, evaluation: Evaluation, approval: Appro
         "overall": [name for name in overall if name in report.metrics],
         "card": evaluation.card,
         "summary": summary(evaluation.report, evaluation.bundle.schema.output.task),
-        "approval": approval,
+        "approvals": "; ".join(map(str, approvals)),
     }
 
 
@@ -91,8 +90,8 @@ def render_again(registry: Registry, tree: Checkout, model: str, semver: str, fo
     version = registry.find(model, semver)
     evaluation = read_evaluation(registry, version.run, model, folder)
     plots = registry.download(version.run, "plots", folder) if registry.names(version.run, "plots") else None
-    approval = read_approval(tree, model, semver)
-    paths = write(facts(version, semver, evaluation, approval), plots, folder / "card")
+    given = approvals(tree, model, semver)
+    paths = write(facts(version, semver, evaluation, given), plots, folder / "card")
     for path in paths:
         registry.upload(version.run, path, "card")
     return paths

@@ -31,6 +31,8 @@ HOLDOUT = "holdout.digest"
 """The tag that says on which rows a run was judged."""
 STORED = "artifact.uri"
 """The tag that says where a version stands in the release store."""
+TRAINED_BY = "trained.by"
+"""The tag that holds the run's user as it was at registration."""
 RECIPE = {
     "interface": "schema.interface",
     "schema": "schema.digest",
@@ -181,6 +183,16 @@ class Registry:
                     break
         same = [item for item in self.versions(version.model) if item.tags.get(HOLDOUT) == holdout]
         return len(runs.union(*(item.runs for item in same)))
+
+    def trainers(self, version: Version) -> dict[str, str]:
+        """{user: what they did} of every run that made these bytes, by what the runs said when they were registered.
+
+        A run's user is what its client wrote: it keeps nobody out who lies, and tells honest people apart.
+        """
+        first = version.tags.get(TRAINED_BY)
+        users = [first if first is not None else self.run(version.run).data.tags.get("mlflow.user", "")]
+        users += [self.run(run).data.tags.get("mlflow.user", "") for run in version.runs[1:]]
+        return {user: "trained it" for user in users if user}
 
     def age_days(self, version: Version) -> float:
         """Days since it was registered."""

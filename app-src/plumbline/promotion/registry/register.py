@@ -18,7 +18,7 @@ from plumbline.promotion.gate.evaluation import Evaluation, read_evaluation
 from plumbline.promotion.gate.holdout import Parity
 from plumbline.promotion.registry import card
 from plumbline.promotion.registry.attestation import attest
-from plumbline.promotion.registry.client import HOLDOUT, RECIPE, STORED, Registry, Version, bundle_uri
+from plumbline.promotion.registry.client import HOLDOUT, RECIPE, STORED, TRAINED_BY, Registry, Version, bundle_uri
 from plumbline.promotion.registry.lifecycle import Lifecycle
 from plumbline.promotion.registry.signing import sign
 from plumbline.promotion.registry.versioning import Recipe, interface_digest, number
@@ -155,6 +155,7 @@ def _tags(registry: Registry, run: "Run", evaluation: Evaluation, parity: Parity
         "digest": evaluation.digest,
         "weights.digest": evaluation.bundle.weights,
         "evaluation.digest": evaluation.evidence,
+        TRAINED_BY: tags.get("mlflow.user", ""),
         HOLDOUT: identity(evaluation.holdout.table),
         "task": schema.output.task,
         "threshold": _threshold(evaluation),
@@ -193,7 +194,7 @@ def _finish(
     """Number the version, write its card, sign what it is, and only then give it its name."""
     earlier = [item for item in registry.versions(version.model) if int(item.number) <= int(version.number)]
     semver = str(number((item.semver, item.recipe) for item in earlier))
-    facts = card.facts(version, semver, evaluation, approval=None)
+    facts = card.facts(version, semver, evaluation, approvals=[])
     plots = registry.download(run.info.run_id, "plots", folder) if registry.names(run.info.run_id, "plots") else None
     for path in card.write(facts, plots, folder / "card"):
         registry.upload(run.info.run_id, path, "card")

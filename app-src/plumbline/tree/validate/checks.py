@@ -13,7 +13,7 @@ from plumbline.core import programs
 from plumbline.core.documents import DocumentError, read
 from plumbline.core.errors import Misuse, Refused
 from plumbline.core.evidence import parse_evidence
-from plumbline.promotion.delivery import hold
+from plumbline.promotion.delivery import approval, hold
 from plumbline.promotion.delivery.git import Checkout
 from plumbline.promotion.delivery.state import forbidden
 from plumbline.promotion.policy import Policy
@@ -90,6 +90,11 @@ def _forbidden(root: Path, folder: Path) -> list[Problem]:
 def holds(root: Path) -> list[Problem]:
     """Every hold and freeze has its shape, its place, and an environment and a model that there are."""
     return [Problem(where, reason) for where, reason in hold.problems(Checkout(root.resolve(), Settings()))]
+
+
+def approvals(root: Path) -> list[Problem]:
+    """Who may approve is said in its shape, and every approval is signed by one of them and has its place."""
+    return [Problem(where, reason) for where, reason in approval.problems(Checkout(root.resolve(), Settings()))]
 
 
 def _document(root: Path, path: Path, read: Callable[[str], object]) -> list[Problem]:

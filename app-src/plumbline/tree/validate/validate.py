@@ -38,6 +38,7 @@ def validate(root: Path, base: str, say: Say) -> list[Problem]:
         + checks.workflows(root)
         + checks.models(root)
         + checks.holds(root)
+        + checks.approvals(root)
         + frozen_ladders(root, base)
     )
     say("policies, by what the models' folders have")
