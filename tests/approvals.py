@@ -36,7 +36,7 @@ class Approver:
         path.write_text(self.private, encoding="ascii")
         return path
 
-    def approval(self, environment: str, release: Release, **changes: Any) -> tuple[str, str]:
+    def approval(self, environment: str, release: Release, /, **changes: Any) -> tuple[str, str]:
         """(path, text) of an approval of a release, as git holds it."""
         now = datetime.now(UTC).replace(microsecond=0)
         said = Wanted.of(environment, release).model_dump() | {

@@ -114,6 +114,22 @@ def test_tags_that_were_changed_after_registration(
     assert remote.log() == before
 
 
+def test_a_digest_in_a_comment_was_not_served(
+    registered: Make, bump: Bump, client: MlflowClient, remote: Remote, model: str
+) -> None:
+    """Nor is what a tag alone says: git must have named it in its place."""
+    registered()
+    bump("v1.0.0")
+    second = registered(seed=1, tags={"data.digest": "sha256:" + "e" * 64})
+    path = f"clusters/staging/models/{model}/release.yaml"
+    text = remote.pull() or (remote.work / path).read_text()
+    remote.commit({path: f"{text}# digest: {second.digest}\n"})
+    remote.commit({path: text})
+    client.set_model_version_tag(model, second.number, "proved.staging", IMAGE)
+    with pytest.raises(Refused, match="served in staging first: no"):
+        bump(str(second.semver), "production")
+
+
 def test_tags_of_people_are_theirs(registered: Make, bump: Bump, client: MlflowClient) -> None:
     version = registered()
     client.set_model_version_tag(version.model, version.number, "looked at by", "Ada")

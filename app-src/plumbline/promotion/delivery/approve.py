@@ -36,7 +36,7 @@ def sign(
     if length > LONGEST:
         raise Misuse(f"--for: {LONGEST.days}d at most; what was read that long ago is read again")
     key = settings.approver_pem()
-    with checkout(settings) as tree, candidate(registry, settings, request.model, request.version) as subject:
+    with candidate(registry, settings, request.model, request.version) as subject, checkout(settings) as tree:
         asked = replace(with_image(tree, request), awaiting=True)
         judgement = examine(tree, asked, subject)
         judgement.require()
@@ -53,7 +53,7 @@ def sign(
 
 def standing(registry: Registry, settings: Settings, request: Request) -> Given | None:
     """The approval that git holds of this by now, if it is one that counts."""
-    with checkout(settings) as tree, candidate(registry, settings, request.model, request.version) as subject:
+    with candidate(registry, settings, request.model, request.version) as subject, checkout(settings) as tree:
         try:
             return subject.approval(tree, with_image(tree, request))
         except Refused:

@@ -229,7 +229,7 @@ def _approval(standing: Standing) -> Verdict:
     if standing.approved:
         return Verdict("approval", standing.approved, limit, "pass")
     fix = (
-        "an approver of policies/approvers.yaml who made none of it signs it: `plumbline promote approve`; where that "
-        "file takes `reviews`, a pull request is reviewed instead: `promote run --pull-request FILE`"
+        "`plumbline promote approve`, by somebody of policies/approvers.yaml who made none of it; or, where that file "
+        "takes reviews, `promote run --pull-request FILE`"
     )
     return Verdict("approval", standing.unapproved or "none", limit, "refused", fix)
