@@ -30,6 +30,11 @@ class Request:
     merged: bool = False
     automatic: bool = False
     comments: list[str] = field(default_factory=list)
+    author: str = "bot"
+    reviews: list[tuple[str, str]] = field(default_factory=list)
+    """(login, what GitHub and Gitea call what they said)."""
+    commit: str = ""
+    """The merge."""
 
 
 class StandIn:
@@ -59,7 +64,7 @@ class StandIn:
         parents = ("-p", "main", "-p", request.branch)
         commit = self.git("commit-tree", tree, *parents, "-m", f"Merge pull request #{number}")
         self.git("update-ref", "refs/heads/main", commit)
-        request.state, request.merged = "closed", True
+        request.state, request.merged, request.commit = "closed", True, commit
 
     def ask_merge(self, number: int) -> None:
         if self.checks_pending:
@@ -102,6 +107,7 @@ class StandIn:
                 "title": r.title,
                 "body": r.body,
                 "labels": [{"name": name} for name in r.labels],
+                "user": {"login": r.author},
             }
 
         if path == "/api/graphql":
@@ -134,6 +140,13 @@ class StandIn:
             case "POST", ["issues", number, "comments"]:
                 self.requests[int(number) - 1].comments.append(body["body"])
                 return {"id": 1, "body": body["body"]}
+            case "GET", ["commits", commit]:
+                return {"sha": commit, "url": f"{base}/commits/{commit}"}
+            case "GET", ["commits", commit, "pulls"]:
+                return [shown(r) for r in self.requests if r.commit == commit]
+            case "GET", ["pulls", number, "reviews"]:
+                said = self.requests[int(number) - 1].reviews
+                return [{"user": {"login": who}, "state": what, "commit_id": "a" * 40} for who, what in said]
             case "GET", ["rules", "branches", "main"]:
                 return [
                     {"type": "pull_request", "parameters": {"require_code_owner_review": False}},
@@ -153,6 +166,7 @@ class StandIn:
                 "state": "merged" if r.merged else {"open": "opened"}.get(r.state, r.state),
                 "title": r.title,
                 "labels": r.labels,
+                "author": {"username": r.author},
             }
 
         match method, path.removeprefix("/api/v4/projects/").split("/"):
@@ -179,6 +193,12 @@ class StandIn:
             case "POST", ["7", "merge_requests", number, "notes"]:
                 self.requests[int(number) - 1].comments.append(body["body"])
                 return {"id": 1, "body": body["body"]}
+            case "GET", ["7", "repository", "commits", commit, "merge_requests"]:
+                return [shown(r) for r in self.requests if r.commit == commit]
+            case "GET", ["7", "merge_requests", number, "approvals"]:
+                last = dict(self.requests[int(number) - 1].reviews)
+                names = [who for who, what in last.items() if what == "APPROVED"]
+                return {"approved_by": [{"user": {"username": name}} for name in names]}
             case "GET", ["7", "protected_branches", "main"]:
                 pushers = [{"access_level": 40, "access_level_description": "Maintainers"}]
                 return {"name": "main", "push_access_levels": pushers, "allow_force_push": False}
@@ -191,6 +211,7 @@ class StandIn:
                 "state": r.state,
                 "merged": r.merged,
                 "labels": [{"name": name} for name in r.labels],
+                "user": {"login": r.author},
             }
 
         def known() -> list[dict[str, Any]]:
@@ -218,9 +239,24 @@ class StandIn:
             case "POST", ["labels"]:
                 self.labels.append(body["name"])
                 return known()[-1]
+            case "GET", ["commits", commit, "pull"]:
+                if found := [shown(r) for r in self.requests if r.commit == commit]:
+                    return found[0]
+                raise NotThere
+            case "GET", ["pulls", number, "reviews"]:
+                asks = {"CHANGES_REQUESTED": "REQUEST_CHANGES"}
+                said = self.requests[int(number) - 1].reviews
+                return [
+                    {"user": {"login": who}, "state": asks.get(what, what), "stale": False, "dismissed": False}
+                    for who, what in said
+                ]
             case "GET", ["branch_protections"]:
                 return []
         raise AssertionError(f"Gitea is asked what the stand-in does not know: {method} {path}")
+
+
+class NotThere(Exception):
+    """404."""
 
 
 class Twice(Exception):
@@ -246,6 +282,9 @@ def serving(forge: StandIn) -> Iterator[StandIn]:
             try:
                 path = parts.path if forge.kind == "gitlab" else unquote(parts.path)
                 said = forge.answer(self.command, path, asked, body)
+            except NotThere:
+                self._send(404, {"message": "not found"})
+                return
             except Twice:
                 self._send(422, {"message": "Validation Failed", "errors": [{"message": "A pull request exists"}]})
                 return

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 import yaml
+from approvals import Approver, approvers
 
 from plumbline.core.errors import Accident, Misuse, PlumblineError, Refused
 from plumbline.core.release import Release
+from plumbline.promotion.delivery.approval import APPROVERS
 from plumbline.promotion.delivery.cluster import Cluster, Failure, Running, Served
 from plumbline.promotion.delivery.documents import BY_MERGE, barred_path, release_path
 from plumbline.promotion.delivery.follow import sync
@@ -21,6 +23,7 @@ from plumbline.promotion.delivery.promote import promote
 from plumbline.promotion.delivery.proposal import Landed, write
 from plumbline.promotion.delivery.reconcile import reconcile
 from plumbline.promotion.delivery.release_text import new_text
+from plumbline.promotion.delivery.review import unreviewed
 from plumbline.promotion.gate.gate import Request
 from plumbline.promotion.registry.client import Registry
 from plumbline.promotion.settings import Settings
@@ -218,6 +221,52 @@ def test_a_judged_promotion_is_approved_by_who_merges_it(
     assert remote.release("staging", model).spec.evidence.approvedBy == ""
     forge.merge(2)
     assert remote.release("production", model).spec.evidence.approvedBy == BY_MERGE
+
+
+def test_a_review_counts_where_an_approver_gave_it(
+    forge: StandIn, by_request: Settings, remote: Remote, model: str
+) -> None:
+    """Who reviewed is the forge's word; release.yaml says the same whoever it was."""
+
+    def objection(version: tuple[str, str], author: str, *reviews: tuple[str, str]) -> str:
+        release = made(model, *version)
+        promotion(by_request, release)
+        request = forge.requests[-1]
+        request.author, request.reviews = author, list(reviews)
+        forge.merge(request.number)
+        with checkout(by_request) as tree:
+            (said,) = [*unreviewed(tree, "production", release, {"grace.h": "trained it"})] or [""]
+        return said
+
+    entries = [Approver(name).entry(login=name.lower()) for name in ("Bob", "Grace")]
+    entries[1]["also"] = ["grace.h"]
+    forge.git("update-ref", "refs/heads/main", with_file(forge, APPROVERS, approvers(*entries, reviews=True)))
+    good, bad, asks = ("bob", "APPROVED"), ("mallory", "APPROVED"), ("bob", "CHANGES_REQUESTED")
+    assert objection(THREE, "bot", bad, good) == ""
+    assert "of bot was approved by mallory, none of whom may" in objection(("v1.0.3", "d"), "bot", bad)
+    assert "was approved by nobody" in objection(("v1.0.4", "e"), "bot", good, asks)
+    assert "of bob was approved by bob" in objection(("v1.0.5", "f"), "bob", good)
+    assert "approved by grace, none" in objection(("v1.0.6", "0"), "bot", ("grace", "APPROVED"))
+    release = made(model, "v1.0.7", "1")
+    text = new_text(release)
+    forge.git("update-ref", "refs/heads/main", with_file(forge, release_path("production", model), text))
+    with checkout(by_request) as tree:
+        (said,) = unreviewed(tree, "production", release, {})
+    assert "the forge knows no merged pull request of" in said, "typed by whoever got past the branch's rules"
+    assert any(said in line for line in minute(by_request, remote, model).splitlines())
+
+
+def with_file(forge: StandIn, path: str, text: str) -> str:
+    """A commit on main in which a file has this text."""
+    index = Path(forge.remote) / "index-of-test"
+    run = {"env": {**os.environ, "GIT_INDEX_FILE": str(index)}, "check": True, "capture_output": True, "text": True}
+    command = ["git", f"--git-dir={forge.remote}"]
+    blob = subprocess.run([*command, "hash-object", "-w", "--stdin"], input=text, **run).stdout.strip()  # type: ignore[call-overload]
+    subprocess.run([*command, "read-tree", "main"], **run)  # type: ignore[call-overload]
+    subprocess.run([*command, "update-index", "--add", "--cacheinfo", f"100644,{blob},{path}"], **run)  # type: ignore[call-overload]
+    tree = subprocess.run([*command, "write-tree"], **run).stdout.strip()  # type: ignore[call-overload]
+    index.unlink()
+    return forge.git("commit-tree", tree, "-p", "main", "-m", path)
 
 
 def without(forge: StandIn, path: str) -> str:

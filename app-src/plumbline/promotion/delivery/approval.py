@@ -247,6 +247,8 @@ class Begun:
     at: datetime | None
     """None where the history is not at hand."""
     persons: Mapping[str, str]
+    commit: str = ""
+    """Of the branch; for a pull request, its merge."""
 
 
 def begun(tree: Checkout, environment: str, release: Release) -> Begun:
@@ -269,7 +271,7 @@ def begun(tree: Checkout, environment: str, release: Release) -> Begun:
         author = tree.git("show", "--no-patch", "--format=%an%n%ae", written).text.strip().split("\n")
     except Accident:  # no repository, or a shallow one without its remote
         return Begun(None, {})
-    return Begun(datetime.fromisoformat(at), dict.fromkeys(author, "committed the release"))
+    return Begun(datetime.fromisoformat(at), dict.fromkeys(author, "committed the release"), landed)
 
 
 def _is(wanted: Wanted, environment: str, text: str) -> bool:

@@ -28,6 +28,7 @@ from plumbline.promotion.delivery.git import Checkout, checkout
 from plumbline.promotion.delivery.hold import HeldError, held
 from plumbline.promotion.delivery.past import past
 from plumbline.promotion.delivery.records import read_served, require_environment
+from plumbline.promotion.delivery.review import unreviewed
 from plumbline.promotion.delivery.rollback import Warn, take_back, take_out
 from plumbline.promotion.delivery.state import bar_of, forbidden, unapproved
 from plumbline.promotion.registry.client import Registry
@@ -128,7 +129,8 @@ def _objections(registry: Registry, tree: Checkout, environment: str, model: str
     release = read_served(tree, environment, model)
     if release is not None:
         for reason in (
-            *unapproved(tree, environment, release, trainers(registry, release)),
+            *unapproved(tree, environment, release, persons := trainers(registry, release)),
+            *unreviewed(tree, environment, release, persons),
             *unjudged(registry, environment, release),
         ):
             yield f"{release.spec.version}: differ, {reason}"
@@ -195,7 +197,9 @@ def _reasons(
     """What is against the release that git names, and what a canary is that is none of a release."""
     if release is None:
         return
-    yield from forbidden(tree, environment, release, trainers(registry, release))
+    persons = trainers(registry, release)
+    yield from forbidden(tree, environment, release, persons)
+    yield from unreviewed(tree, environment, release, persons)
     yield from unjudged(registry, environment, release)
     if running is not None and is_configuration(running):
         aborted = f", {running.failure.metric or 'never ready'}: {running.failure.reason}" if running.failure else ""

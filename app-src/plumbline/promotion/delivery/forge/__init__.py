@@ -36,6 +36,16 @@ class Pull:
         return f"pull request {self.number} ({self.url})"
 
 
+@dataclass(frozen=True, slots=True)
+class Review:
+    """Who stood for a pull request that was merged, by the forge's own word."""
+
+    pull: int
+    author: str
+    approved: frozenset[str]
+    """Logins of those who approved what was merged, and took nothing back."""
+
+
 RELIES_ON = {
     "pull requests only": "nobody's commit reaches an environment unseen",
     "review by code owners": "who may merge production's release.yaml is who may approve it",
@@ -66,6 +76,9 @@ class Forge(Protocol):
 
     def merge(self, pull: Pull) -> None:
         """Merge it, at once where its branch rules are met, else as soon as they are."""
+
+    def review(self, commit: str) -> Review | None:
+        """Of the merged pull request that brought a commit to its branch; None where none did."""
 
     def rules(self, branch: str) -> dict[str, bool | None]:
         """Which of RELIES_ON hold for a branch; None where the token may not see it."""

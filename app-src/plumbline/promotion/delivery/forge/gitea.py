@@ -4,7 +4,7 @@ from typing import Any
 
 import httpx
 
-from plumbline.promotion.delivery.forge import Pull, Wanted, answer
+from plumbline.promotion.delivery.forge import Pull, Review, Wanted, answer
 
 
 class Gitea:
@@ -40,6 +40,20 @@ class Gitea:
     def merge(self, pull: Pull) -> None:
         """Merge it, or as soon as its checks have passed."""
         self._ask("POST", f"pulls/{pull.number}/merge", {"Do": "merge", "merge_when_checks_succeed": True})
+
+    def review(self, commit: str) -> Review | None:
+        """What is stale was of an earlier push."""
+        response = self._http.get(f"commits/{commit}/pull")
+        if response.status_code == 404:
+            return None
+        item = self._ask("GET", f"commits/{commit}/pull")
+        states = {
+            review["user"]["login"]: review["state"]
+            for review in self._pages(f"pulls/{item['number']}/reviews")
+            if review["state"] in ("APPROVED", "REQUEST_CHANGES") and not (review["stale"] or review["dismissed"])
+        }
+        approved = frozenset(login for login, state in states.items() if state == "APPROVED")
+        return Review(item["number"], item["user"]["login"], approved) if item["merged"] else None
 
     def rules(self, branch: str) -> dict[str, bool | None]:
         """What the branch's protection says."""

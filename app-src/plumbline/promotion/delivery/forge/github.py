@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from github import Auth, Github, GithubException
 from requests import RequestException
 
-from plumbline.promotion.delivery.forge import Pull, Wanted, answer
+from plumbline.promotion.delivery.forge import Pull, Review, Wanted, answer
 
 if TYPE_CHECKING:
     from github.PullRequest import PullRequest
@@ -64,6 +64,20 @@ class GitHub:
                 item.merge(merge_method="merge", sha=item.head.sha)
             elif not item.raw_data.get("auto_merge"):
                 item.enable_automerge(merge_method="MERGE", expected_head_oid=item.head.sha)
+
+    def review(self, commit: str) -> Review | None:
+        """A review of an earlier push than the last one is none of what was merged."""
+        with _told(f"look for the pull request of {commit[:12]}"):
+            merged = (item for item in self._repository.get_commit(commit).get_pulls() if item.merged_at)
+            if (item := next(merged, None)) is None:
+                return None
+            states = {
+                review.user.login: review.state
+                for review in item.get_reviews()  # the oldest first
+                if review.commit_id == item.head.sha and review.state != "COMMENTED" and review.user
+            }
+            approved = frozenset(login for login, state in states.items() if state == "APPROVED")
+            return Review(item.number, item.user.login, approved)
 
     def rules(self, branch: str) -> dict[str, bool | None]:
         """What the rulesets say that apply to the branch."""

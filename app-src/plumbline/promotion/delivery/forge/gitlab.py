@@ -8,7 +8,7 @@ from gitlab import Gitlab
 from gitlab.exceptions import GitlabError, GitlabGetError
 from requests import RequestException
 
-from plumbline.promotion.delivery.forge import Pull, Wanted, answer
+from plumbline.promotion.delivery.forge import Pull, Review, Wanted, answer
 
 _STATES = {"opened": "open", "locked": "open", "merged": "merged", "closed": "closed"}
 
@@ -55,6 +55,17 @@ class GitLab:
         """Merge it once its pipeline has succeeded."""
         with _told(f"merge {pull}"):
             self._project.mergerequests.get(pull.number).merge(merge_when_pipeline_succeeds=True)
+
+    def review(self, commit: str) -> Review | None:
+        """GitLab takes approvals back at a push where the project says so."""
+        with _told(f"look for the merge request of {commit[:12]}"):
+            found = self._project.commits.get(commit, lazy=True).merge_requests()
+            item = next((item for item in found if item["state"] == "merged"), None)
+            if item is None:
+                return None
+            given = self._project.mergerequests.get(item["iid"], lazy=True).approvals.get()
+            approved = frozenset(each["user"]["username"] for each in given.approved_by)
+            return Review(item["iid"], item["author"]["username"], approved)
 
     def rules(self, branch: str) -> dict[str, bool | None]:
         """What the protected branch says; approvals are seen by maintainers alone."""
