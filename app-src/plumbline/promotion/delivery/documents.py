@@ -25,6 +25,16 @@ class Override(Strict):
     at: datetime
 
 
+class Lineage(Strict):
+    """What of a barred version is barred in whatever file, and from whatever run, it comes again."""
+
+    weights: Digest | None = None
+    """Of what the graph computes, without any name or note in it."""
+    recipe: Digest | None = None
+    """Of code, data, parameters, kind and schema together; None where the code was not committed."""
+    run: str | None = None
+
+
 class Barred(Strict):
     """`policies/barred/<model>/<first 12 hex of digest>.yaml`: these bytes failed and are not served again.
 
@@ -41,6 +51,8 @@ class Barred(Strict):
     at: datetime
     stays: tuple[Name, ...] | None = None
     """Environments that served it when another one's canary failed: what they have proved, they keep."""
+    lineage: Lineage | None = None
+    """None of an image, and where the registry did not answer: a rollback waits for nobody."""
     override: Override | None = None
 
     def applies(self, environment: str, proved: Collection[str] | None = None) -> bool:

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
-from plumbline.core.errors import Refused
+from plumbline.core.errors import PlumblineError, Refused
 from plumbline.core.names import SemVer, plain_name
 from plumbline.core.release import Release
 from plumbline.promotion.delivery.documents import (
     Barred,
+    Lineage,
     barred_path,
     checked,
     dump,
@@ -20,7 +22,8 @@ from plumbline.promotion.delivery.proposal import Landed, write
 from plumbline.promotion.delivery.records import read_barred
 from plumbline.promotion.delivery.release_text import edit, move
 from plumbline.promotion.delivery.state import digests_of, served_by
-from plumbline.promotion.registry.client import Registry
+from plumbline.promotion.registry.attestation import require_attested
+from plumbline.promotion.registry.client import WEIGHTS, Registry
 from plumbline.promotion.settings import Settings
 
 
@@ -53,11 +56,30 @@ def reject(registry: Registry, settings: Settings, model: str, version: str, met
         digests = {item.spec.artifact.digest for _, item in served_by(tree, model) if item.spec.version == version}
         return digests.pop() if len(digests) == 1 else registry.find(model, version).digest
 
-    return bar(settings, model, version, culprit, metric, reason)
+    return bar(settings, model, version, culprit, metric, reason, partial(lineage_of, registry, settings, model))
+
+
+def lineage_of(registry: Registry, settings: Settings, model: str, digest: str) -> Lineage | None:
+    """What bars a digest's model in another file too, as registration signed it; None where nobody can tell now."""
+    try:
+        versions = [version for version in registry.versions(model) if version.digest == digest]
+        for version in versions:
+            require_attested(registry, settings, version)
+            weights, recipe = version.tags.get(WEIGHTS) or None, version.made_by or None
+            return Lineage(weights=weights, recipe=recipe, run=version.run)
+    except PlumblineError:
+        return None
+    return None
 
 
 def bar(
-    settings: Settings, model: str, version: str, culprit: Callable[[Checkout], str], metric: str, reason: str
+    settings: Settings,
+    model: str,
+    version: str,
+    culprit: Callable[[Checkout], str],
+    metric: str,
+    reason: str,
+    lineage: Callable[[str], Lineage | None] = lambda _: None,
 ) -> Rejection:
     """Bar the digest (of an artifact or an image) that `culprit` names on the newest main, as `reject` does.
 
@@ -80,7 +102,8 @@ def bar(
         files = {}
         known = read_barred(tree, model, digest)
         if known is None or known.override is not None or known.stays is not None:  # this decision is the newer one
-            record = checked(Barred, model=model, version=version, digest=digest, metric=metric, reason=reason)
+            about = {"model": model, "version": version, "digest": digest, "metric": metric, "reason": reason}
+            record = checked(Barred, **about, lineage=lineage(digest))
             files[barred_path(model, digest)] = dump(record)
         for environment, release in served_by(tree, model):
             if digest in digests_of(release) and (hold := held(tree, environment, model)) is not None:

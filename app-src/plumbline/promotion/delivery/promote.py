@@ -45,7 +45,7 @@ def promote(registry: Registry, settings: Settings, request: Request, how: How) 
     """
     with checkout(settings) as tree, candidate(registry, settings, request.model, request.version) as subject:
         if settings.forge and not merges_itself(tree, request.model, {request.environment}):
-            request = replace(request, pull_request=True)  # whoever merges it approves it
+            request = replace(request, pull_request=True)  # a person looks at it first
         work = _Promotion(tree, request, subject, how)
         if how == "commit" or (settings.forge and how == "pull request"):
             landed = write(tree, work.change)
@@ -189,7 +189,7 @@ def pull_request(request: Request, outcome: Outcome, card: str) -> str:
             f"# {request.model}({request.environment}): serve {request.version}",
             "",
             f"Against {judgement.champion.split(' ')[0] or 'nothing'}, which {request.environment} serves. "
-            "Merging this is the approval; main may have moved since, and git shows a conflict if the release did.",
+            "Its review approves it, where one is asked for; main may have moved since, and git shows a conflict if the release did.",
             "",
             "## Change",
             "",

@@ -25,6 +25,7 @@ from plumbline.promotion.delivery.cause import cause_of, is_configuration
 from plumbline.promotion.delivery.cluster import Cluster, Running, Served
 from plumbline.promotion.delivery.follow import sync, trainers, unjudged
 from plumbline.promotion.delivery.git import Checkout, checkout
+from plumbline.promotion.delivery.governance import lineage_of
 from plumbline.promotion.delivery.hold import HeldError, held
 from plumbline.promotion.delivery.past import past
 from plumbline.promotion.delivery.records import read_served, require_environment
@@ -103,7 +104,8 @@ def _step(
     elif running is None or not seen:
         yield f"{version}: waiting for Argo CD to hand it to the cluster"
     elif running.failure is not None:
-        back = take_back(settings, environment, release, running, running.failure, warn)
+        lineage = partial(lineage_of, registry, settings, model)
+        back = take_back(settings, environment, release, running, running.failure, warn, lineage)
         yield from _unless_held(version, back)
         tree.refresh()
     elif running.phase != "Healthy":

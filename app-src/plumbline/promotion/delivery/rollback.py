@@ -10,7 +10,7 @@ from plumbline.core.errors import Refused
 from plumbline.core.release import Release
 from plumbline.promotion.delivery.cause import CONFIGURATION, Cause, cause_of
 from plumbline.promotion.delivery.cluster import Failure, Running, Served, one_line
-from plumbline.promotion.delivery.documents import Barred, barred_path, checked, dump, release_path
+from plumbline.promotion.delivery.documents import Barred, Lineage, barred_path, checked, dump, release_path
 from plumbline.promotion.delivery.git import Change, Checkout, Subject, checkout
 from plumbline.promotion.delivery.governance import stranded
 from plumbline.promotion.delivery.hold import refuse_held
@@ -25,14 +25,20 @@ Warn = Callable[[str], None]
 
 
 def take_back(
-    settings: Settings, environment: str, failed: Release, running: Running, failure: Failure, warn: Warn
+    settings: Settings,
+    environment: str,
+    failed: Release,
+    running: Running,
+    failure: Failure,
+    warn: Warn,
+    lineage: Callable[[str], Lineage | None],
 ) -> Iterator[str]:
     """Undo what an aborted canary of `failed` brought, by what differs from stable; yields what was done, a line each.
 
     Nothing is done where main names another release by now: a person or another run was faster. `warn` is told of a
-    canary that failed though its release is stable.
+    canary that failed though its release is stable; `lineage` tells what else bars a digest.
     """
-    work = _TakeBack(environment, failed, running, failure)
+    work = _TakeBack(environment, failed, running, failure, lineage)
     with checkout(settings) as tree:
         landed = write(tree, lambda: work.change(tree))
     yield from dict.fromkeys(work.skipped)
@@ -98,8 +104,16 @@ def take_out(settings: Settings, environment: str, served: Release, stable: Serv
 class _TakeBack:
     """One failed canary, judged anew on each newest main."""
 
-    def __init__(self, environment: str, failed: Release, running: Running, failure: Failure) -> None:
+    def __init__(
+        self,
+        environment: str,
+        failed: Release,
+        running: Running,
+        failure: Failure,
+        lineage: Callable[[str], Lineage | None],
+    ) -> None:
         self._environment, self._failed, self._running, self._failure = environment, failed, running, failure
+        self._lineage = lineage
         self.cause: Cause | None = None
         self.skipped: list[str] = []
         self.keeping: tuple[str, ...] = ()
@@ -144,6 +158,7 @@ class _TakeBack:
             metric=_line(self._failure.metric),
             reason=_line(self._failure.reason),
             stays=(*self.keeping, *unread) or None,
+            lineage=self._lineage(digest),
         )
         return {barred_path(failed.model, digest): dump(record)}
 

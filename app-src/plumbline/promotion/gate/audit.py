@@ -22,6 +22,7 @@ from plumbline.promotion.delivery.documents import BY_MERGE, Barred, barred_path
 from plumbline.promotion.delivery.git import Checkout
 from plumbline.promotion.delivery.records import read_policy, read_served
 from plumbline.promotion.delivery.state import forbidden
+from plumbline.promotion.gate import lineage
 from plumbline.promotion.gate.evaluation import read_evaluation
 from plumbline.promotion.gate.integrity import require_registered
 from plumbline.promotion.gate.rules import repository_of
@@ -93,9 +94,17 @@ def _release(registry: Registry, settings: Settings, tree: Checkout, name: str) 
     with tempfile.TemporaryDirectory(prefix="promotion-") as folder:
         evaluation = read_evaluation(registry, version.run, model, Path(folder))
         require_registered(registry, settings, version, evaluation)
+        _not_like_barred(tree, registry, version, environment, evaluation.bundle.weights)
         _gate(registry, tree, release, environment, Path(folder))
         if given is not None:
             _report(registry, release, environment, given.approval.gate, Path(folder))
+
+
+def _not_like_barred(tree: Checkout, registry: Registry, version: Version, environment: str, weights: str) -> None:
+    """What git can't tell by itself: the same model in another file than the barred one."""
+    for record in lineage.records(tree, registry, version, weights, recipe=False):
+        if record.applies(environment):
+            raise Refused(f"{version.semver} is {record.version}, which is barred for {record.metric}: {record.reason}")
 
 
 def _same(release: Release, version: Version) -> None:

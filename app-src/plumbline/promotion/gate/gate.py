@@ -22,7 +22,7 @@ from plumbline.promotion.delivery.documents import dump, gate_name, policy_path
 from plumbline.promotion.delivery.git import Checkout
 from plumbline.promotion.delivery.past import past
 from plumbline.promotion.delivery.records import read_barred, read_policy, read_served, require_environment
-from plumbline.promotion.gate import expected
+from plumbline.promotion.gate import expected, lineage
 from plumbline.promotion.gate.evaluation import Evaluation, read_evaluation
 from plumbline.promotion.gate.integrity import require_registered
 from plumbline.promotion.gate.measured import Comparer, Measured
@@ -218,9 +218,8 @@ def examine(tree: Checkout, request: Request, subject: Candidate) -> Judgement:
     served = read_served(tree, request.environment, request.model)
     image_digest = (request.image or "").rpartition("@")[2]
     approved, unapproved = _approved(tree, request, subject) if environment.approval else ("", "")
-    digests = (version.digest, *_twins(subject.registry, version), image_digest)
-    records = [read_barred(tree, request.model, digest) for digest in digests]
-    barred = [record for record in records if record is not None and request.environment not in (record.stays or ())]
+    records = lineage.records(tree, subject.registry, version, subject.evaluation.bundle.weights, image_digest)
+    barred = [record for record in records if request.environment not in (record.stays or ())]
     standing = Standing(
         version=SemVer.parse(request.version),
         lifecycle=version.lifecycle,
@@ -265,17 +264,6 @@ def _approved(tree: Checkout, request: Request, subject: Candidate) -> tuple[str
         if request.pull_request and read_approvers(tree).reviews:
             return "whoever reviews the pull request", ""
         return "", str(refusal)
-
-
-def _twins(registry: Registry, version: Version) -> list[str]:
-    """Digests of versions that compute the same, or come from the same run, though their files differ."""
-    weights = version.tags.get("weights.digest")
-    return [
-        other.digest
-        for other in registry.versions(version.model)
-        if other.digest != version.digest
-        and ((weights and other.tags.get("weights.digest") == weights) or version.run in other.runs)
-    ]
 
 
 def _named(tree: Checkout, environment: str, model: str, digest: str) -> Iterator[str]:

@@ -95,7 +95,9 @@ def _identity(environment: Environment, evidence: Evidence, standing: Standing) 
     if barred is None:
         yield decided("not barred", standing.rejected or "no", "no", not standing.rejected, "register a new version")
     elif barred.override is None:
-        yield decided("not barred", f"failed {barred.metric}: {barred.reason}", "no", False, fix)
+        own = barred.digest in (standing.digest, (standing.image or "").rpartition("@")[2])
+        like = "" if own else f"the same as {barred.version}, or made as it was, which "
+        yield decided("not barred", f"{like}failed {barred.metric}: {barred.reason}", "no", False, fix)
     else:
         yield Verdict("not barred", f"overridden by {barred.override.by}: {barred.override.reason}", "no", "pass")
     moves = path_to(standing.lifecycle, environment.lifecycle)

@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlparse
 
 import yaml
 
+from plumbline.core.digests import sha256_of_json
 from plumbline.core.errors import Accident, PlumblineError, Refused
 from plumbline.core.names import SemVer
 from plumbline.core.reach import tracking_server
@@ -31,6 +32,7 @@ HOLDOUT = "holdout.digest"
 """The tag that says on which rows a run was judged."""
 STORED = "artifact.uri"
 """The tag that says where a version stands in the release store."""
+WEIGHTS = "weights.digest"
 TRAINED_BY = "trained.by"
 """The tag that holds the run's user as it was at registration."""
 RECIPE = {
@@ -109,6 +111,14 @@ class Version:
     def recipe(self) -> Recipe:
         """What decided its number."""
         return Recipe(**{field: self.tags[tag] for field, tag in RECIPE.items()})
+
+    @property
+    def made_by(self) -> str:
+        """Digest of all that it was made from; empty where its code was no commit, so that nobody can tell."""
+        if self.tags.get("code.dirty", "").lower() not in ("", "false"):
+            return ""
+        made = ("data.digest", *(RECIPE[field] for field in ("code", "kind", "parameters", "schema")))
+        return sha256_of_json([self.tags[tag] for tag in made])
 
     def _read(self, tag: str, shape: Callable[[str], Shape]) -> Shape:
         try:

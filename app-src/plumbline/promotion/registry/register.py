@@ -18,7 +18,16 @@ from plumbline.promotion.gate.evaluation import Evaluation, read_evaluation
 from plumbline.promotion.gate.holdout import Parity
 from plumbline.promotion.registry import card
 from plumbline.promotion.registry.attestation import attest
-from plumbline.promotion.registry.client import HOLDOUT, RECIPE, STORED, TRAINED_BY, Registry, Version, bundle_uri
+from plumbline.promotion.registry.client import (
+    HOLDOUT,
+    RECIPE,
+    STORED,
+    TRAINED_BY,
+    WEIGHTS,
+    Registry,
+    Version,
+    bundle_uri,
+)
 from plumbline.promotion.registry.lifecycle import Lifecycle
 from plumbline.promotion.registry.signing import sign
 from plumbline.promotion.registry.versioning import Recipe, interface_digest, number
@@ -153,7 +162,7 @@ def _tags(registry: Registry, run: "Run", evaluation: Evaluation, parity: Parity
     return {
         "lifecycle": Lifecycle.NONE.value,
         "digest": evaluation.digest,
-        "weights.digest": evaluation.bundle.weights,
+        WEIGHTS: evaluation.bundle.weights,
         "evaluation.digest": evaluation.evidence,
         TRAINED_BY: tags.get("mlflow.user", ""),
         HOLDOUT: identity(evaluation.holdout.table),
