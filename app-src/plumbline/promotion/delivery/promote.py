@@ -189,7 +189,8 @@ def pull_request(request: Request, outcome: Outcome, card: str) -> str:
             f"# {request.model}({request.environment}): serve {request.version}",
             "",
             f"Against {judgement.champion.split(' ')[0] or 'nothing'}, which {request.environment} serves. "
-            "Its review approves it, where one is asked for; main may have moved since, and git shows a conflict if the release did.",
+            "Its review approves it, where reviews count; main may have moved since, and git shows a conflict if the "
+            "release did.",
             "",
             "## Change",
             "",
