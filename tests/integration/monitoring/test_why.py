@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 import psycopg
 import pytest
+from approvals import Approver, approvers
 from typer.testing import CliRunner
 
-from approvals import Approver, approvers
 from bundles import Kind, make_bundle, make_keys
 from plumbline.core.release import Release, read_release
 from plumbline.features.offline import encode_frame

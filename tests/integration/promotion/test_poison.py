@@ -122,7 +122,8 @@ def test_a_digest_in_a_comment_was_not_served(
     bump("v1.0.0")
     second = registered(seed=1, tags={"data.digest": "sha256:" + "e" * 64})
     path = f"clusters/staging/models/{model}/release.yaml"
-    text = remote.pull() or (remote.work / path).read_text()
+    remote.pull()
+    text = (remote.work / path).read_text()
     remote.commit({path: f"{text}# digest: {second.digest}\n"})
     remote.commit({path: text})
     client.set_model_version_tag(model, second.number, "proved.staging", IMAGE)

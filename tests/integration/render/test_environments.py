@@ -15,7 +15,10 @@ MEANT = [
     # The environment's own name: in paths that Argo CD syncs, and in the addresses of its managed services.
     (r"argocd/Application(Set)?/(platform|admission|models|workloads)", r"spec\..*path"),
     (r".*/ConfigMap/([a-z]+-)?services", r"data\.(PGHOST|REDIS_ADDRESS|MLFLOW_ARTIFACTS)"),
-    (r"workflows/ConfigMap/(settings|artifact-repositories)", r"data\.(environment|class|scoring-store|BACKUP_STORE|s3)"),
+    (
+        r"workflows/ConfigMap/(settings|artifact-repositories)",
+        r"data\.(environment|class|scoring-store|BACKUP_STORE|s3)",
+    ),
     # And in the names by which its models are asked.
     (r"models/(Gateway|VirtualService)/.*", r"spec\.(servers\..*\.)?hosts\..*"),
     (r"istio-system/Certificate/models-tls", r"spec\.dnsNames\..*"),

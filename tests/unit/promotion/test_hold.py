@@ -98,7 +98,7 @@ WORD = ("--by", "Ada", "--reason", "a fair: nothing moves")
 def canary(environment: str, settings: Settings) -> list[str]:
     """What is done about BAD, which failed there while GOOD is stable."""
     running = Running(Served.of(BAD), Served.of(GOOD), "Degraded", 0, "", SLOW, pods=())
-    return list(take_back(settings, environment, BAD, running, SLOW, lambda _: None))
+    return list(take_back(settings, environment, BAD, running, SLOW, lambda _: None, lambda _: None))
 
 
 def test_a_held_model_is_not_taken_back_and_others_are(remote: Remote) -> None:
