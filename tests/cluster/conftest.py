@@ -16,7 +16,7 @@ import rollouts
 import servers
 from person import Person
 from rollouts import MODEL
-from traffic import Traffic, requests_of
+from traffic import Traffic, api_key, requests_of
 from workstation import Workstation, workstation
 
 from harness.binaries import binaries
@@ -87,9 +87,10 @@ def bodies(desk: Workstation, served: None, tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.fixture
-def open_gateway(bodies: list[str]) -> Callable[..., Traffic]:
+def open_gateway(kubectl: Kubectl, bodies: list[str]) -> Callable[..., Traffic]:
     """Load for the model, through the gateway's port on loopback: about 100 requests a second if nothing is said."""
-    return lambda **how: Traffic(f"{MODEL}.models.internal", GATEWAY_NODE_PORT, bodies, **how)
+    key = api_key(kubectl)
+    return lambda **how: Traffic(f"{MODEL}.models.internal", GATEWAY_NODE_PORT, bodies, key, **how)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 import servers
 from person import Person
 from rollouts import NAMESPACE, agreed
-from traffic import Traffic
+from traffic import Traffic, api_key
 from workstation import Workstation
 
 from harness.kubectl import Kubectl
@@ -49,7 +49,7 @@ def test_a_second_model_comes_and_goes_without_a_trace(
     """It is taken out in the middle of a canary, when two releases' objects stand side by side."""
     assert objects(kubectl) == []
     version = desk.train(_MODEL, sample="1")
-    gateway = Traffic(f"{_MODEL}.models.internal", GATEWAY_NODE_PORT, [])
+    gateway = Traffic(f"{_MODEL}.models.internal", GATEWAY_NODE_PORT, [], api_key(kubectl))
     body = json.dumps({"features": {"age": 59, "sex": "2", "bmi": 32.1}})
     with ExitStack() as undo:
         desk.promote(_MODEL, version, servers.server())

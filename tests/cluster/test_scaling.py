@@ -10,7 +10,7 @@ import rollouts
 from bench.load import Requests, closed
 from person import Person
 from rollouts import MODEL
-from traffic import Traffic
+from traffic import Traffic, api_key
 
 from harness.kubectl import Kubectl
 from harness.processes import wait_until
@@ -56,7 +56,7 @@ def test_throughput_through_the_gateway(
     person.edit(_SERVER, (_MOST, f"{held}      - {held.replace('max', 'min')}"))
     wait_until(f"just {pods} pods", lambda: ready(kubectl) == pods, seconds=240)
     time.sleep(5)  # the gateway learns of it
-    headers = {"Host": f"{MODEL}.models.internal", "Content-Type": "application/json"}
+    headers = {"Host": f"{MODEL}.models.internal", "Content-Type": "application/json", "x-api-key": api_key(kubectl)}
     url = f"http://127.0.0.1:{GATEWAY_NODE_PORT}/v1/predict"
     idle = _idle()
     window = closed(16, 10, Requests(url, [body.encode() for body in bodies], headers), tmp_path)

@@ -1,5 +1,6 @@
 """Steady load on loopback, every answer kept with its time."""
 
+import base64
 import http.client
 import json
 import random
@@ -13,6 +14,7 @@ from types import TracebackType
 import pandas as pd
 from mlflow import MlflowClient
 
+from harness.kubectl import Kubectl
 from plumbline.core.schema import ModelSchema
 
 
@@ -28,14 +30,21 @@ class Answer:
 class Traffic:
     """Sends while it is open, as a context manager: `threads` connections, each with `pause` seconds between its calls.
 
-    They are from `callers` people, each with a name, or from nobody: whom the gateway can't tell apart has no arm.
+    They are from `callers` people, each with a name, or from one: the gateway tells apart names, else keys.
     """
 
     def __init__(
-        self, host: str, port: int, bodies: Sequence[str], threads: int = 4, pause: float = 0.04, callers: int = 0
+        self,
+        host: str,
+        port: int,
+        bodies: Sequence[str],
+        key: str,
+        threads: int = 4,
+        pause: float = 0.04,
+        callers: int = 0,
     ) -> None:
         self._port, self._bodies, self._pause, self._callers = port, bodies, pause, callers
-        self._headers = {"Host": host, "Content-Type": "application/json"}
+        self._headers = {"Host": host, "Content-Type": "application/json", "x-api-key": key}
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._send) for _ in range(threads)]
         self.answers: list[Answer] = []
@@ -80,6 +89,12 @@ class Traffic:
                 self.answers.append(Answer(time.monotonic(), 0, ""))
                 connection.close()
             time.sleep(self._pause)
+
+
+def api_key(kubectl: Kubectl) -> str:
+    """The key that scripts/bootstrap made for whoever asks the models."""
+    secret = kubectl.get("secret", "api-key", "--namespace=default")
+    return base64.b64decode(secret["data"]["API_KEY"]).decode()
 
 
 def requests_of(mlflow: MlflowClient, run: str, folder: Path) -> list[str]:

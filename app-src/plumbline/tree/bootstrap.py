@@ -17,6 +17,7 @@ import yaml
 
 from plumbline.core.errors import Accident, Misuse
 from plumbline.promotion.registry import signing
+from plumbline.tree import api_keys
 from plumbline.tree.fill_in import to_fill_in
 from plumbline.tree.kubectl import Kubectl
 from plumbline.tree.render.build import Objects, build, environments
@@ -131,6 +132,9 @@ def contents(secret: dict[str, Any], earlier: dict[str, dict[str, str]]) -> dict
     if (half := secret.get("publicHalf")) is not None:
         (private,) = earlier[half["of"]].values()
         values[half["key"]] = signing.public_half(private)
+    if (file := secret.get("apiKeys")) is not None:
+        (key,) = earlier[file["of"]].values()
+        values[file["key"]] = api_keys.for_everything(key)
     return values
 
 

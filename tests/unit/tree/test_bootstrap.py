@@ -1,13 +1,16 @@
 """When the bootstrap goes on waiting, when it is done, and when it gives up."""
 
+import hashlib
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
+from plumbline.core.documents import parse
 from plumbline.core.errors import Misuse
 from plumbline.promotion.registry.signing import public_half
+from plumbline.serving.http.keys import KeyFile, Role
 from plumbline.tree.bootstrap import contents, failure, lacking, up_to_date
 from plumbline.tree.kubectl import Kubectl, KubectlError
 
@@ -82,6 +85,12 @@ def test_a_signing_key_is_made_with_its_public_half() -> None:
     pair = known["signing-key"] | contents(public, known)
     assert public_half(pair["signing-key.pem"]) == pair["signing-key.pub"]
     assert contents(private, {}) != known["signing-key"]
+    asked = {"name": "api-keys", "apiKeys": {"of": "api-key", "key": "keys.yaml"}}
+    (file,) = contents(asked, {"api-key": {"API_KEY": "the-key-of-a-developer"}}).values()
+    assert "the-key-of-a-developer" not in file
+    (caller,) = parse(file, KeyFile).keys
+    assert caller.sha256 == hashlib.sha256(b"the-key-of-a-developer").hexdigest()
+    assert set(caller.roles) == set(get_args(Role))
     plain = contents({"name": "git", "random": ["GIT_TOKEN"], "fixed": {"user": "x"}}, {})
     assert plain["user"] == "x"
     assert len(plain["GIT_TOKEN"]) >= 32
