@@ -122,6 +122,19 @@ def test_free_text_is_no_approval(remote: Remote, release: Release) -> None:
     assert objections(remote, named(release, BY_MERGE)) == ""
 
 
+def test_another_authors_name_on_ones_own_commit(
+    remote: Remote, release: Release, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `git commit --author` writes it: the committer is still who committed."""
+    other = named(made(release.model, "v1.0.1", "b"), "Grace")
+    monkeypatch.setenv("GIT_AUTHOR_NAME", "Somebody")
+    monkeypatch.setenv("GIT_AUTHOR_EMAIL", "somebody@plumbline.dev")
+    serve(remote, "production", other)
+    path, text = GRACE.approval("production", other)
+    remote.commit({path: text, APPROVERS: approvers(GRACE.entry(also=["ada@plumbline.dev"]))})
+    assert "ada@plumbline.dev committed the release" in objections(remote, other)
+
+
 @pytest.mark.parametrize("known", [{"also": ["ada@plumbline.dev"]}, {"id": "ADA"}, {"login": "Ada"}])
 def test_who_committed_the_release_does_not_approve_it(remote: Remote, release: Release, known: Any) -> None:
     path, text = GRACE.approval("production", release)

@@ -253,7 +253,20 @@ def test_a_review_counts_where_an_approver_gave_it(
     with checkout(by_request) as tree:
         (said,) = unreviewed(tree, "production", release, {})
     assert "the forge knows no merged pull request of" in said, "typed by whoever got past the branch's rules"
-    assert any(said in line for line in minute(by_request, remote, model).splitlines())
+
+    class Healthy(Says):
+        def running(self, _: str) -> Running:
+            return Running(Served.of(release), Served.of(release), "Healthy", 100, "", None, ())
+
+    def told() -> list[str]:
+        says = Healthy(remote, "production", model)
+        return [step.did for step in reconcile(NoRegistry(), by_request, says, "production", [model])]  # type: ignore[arg-type]
+
+    assert f"v1.0.7: differ, {said}" in told()
+    forge.faults = [502] * 9
+    assert any("the forge answered 502" in line for line in told())
+    forge.faults = [502] * 9
+    assert not any("differ" in line for line in told()), "unknown is no verdict"
 
 
 def with_file(forge: StandIn, path: str, text: str) -> str:

@@ -268,7 +268,7 @@ def begun(tree: Checkout, environment: str, release: Release) -> Begun:
             return Begun(datetime.now(UTC), {})
         landed = first(tree.history(path, mainline=True)) or written
         at = tree.git("show", "--no-patch", "--format=%cI", landed).text.strip()
-        author = tree.git("show", "--no-patch", "--format=%an%n%ae", written).text.strip().split("\n")
+        author = tree.git("show", "--no-patch", "--format=%an%n%ae%n%cn%n%ce", written).text.strip().split("\n")
     except Accident:  # no repository, or a shallow one without its remote
         return Begun(None, {})
     return Begun(datetime.fromisoformat(at), dict.fromkeys(author, "committed the release"), landed)

@@ -19,7 +19,7 @@ from functools import partial
 from typing import NamedTuple
 
 from plumbline.core.documents import DocumentError
-from plumbline.core.errors import PlumblineError, Refused
+from plumbline.core.errors import Accident, PlumblineError, Refused
 from plumbline.core.release import Release
 from plumbline.promotion.delivery.cause import cause_of, is_configuration
 from plumbline.promotion.delivery.cluster import Cluster, Running, Served
@@ -132,10 +132,14 @@ def _objections(registry: Registry, tree: Checkout, environment: str, model: str
     if release is not None:
         for reason in (
             *unapproved(tree, environment, release, persons := trainers(registry, release)),
-            *unreviewed(tree, environment, release, persons),
             *unjudged(registry, environment, release),
         ):
             yield f"{release.spec.version}: differ, {reason}"
+        try:
+            for reason in unreviewed(tree, environment, release, persons):
+                yield f"{release.spec.version}: differ, {reason}"
+        except Accident as error:  # who reviewed is not known, which holds up nothing else
+            yield f"{release.spec.version}: {error}"
 
 
 class Status(NamedTuple):
