@@ -1,5 +1,4 @@
-# <environment>.<domain>, twice: for people outside, and for pods, who find the databases there by names that stay when
-# a restored instance takes over.
+# <environment>.<domain>, twice: for people outside, and for whoever is inside the VPC.
 resource "aws_route53_zone" "public" {
   #checkov:skip=CKV2_AWS_38:DNSSEC asks for a key in us-east-1 and a record at the parent, which is the adopter's.
   #checkov:skip=CKV2_AWS_39:Who asked for a public name is no fact that anybody here needs.
@@ -14,14 +13,6 @@ resource "aws_route53_zone" "private" {
   vpc {
     vpc_id = aws_vpc.this.id
   }
-}
-
-resource "aws_route53_record" "postgresql" {
-  zone_id = aws_route53_zone.private.zone_id
-  name    = "postgresql.${var.environment}.${var.domain}"
-  type    = "CNAME"
-  ttl     = 30
-  records = [aws_db_instance.this.address]
 }
 
 # For load balancers. It is issued once <environment>.<domain> is delegated; nothing here waits for that.

@@ -12,12 +12,11 @@ output "environment" {
 output "services" {
   description = "What clusters/<environment>/services/services.env holds; `plumbline tree outputs` writes it there."
   value = {
-    PGHOST = aws_route53_record.postgresql.name
-    # The name in its certificate, which stays when another node takes over.
-    REDIS_ADDRESS      = "${aws_elasticache_replication_group.this.primary_endpoint_address}:6379"
-    AWS_DEFAULT_REGION = var.region
-    MLFLOW_ARTIFACTS   = "s3://${module.bucket["mlflow"].name}"
-    PROMOTION_STORE    = "s3://${trimprefix(local.releases, "arn:aws:s3:::")}"
+    # Each by the name in its certificate, which stays when another node takes over; PostgreSQL's also when a restored
+    # instance is given the identifier of the one before it.
+    PGHOST          = aws_db_instance.this.address
+    REDIS_ADDRESS   = "${aws_elasticache_replication_group.this.primary_endpoint_address}:6379"
+    PROMOTION_STORE = "s3://${trimprefix(local.releases, "arn:aws:s3:::")}"
   }
 }
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from plumbline.tree.copies import copy_environment
 from plumbline.tree.render.build import build, environments, render
 from plumbline.tree.values import read_values
 
@@ -134,10 +135,7 @@ def test_third_parties_are_pinned_by_one_exact_version(environment: str, rendere
 
 
 def test_a_new_environment_is_one_folder(tree: Path) -> None:
-    new = tree / "clusters/quality"
-    shutil.copytree(tree / "clusters/staging", new)
-    name = new / "environment.yaml"
-    name.write_text(name.read_text().replace("staging", "quality"))
+    copy_environment(tree, "staging", "quality", region="", buckets="", after="")
     assert set(environments(tree)) == {*ENVIRONMENTS, "quality"}
     objects = render(tree, "quality")
     assert {path.removeprefix("clusters/quality") for path in objects} == {
@@ -164,14 +162,52 @@ def test_a_new_model_is_one_folder(tree: Path) -> None:
 OPTIONAL = sorted(path.name for path in (ROOT / "apps/components").iterdir())
 
 
+def without(component: str, tree: Path) -> list[dict[str, Any]]:
+    """What production renders to when it had a component and its line is gone; the tree is left without it."""
+    listing = tree / "clusters/production/kustomization.yaml"
+    listing.write_text(listing.read_text().replace(f"  - ../../apps/components/{component}\n", ""))
+    return build(tree, "clusters/production")
+
+
+def having(component: str, tree: Path) -> list[dict[str, Any]]:
+    """What production renders to with a component, which it may have already."""
+    listing = tree / "clusters/production/kustomization.yaml"
+    line, last = f"  - ../../apps/components/{component}\n", "  - ../../apps/environment\n"
+    if line not in listing.read_text():
+        listing.write_text(listing.read_text().replace(last, line + last))
+    return build(tree, "clusters/production")
+
+
+@pytest.mark.parametrize("component", OPTIONAL)
+def test_a_component_leaves_the_cluster_with_its_line(component: str, tree: Path) -> None:
+    before = having(component, tree)
+    after = without(component, tree)
+    gone = of_kind(before, "Application").keys() - of_kind(after, "Application").keys()
+    marks = {item["metadata"]["name"]: item["metadata"].get("finalizers") for item in before}
+    assert {name: marks[name] for name in gone} == {name: ["resources-finalizer.argocd.argoproj.io"] for name in gone}
+    # Argo CD deletes nothing that the project does not permit, and the project is without the line by then.
+    projects = of_kind(after, "AppProject")
+    for name in gone:
+        spec = of_kind(before, "Application")[name]
+        assert spec["destination"] in projects[spec["project"]]["destinations"], name
+    left = [item for item in before if item not in after and item["kind"] not in ("Application", "AppProject")]
+    for item in left:
+        assert permits(projects["root"], item, "argocd") or item["kind"] == "ApplicationSet", item["metadata"]
+
+
+def test_changes_in_working_hours_alone_are_a_component(tree: Path) -> None:
+    projects = of_kind(having("sync-windows", tree), "AppProject")
+    for name in ("models", "workloads"):
+        (window,) = projects[name]["syncWindows"]
+        assert (window["kind"], window["applications"], window["manualSync"]) == ("allow", ["*"], True)
+        assert window["timeZone"]
+    assert not any("syncWindows" in projects[name] for name in projects.keys() - {"models", "workloads"})
+
+
 @pytest.mark.parametrize("component", OPTIONAL)
 def test_deleting_one_line_removes_a_component(component: str, tree: Path) -> None:
-    before = build(tree, "clusters/production")
-    listing = tree / "clusters/production/kustomization.yaml"
-    line = f"  - ../../apps/components/{component}\n"
-    assert line in listing.read_text()
-    listing.write_text(listing.read_text().replace(line, ""))
-    after = build(tree, "clusters/production")
+    before = having(component, tree)
+    after = without(component, tree)
     assert after != before
     files = (path.read_text() for path in (tree / "apps/components" / component).glob("*.yaml"))
     declared = [item for text in files for item in yaml.safe_load_all(text) if isinstance(item, dict)]

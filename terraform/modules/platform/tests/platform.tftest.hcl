@@ -181,8 +181,8 @@ run "made" {
   }
 
   assert {
-    condition     = aws_route53_record.postgresql.zone_id == aws_route53_zone.private.zone_id && one(aws_route53_zone.private.vpc).vpc_id == aws_vpc.this.id
-    error_message = "PostgreSQL's name is known in the VPC alone."
+    condition     = output.services.PGHOST == aws_db_instance.this.address && one(aws_route53_zone.private.vpc).vpc_id == aws_vpc.this.id
+    error_message = "PostgreSQL goes by the name in its certificate; private names are known in the VPC alone."
   }
 
   assert {
