@@ -3,26 +3,38 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from services import answers_http, free_port, process
+from services import accepts, answers_http, free_port, process
+
+_TLS = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3"
 
 
 @contextmanager
-def running(folder: Path, ours: list[dict[str, Any]], routes: list[dict[str, Any]]) -> Iterator[int]:
-    """Its port."""
+def running(
+    folder: Path, ours: list[dict[str, Any]], routes: list[dict[str, Any]], server: str = "", secret: Path | None = None
+) -> Iterator[int]:
+    """Its port; routes may lead to the cluster `server`, and with a folder of a certificate it speaks TLS alone."""
     port = free_port()
-    (folder / "envoy.json").write_text(json.dumps(_bootstrap(port, ours, routes)))
+    (folder / "envoy.json").write_text(
+        json.dumps(_bootstrap(port, ours, routes, server, secret and folder / "sds.json"))
+    )
+    if secret is not None:
+        (folder / "sds.json").write_text(json.dumps({"resources": [_secret(secret)]}))
     envoy = Path(str(files("envoy") / "_bin/envoy"))
     command: list[str | Path] = [envoy, "--config-path", folder / "envoy.json", "--concurrency", "1"]
     command += ["--disable-hot-restart"]
-    with process(command, ready=lambda: answers_http(f"http://127.0.0.1:{port}/"), log=folder / "log"):
+    ready = partial(accepts, port) if secret else partial(answers_http, f"http://127.0.0.1:{port}/")
+    with process(command, ready=ready, log=folder / "log"):
         yield port
 
 
-def _bootstrap(port: int, ours: list[dict[str, Any]], routes: list[dict[str, Any]]) -> dict[str, Any]:
+def _bootstrap(
+    port: int, ours: list[dict[str, Any]], routes: list[dict[str, Any]], server: str, secrets: Path | None
+) -> dict[str, Any]:
     kind = "type.googleapis.com/envoy.extensions.filters"
     router = {"name": "envoy.filters.http.router", "typed_config": {"@type": f"{kind}.http.router.v3.Router"}}
     manager = {
@@ -34,5 +46,36 @@ def _bootstrap(port: int, ours: list[dict[str, Any]], routes: list[dict[str, Any
         "route_config": {"virtual_hosts": [{"name": "any", "domains": ["*"], "routes": routes}]},
     }
     filters = [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]
-    address = {"socket_address": {"address": "127.0.0.1", "port_value": port}}
-    return {"static_resources": {"listeners": [{"address": address, "filter_chains": [{"filters": filters}]}]}}
+    chain: dict[str, Any] = {"filters": filters}
+    if secrets is not None:
+        chain["transport_socket"] = _tls(secrets)
+    static: dict[str, Any] = {"listeners": [{"address": _at("127.0.0.1", port), "filter_chains": [chain]}]}
+    if server:
+        host, _, number = server.rpartition("/")[2].partition(":")
+        endpoint = {"endpoint": {"address": _at(host, int(number))}}
+        assignment = {"cluster_name": "server", "endpoints": [{"lb_endpoints": [endpoint]}]}
+        static["clusters"] = [{"name": "server", "load_assignment": assignment}]
+    return {"node": {"id": "test", "cluster": "test"}, "static_resources": static}
+
+
+def _at(host: str, port: int) -> dict[str, Any]:
+    return {"socket_address": {"address": host, "port_value": port}}
+
+
+def _secret(folder: Path) -> dict[str, Any]:
+    """As it comes of a Secret of this type; the folder is watched for another one in its place."""
+    files = {"certificate_chain": {"filename": f"{folder}/tls.crt"}, "private_key": {"filename": f"{folder}/tls.key"}}
+    watched = {"watched_directory": {"path": str(folder.parent)}}
+    return {"@type": f"{_TLS}.Secret", "name": "models-tls", "tls_certificate": files | watched}
+
+
+def _tls(secrets: Path) -> dict[str, Any]:
+    """As Istio writes it for `mode: SIMPLE` and `minProtocolVersion: TLSV1_2`."""
+    source = {"path_config_source": {"path": str(secrets)}, "resource_api_version": "V3"}
+    context = {
+        "tls_params": {"tls_minimum_protocol_version": "TLSv1_2"},
+        "alpn_protocols": ["h2", "http/1.1"],
+        "tls_certificate_sds_secret_configs": [{"name": "models-tls", "sds_config": source}],
+    }
+    typed = {"@type": f"{_TLS}.DownstreamTlsContext", "common_tls_context": context}
+    return {"name": "envoy.transport_sockets.tls", "typed_config": typed}
