@@ -59,8 +59,8 @@ def _pods(item: dict[str, Any]) -> list[dict[str, Any]]:
     """Pods with settings from a ConfigMap; of a Workflow's, what the controller makes of step and patch."""
     if item["kind"] in ("Deployment", "Job"):
         specs = [item["spec"]["template"]["spec"]]
-    elif item["kind"] in ("WorkflowTemplate", "CronWorkflow"):
-        spec = item["spec"].get("workflowSpec", item["spec"])
+    elif item["kind"] == "WorkflowTemplate":
+        spec = item["spec"]
         patch = yaml.safe_load(spec["podSpecPatch"])
         (more,) = patch["containers"]
         assert more["name"] == "main"

@@ -60,11 +60,13 @@ GRAPH = item(
         {"name": "one", "memoize": {"cache": {"configMap": {"name": "made-later"}}}, "container": CONTAINER},
     ],
 )
+NIGHTLY = item("CronWorkflow", "nightly", workflowSpec={"workflowTemplateRef": {"name": "train"}})
 SCALED = item("ScaledObject", "app", scaleTargetRef={"kind": "Rollout", "name": "app"})
 DEFINED = [
     ROLLOUT,
     ROUTES,
     GRAPH,
+    NIGHTLY,
     SCALED,
     *(item("Service", "store"), item("Gateway", "edge"), item("AnalysisTemplate", "verdict")),
     *(item("ServiceAccount", "app"), item("ConfigMap", "settings")),
@@ -99,6 +101,7 @@ def test_what_is_defined_may_be_named(tmp_path: Path) -> None:
         ("ConfigMap/settings", "WorkflowTemplate/train: names the ConfigMap settings,"),
         ("ExternalSecret/anything", "Rollout/app: names the Secret password,"),
         ("Certificate/edge", "Rollout/app: names the Secret keys,"),
+        ("WorkflowTemplate/train", "CronWorkflow/nightly: workflowTemplateRef: names the WorkflowTemplate train,"),
         ("Rollout/app", "ScaledObject/app: scaleTargetRef: names the Rollout app, which is not there"),
     ],
 )

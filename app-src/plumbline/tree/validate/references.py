@@ -172,6 +172,9 @@ def _lacks_host(host: str, namespace: str, known: Known) -> bool:
 
 
 def _of_workflow(spec: Mapping[str, Any], namespace: str, known: Known) -> Iterator[str]:
+    whole = (spec.get("workflowTemplateRef") or {}).get("name")
+    if whole and known.lacks("WorkflowTemplate", namespace, whole):
+        yield f"workflowTemplateRef: names the WorkflowTemplate {whole}, which is not there"
     own = {template.get("name") for template in spec.get("templates") or []}
     for template in spec.get("templates") or []:
         tasks = (template.get("dag") or {}).get("tasks") or []
