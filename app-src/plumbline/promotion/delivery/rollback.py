@@ -31,7 +31,7 @@ def take_back(
     running: Running,
     failure: Failure,
     warn: Warn,
-    lineage: Callable[[str], Lineage | None],
+    lineage: Callable[[str], Lineage | None] = lambda _: None,
 ) -> Iterator[str]:
     """Undo what an aborted canary of `failed` brought, by what differs from stable; yields what was done, a line each.
 
