@@ -30,6 +30,30 @@ def test_another_issuer_is_another_component(tree: Path) -> None:
     assert issuer["spec"].keys() == {"acme"}
 
 
+def test_a_token_as_well_as_a_key_is_a_component(tree: Path) -> None:
+    """An environment adds it and says the issuer; its project lets Argo CD make both objects."""
+    added = """  - ../../../kustomize/gateway/components/sign-in
+patches:
+  - target: {kind: RequestAuthentication}
+    patch: |-
+      - {op: replace, path: /spec/jwtRules/0/issuer, value: "https://id.acme.example"}
+"""
+    path = tree / "clusters/staging/gateway/kustomization.yaml"
+    path.write_text(path.read_text() + added)
+    found = {item["kind"]: item["spec"] for item in build(tree, "clusters/staging/gateway")}
+    (rule,) = found["RequestAuthentication"]["jwtRules"]
+    assert rule["issuer"] == "https://id.acme.example"
+    assert not rule["forwardOriginalToken"], "the servers would take it for a key"
+    assert found["AuthorizationPolicy"]["selector"] == found["RequestAuthentication"]["selector"]
+    (project,) = (
+        item["spec"]
+        for item in build(tree, "clusters/staging")
+        if item["kind"] == "AppProject" and item["metadata"]["name"] == "gateway"
+    )
+    allowed = {(right["group"], right["kind"]) for right in project["namespaceResourceWhitelist"]}
+    assert {("security.istio.io", "RequestAuthentication"), ("security.istio.io", "AuthorizationPolicy")} <= allowed
+
+
 def test_the_load_balancer_is_inside_unless_a_component_says_otherwise(tree: Path) -> None:
     def scheme(objects: list[Object]) -> dict[str, Any]:
         (found,) = [item for item in objects if item["metadata"]["name"] == "istio-gateway"]

@@ -179,6 +179,18 @@ def test_every_file_that_a_server_reads_by_a_setting_has_one_place() -> None:
     assert [name for name in paths if f"'{name}': '/" not in rule] == []
 
 
+def test_the_objects_of_a_sign_in_at_the_gateway_have_their_shape(cluster: Cluster) -> None:
+    """No environment of this repository has them, so that nothing else asks."""
+    kinds = {"RequestAuthentication", "AuthorizationPolicy"}
+    sources = {source for name in environments(ROOT) for source in Environment.load(ROOT, name).sources()}
+    cluster.load([crd for crd in crds_of(sources) if crd.kind in {("security.istio.io", kind) for kind in kinds}])
+    folder = ROOT / "kustomize/gateway/components/sign-in"
+    items = [yaml.safe_load(path.read_text()) for path in folder.glob("*.yaml") if path.stem != "kustomization"]
+    assert {item["kind"] for item in items} == kinds
+    for item in items:
+        assert cluster.ask(item, "default").refusal == ""
+
+
 def test_what_one_environment_takes_is_refused_elsewhere_alone(cluster: Cluster, policies: set[str]) -> None:
     """The image of a laptop: `local` patches the policy that all others have as it is."""
 
