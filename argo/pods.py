@@ -75,13 +75,18 @@ def workflow(name: str, *, minutes: int, ttl: int = 3 * 86400, **more: Any) -> d
     } | more
 
 
-def scheduled(name: str, schedule: str, **more: Any) -> CronWorkflow:
-    """What starts the WorkflowTemplate of this name, one after the other; the controller runs no other graph."""
+def scheduled(name: str, schedule: str, *, late: int = 3600, **more: Any) -> CronWorkflow:
+    """What starts the WorkflowTemplate of this name, one after the other; the controller runs no other graph.
+
+    A start that was missed, while no controller ran, is made up for within so many seconds.
+    """
     return CronWorkflow(
         name=name,
         api_version="argoproj.io/v1alpha1",
         labels={"app.kubernetes.io/part-of": "plumbline"},
         schedules=[schedule],
+        timezone="Etc/UTC",
+        starting_deadline_seconds=late,
         concurrency_policy="Forbid",
         workflow_template_ref=WorkflowTemplateRef(name=name),
         **more,

@@ -21,7 +21,7 @@ with WorkflowTemplate(
 SCHEDULE = scheduled(
     "reconcile",
     "* * * * *",
-    starting_deadline_seconds=30,
+    late=30,
     successful_jobs_history_limit=1,
     failed_jobs_history_limit=3,
 )

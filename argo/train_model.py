@@ -4,7 +4,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from hera.workflows import DAG, Artifact, Container, Env, Parameter, RawArtifact, SecretVolume, Task, WorkflowTemplate
-from hera.workflows.models import Cache, LocalObjectReference, Memoize, PodDisruptionBudgetSpec, Sequence
+from hera.workflows.models import (
+    Cache,
+    LocalObjectReference,
+    Memoize,
+    Sequence,
+)
 
 from argo.pods import FAILURE, LARGE, WORK, file, promotion, ref, setting, step, value, workflow
 
@@ -78,6 +83,8 @@ def pod(stage: Stage) -> Container:
         inputs.append(Parameter(name="prepared"))
         cache = Cache(config_map=LocalObjectReference(name="train-model-cache"))
         more["memoize"] = Memoize(key=f"{stage.name}-{{{{inputs.parameters.prepared}}}}", max_age="168h", cache=cache)
+    # Where the cluster is full, serving takes its place.
+    more["priority_class_name"] = "training"
     return step(
         stage.name, "train", stage.name, f"--work={WORK}", *arguments,
         minutes=60, resources=LARGE, secrets=("mlflow-workflows",), inputs=inputs, outputs=outputs, **more,
@@ -152,8 +159,6 @@ with WorkflowTemplate(
             Parameter(name="seed", value="0"),
         ],
         parallelism=4,
-        # A drained node waits for its step: evicted, it would only begin again. More than there are pods: none may go.
-        pod_disruption_budget=PodDisruptionBudgetSpec(min_available=9999),
         # Not a hook like the others': a template of the Workflow's own knows `workflow.failures` only here.
         on_exit="ended",
         hooks=None,

@@ -9,7 +9,7 @@ import pytest
 
 from plumbline.tree.render.environment import Environment
 from plumbline.tree.render.sync import Sync
-from plumbline.tree.validate.pods import pods, requests
+from plumbline.tree.validate.pods import pods, requests, undrained
 from plumbline.tree.validate.references import references
 
 OURS, FOLDER = "https://git.example/ours.git", "clusters/live/workloads/app"
@@ -188,6 +188,32 @@ def test_a_request_above_its_limit_is_a_problem(asked: Mapping[str, str], most: 
     problems = [problem.reason for problem in requests(environment([found]))]
     assert len(problems) == bool(reason)
     assert all(reason in problem for problem in problems)
+
+
+@pytest.mark.parametrize(
+    ("budget", "reason"),
+    [
+        ({"minAvailable": 2}, "minAvailable: 2 of 2 lets no pod go"),
+        ({"maxUnavailable": 0}, "maxUnavailable: 0 lets no pod go"),
+        ({"minAvailable": "100%"}, "minAvailable: 100% lets no pod go"),
+        ({"minAvailable": 1}, ""),
+        ({"maxUnavailable": 1}, ""),
+        ({"minAvailable": "50%"}, ""),
+    ],
+)
+def test_a_budget_that_lets_no_pod_go_is_a_problem(budget: dict[str, Any], reason: str) -> None:
+    labels = {"app": "a"}
+    server = item("Deployment", "app", replicas=2, template={"metadata": {"labels": labels}, "spec": {}})
+    other = item("Deployment", "other", replicas=1, template={"metadata": {"labels": {"app": "b"}}, "spec": {}})
+    kept = item("PodDisruptionBudget", "app", selector={"matchLabels": labels}, **budget)
+    problems = [problem.reason for problem in undrained(environment([server, other, kept]))]
+    assert [problem.startswith(reason) for problem in problems] == [True] * bool(reason)
+
+
+def test_a_budget_of_a_workflow_lets_its_pods_go() -> None:
+    graph = changed(GRAPH, ("spec", "podDisruptionBudget"), {"minAvailable": 9999})
+    (problem,) = undrained(environment([graph]))
+    assert problem.reason.startswith("minAvailable: 9999 of a Workflow's pods lets none go")
 
 
 def test_a_pod_is_what_its_controller_would_make() -> None:

@@ -58,3 +58,60 @@ def _too_much(item: Object) -> Iterator[str]:
             continue  # the API server says what a quantity is
         if more:
             yield f"{'.'.join(path)}: asks for {asked}, and may have {most}; expected no more than its limit"
+
+
+def undrained(tree: Environment) -> list[Problem]:
+    """No budget keeps a pod on a node for ever: an upgrade of the nodes would wait for it, and then give up."""
+    entries = [(folder, namespace, item) for folder, namespace, item in tree.objects()]
+    replicas = [
+        (item["metadata"].get("namespace", namespace), _labels(item), item["spec"].get("replicas"))
+        for _, namespace, item in entries
+        if item["kind"] in ("Deployment", "Rollout", "StatefulSet")
+    ]
+    problems = []
+    for folder, namespace, item in entries:
+        budget = _budget(item)
+        if budget is None:
+            continue
+        place = item["metadata"].get("namespace", namespace)
+        wanted = (budget.get("selector") or {}).get("matchLabels") or {}
+        counts = [
+            count
+            for where, labels, count in replicas
+            if wanted and where == place and wanted.items() <= labels.items() and isinstance(count, int)
+        ]
+        if reason := _keeps_all(budget, min(counts, default=None)):
+            expected = "expected a budget under which one pod may always go, such as maxUnavailable: 1"
+            problems.append(
+                Problem(
+                    f"{folder}: {name_of(item)}", f"{reason}, and a node with such a pod is never drained; {expected}"
+                )
+            )
+    return problems
+
+
+def _labels(item: Object) -> Mapping[str, str]:
+    return (item["spec"]["template"].get("metadata") or {}).get("labels") or {}
+
+
+def _budget(item: Object) -> Mapping[str, Any] | None:
+    spec: Mapping[str, Any] = item.get("spec") or {}
+    if item["kind"] in ("WorkflowTemplate", "CronWorkflow"):
+        spec = spec.get("workflowSpec", spec).get("podDisruptionBudget") or {}
+    elif item["kind"] != "PodDisruptionBudget":
+        return None
+    return spec or None
+
+
+def _keeps_all(budget: Mapping[str, Any], replicas: int | None) -> str:
+    """Why no pod may go; empty where one may, or where nobody can say."""
+    least, most = budget.get("minAvailable"), budget.get("maxUnavailable")
+    if most in (0, "0", "0%"):
+        return f"maxUnavailable: {most} lets no pod go"
+    if least == "100%":
+        return "minAvailable: 100% lets no pod go"
+    if isinstance(least, int) and replicas is not None and least >= replicas:
+        return f"minAvailable: {least} of {replicas} lets no pod go"
+    if isinstance(least, int) and "selector" not in budget:
+        return f"minAvailable: {least} of a Workflow's pods lets none go"
+    return ""

@@ -16,7 +16,7 @@ from plumbline.tree.validate.cluster import Cluster, name_of
 from plumbline.tree.validate.crds import crds_of
 from plumbline.tree.validate.examples import Example, check_examples, of_environment, read_examples, spaces, witnesses
 from plumbline.tree.validate.foreign import foreign, known_values
-from plumbline.tree.validate.pods import pods, requests
+from plumbline.tree.validate.pods import pods, requests, undrained
 from plumbline.tree.validate.policies import policies
 from plumbline.tree.validate.problem import Problem
 from plumbline.tree.validate.references import references
@@ -65,6 +65,7 @@ def validate(root: Path, base: str, say: Say) -> list[Problem]:
             + classes(root, tree, values)
             + references(root, tree)
             + requests(tree)
+            + undrained(tree)
         )
     say("Checkov, by .checkov.yaml")
     problems += insecure(root, trees)
@@ -99,7 +100,8 @@ def ask_environment(cluster: Cluster, tree: Environment, examples: list[Example]
     policies, bindings = tree.of_kind(_POLICY), tree.of_kind(_BINDING)
     for namespace in [*_namespaces(tree), *spaces(bindings)]:
         cluster.apply(namespace)
-    standing = [*policies, *bindings, *chain.from_iterable(map(witnesses, bindings))]
+    # Pods name the classes of priority, and are refused without them.
+    standing = [*tree.of_kind("PriorityClass"), *policies, *bindings, *chain.from_iterable(map(witnesses, bindings))]
     for item in standing:
         cluster.apply(item)
     known = {item["metadata"]["name"] for item in policies}
