@@ -6,9 +6,12 @@ from typing import Any
 from hera.workflows import DAG, Artifact, Container, Env, Parameter, RawArtifact, SecretVolume, Task, WorkflowTemplate
 from hera.workflows.models import (
     Cache,
+    ConfigMapKeySelector,
     LocalObjectReference,
     Memoize,
+    SemaphoreRef,
     Sequence,
+    Synchronization,
 )
 
 from argo.pods import FAILURE, LARGE, WORK, file, promotion, ref, setting, step, value, workflow
@@ -83,8 +86,11 @@ def pod(stage: Stage) -> Container:
         inputs.append(Parameter(name="prepared"))
         cache = Cache(config_map=LocalObjectReference(name="train-model-cache"))
         more["memoize"] = Memoize(key=f"{stage.name}-{{{{inputs.parameters.prepared}}}}", max_age="168h", cache=cache)
-    # Where the cluster is full, serving takes its place.
+    # Where the cluster is full, serving takes its place; and so many of all trainings run at the same time.
     more["priority_class_name"] = "training"
+    more["synchronization"] = Synchronization(
+        semaphores=[SemaphoreRef(config_map_key_ref=ConfigMapKeySelector(name="settings", key="training-pods"))]
+    )
     return step(
         stage.name, "train", stage.name, f"--work={WORK}", *arguments,
         minutes=60, resources=LARGE, secrets=("mlflow-workflows",), inputs=inputs, outputs=outputs, **more,
