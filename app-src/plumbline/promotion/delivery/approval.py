@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, NamedTuple, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import AwareDatetime, Field, ValidationError, field_validator, model_validator
 
@@ -69,8 +69,8 @@ class Approver(Strict):
 class Approvers(Strict):
     """`policies/approvers.yaml`."""
 
-    apiVersion: str = Field("plumbline.dev/v1", pattern=r"\Aplumbline\.dev/v1\z")
-    kind: str = Field("Approvers", pattern=r"\AApprovers\z")
+    apiVersion: Literal["plumbline.dev/v1"] = "plumbline.dev/v1"
+    kind: Literal["Approvers"] = "Approvers"
     reviews: bool = False
     """Whether a review that the forge authenticates, of the pull request of the release, is an approval as well."""
     approvers: tuple[Approver, ...] = ()
