@@ -1,4 +1,4 @@
-"""An authority of a test's own, and certificates of localhost by it."""
+"""An authority of a test's own, and certificates of servers by it."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,10 +21,10 @@ class Authority:
         builder = builder.add_extension(x509.BasicConstraints(True, 0), True).add_extension(usage, True)
         self.ca.write_bytes(builder.sign(self._key, SHA256()).public_bytes(Encoding.PEM))
 
-    def issue(self, folder: Path) -> int:
+    def issue(self, folder: Path, host: str = "localhost") -> int:
         """Write tls.crt and tls.key, as a Secret of this type has them; the certificate's number."""
         key = ec.generate_private_key(ec.SECP256R1())
-        names = x509.SubjectAlternativeName([x509.DNSName("localhost")])
+        names = x509.SubjectAlternativeName([x509.DNSName(host)])
         builder = self._builder(x509.Name([]), key).add_extension(names, True)
         certificate = builder.sign(self._key, SHA256())
         folder.mkdir()
