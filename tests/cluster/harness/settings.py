@@ -33,3 +33,4 @@ GIT_HOSTS = tuple({"github.com", str(urlsplit(OUR_URL).hostname)})
 # What the tests commit to, as this machine reaches it.
 OUR_GIT = os.environ.get("PLUMBLINE_CLUSTER_GIT", str(STATE / "git" / urlsplit(OUR_URL).path.strip("/")))
 GATEWAY_NODE_PORT = 30080
+GATEWAY_TLS_NODE_PORT = 30443
