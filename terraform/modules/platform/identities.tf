@@ -47,8 +47,9 @@ locals {
       ]
     }
     # Steps of Workflows: they keep artifacts, logs and batches.
-    workflow = { namespace = "workflows", account = "workflow", allow = concat(local.keeps_artifacts, local.reads_releases) }
-    promote  = { namespace = "workflows", account = "promote", allow = concat(local.keeps_artifacts, local.reads_releases) }
+    workflow  = { namespace = "workflows", account = "workflow", allow = concat(local.keeps_artifacts, local.reads_releases) }
+    promote   = { namespace = "workflows", account = "promote", allow = concat(local.keeps_artifacts, local.reads_releases) }
+    reconcile = { namespace = "workflows", account = "reconcile", allow = concat(local.keeps_artifacts, local.reads_releases) }
     # Registration adds a release; the bucket's lock lets nobody replace one.
     register = {
       namespace = "workflows", account = "register"

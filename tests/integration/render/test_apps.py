@@ -98,6 +98,7 @@ def test_a_model_makes_no_namespace_no_secret_and_no_way_out(environment: str, r
         ("Secret", "v1"),
         ("ExternalSecret", "external-secrets.io/v1"),
         ("SecretStore", "external-secrets.io/v1"),
+        ("ServiceAccount", "v1"),
         ("ServiceEntry", "networking.istio.io/v1"),
         ("EnvoyFilter", "networking.istio.io/v1"),
         ("RoleBinding", "rbac.authorization.k8s.io/v1"),

@@ -165,16 +165,17 @@ def test_every_entry_that_external_secrets_asks_for_is_made_with_its_keys(suites
 
 
 def test_every_account_of_ours_that_has_a_role_exists(suites: Suites) -> None:
-    documents = [
-        document
-        for file in (ROOT / "kustomize").rglob("service-account*.yaml")
-        for document in yaml.safe_load_all(file.read_text())
-    ]
-    ours = {document["metadata"]["name"] for document in documents if document["kind"] == "ServiceAccount"}
+    """By the name that it has in the cluster: a prefix would leave a role that nobody has."""
     for environment in ENVIRONMENTS:
+        items = [item for found in render(ROOT, environment).values() for item in found]
+        accounts = [item["metadata"] for item in items if item["kind"] == "ServiceAccount"]
+        ours = {f"{account['namespace']}/{account['name']}" for account in accounts}
         roles = suites[f"environments/{environment}"].outputs["identities"].values()
-        accounts = {role.partition("/")[2] for role in roles if role.startswith(("mlflow/", "workflows/", "models/"))}
-        assert {"mlflow", "workflow", "register", "promote", "backup", "server"} == accounts <= ours
+        given = {role for role in roles if role.startswith(("mlflow/", "workflows/", "models/"))}
+        assert {role.partition("/")[2] for role in given} == {
+            *("mlflow", "workflow", "register", "promote", "reconcile", "backup", "server")
+        }
+        assert given <= ours
 
 
 def test_a_missing_or_wrong_value_says_what_to_do(terraform: Terraform, suites: Suites) -> None:

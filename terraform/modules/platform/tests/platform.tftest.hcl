@@ -159,7 +159,7 @@ run "made" {
   }
 
   assert {
-    condition     = !anytrue([for statement in jsondecode(aws_iam_role_policy.workload["workflow"].policy).Statement : contains(flatten([statement.Action]), "s3:DeleteObject") && anytrue([for resource in flatten([statement.Resource]) : strcontains(resource, "backups")])])
+    condition     = !anytrue([for statement in jsondecode(aws_iam_role_policy.workload["backup"].policy).Statement : contains(flatten([statement.Action]), "s3:DeleteObject") && anytrue([for resource in flatten([statement.Resource]) : strcontains(resource, "backups")])])
     error_message = "Who writes backups deletes none."
   }
 
