@@ -28,6 +28,8 @@ MEANT = [
     (r"/ValidatingAdmissionPolicy(Binding)?/(replicas|release)\.plumbline\.dev", ""),
     # Each says where it is.
     (r"monitoring/Prometheus/plumbline", r"spec\.externalLabels\.environment"),
+    # A drained node takes one of them at a time.
+    (r"(argo|argo-rollouts|argocd|keda|kube-system)/PodDisruptionBudget/.*|argocd/Application/budgets", ""),
     # Third parties in two copies and more: apps/components/highly-available.
     (r"argocd/Application/[a-z-]+", r"spec\.source\.(path|kustomize\..*|helm\..*)"),
 ]
