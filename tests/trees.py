@@ -211,7 +211,7 @@ def another_model(tree: Path, chance: random.Random) -> None:
                 shutil.copyfile(path, new)
             for file in [new] if new.is_file() else [*new.rglob("*.yaml")]:
                 text = file.read_text(encoding="utf-8").replace(f"{model}-", f"{name}-")
-                text = re.sub(rf"(name|model): {model}$", rf'\1: "{name}"', text, flags=re.MULTILINE)
+                text = re.sub(rf'(name|model): "?{model}"?$', rf'\1: "{name}"', text, flags=re.MULTILINE)
                 file.write_text(text.replace(f"--model {model} ", f"--model {name} "), encoding="utf-8")
             for file in new.rglob("*.py"):
                 text = file.read_text(encoding="utf-8").replace(f'model="{model}"', f'model="{name}"')
