@@ -16,7 +16,13 @@ pytestmark = pytest.mark.timeout(300)
 def test_each_example_is_accepted_or_refused_by_its_rule(kubectl: Kubectl) -> None:
     tree = Environment.load(ROOT, "local")
     bindings = tree.of_kind("ValidatingAdmissionPolicyBinding")
-    standing = [*spaces(bindings), *(second for binding in bindings for second in witnesses(binding))]
+    places = spaces(bindings)
+    # Unlike the API server of the tests, a cluster asks a pod's account to be there.
+    accounts = [
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "server", "namespace": space}}
+        for space in (item["metadata"]["name"] for item in places)
+    ]
+    standing = [*places, *accounts, *(second for binding in bindings for second in witnesses(binding))]
     with (
         forwarded(kubectl, "proxy", "--port=PORT") as port,
         httpx.Client(base_url=f"http://127.0.0.1:{port}") as client,

@@ -2,6 +2,7 @@ import json
 import threading
 import time
 from datetime import UTC, date, datetime, timedelta
+from importlib.resources import files
 from typing import Any
 from uuid import uuid4
 
@@ -184,7 +185,7 @@ def test_migrations_run_once_even_when_several_start_together(postgres_dsn: str)
         thread.start()
     for thread in threads:
         thread.join()
-    once = ["0001_prediction_log.sql", "0002_drift_checks.sql", "0003_experiments.sql"]
+    once = sorted(file.name for file in (files("plumbline.monitoring.log") / "sql").iterdir())
     assert sorted(applied, reverse=True) == [once, [], [], [], [], []]
     with psycopg.connect(postgres_dsn) as connection:
         assert connection.execute("SELECT count(*) FROM monitoring.migrations").fetchone() == (len(once),)

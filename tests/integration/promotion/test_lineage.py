@@ -76,7 +76,7 @@ def test_a_barred_model_in_another_file(
         bump(str(second.semver))
     # Committed past the gate: what git says alone is innocent, and the audit opens the file.
     release = remote.release("staging", model)
-    artifact = release.spec.artifact.model_copy(update={"digest": second.digest, "uri": second.source})
+    artifact = release.spec.artifact.model_copy(update={"digest": second.digest, "uri": second.released})
     lineage = release.spec.lineage.model_copy(
         update={"run": second.run, "registryVersion": second.number, "data": OTHER_DATA["data.digest"]}
     )
