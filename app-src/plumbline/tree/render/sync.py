@@ -1,7 +1,6 @@
 """Which Application syncs which folder into which namespace: read from the rendered objects, as Argo CD reads them."""
 
 import json
-import posixpath
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -10,7 +9,6 @@ from typing import Any
 
 from plumbline.tree.render.build import Object, Objects, RenderError
 
-_PATHS = "argocd.argoproj.io/manifest-generate-paths"
 _OPTIONS = "argocd.argoproj.io/sync-options"
 _FINALIZER = "resources-finalizer.argocd.argoproj.io"
 # With these an ApplicationSet deletes no Application whose folder is gone.
@@ -36,8 +34,6 @@ class Sync:
     """Whether Argo CD deletes by itself what leaves the folder."""
     options: Mapping[str, str] = field(default_factory=dict)
     """Its sync options: {"Delete": "confirm"}."""
-    reads: tuple[str, ...] = ()
-    """Where a commit must touch something for the Application to be rendered anew; empty is anywhere."""
 
     def option(self, item: Object, name: str) -> str:
         """What holds for an object: `confirm`, `false`, or empty; its own annotation goes before the Application's."""
@@ -89,15 +85,7 @@ def _sources(application: Object, made_by: str = "") -> Iterator[Sync]:
             any(name.startswith(_FINALIZER) for name in finalizers),
             bool((policy.get("automated") or {}).get("prune")),
             _options(policy.get("syncOptions") or []),
-            _reads(application, source.get("path", "")),
         )
-
-
-def _reads(application: Object, path: str) -> tuple[str, ...]:
-    """As Argo CD takes them: from the repository's root, or from the Application's folder."""
-    said = str((application["metadata"].get("annotations") or {}).get(_PATHS, ""))
-    names = [name.strip() for name in said.split(";") if name.strip()]
-    return tuple(name[1:] if name.startswith("/") else posixpath.normpath(f"{path}/{name}") for name in names)
 
 
 def _options(texts: list[str]) -> dict[str, str]:

@@ -24,7 +24,6 @@ from plumbline.tree.documents import name_of as name_in
 from plumbline.tree.documents import read_ladder, read_release
 from plumbline.tree.render.build import Object
 from plumbline.tree.render.environment import Environment
-from plumbline.tree.render.reads import files_read
 from plumbline.tree.validate.cluster import name_of
 from plumbline.tree.validate.crds import Crd
 from plumbline.tree.validate.problem import Problem
@@ -126,18 +125,6 @@ def links(tree: Environment) -> list[Problem]:
         if len(names) != 1:
             problems.append(Problem(folder, f"is synced by {' and '.join(names) or 'no Application'}; expected by one"))
     return problems
-
-
-def rendered_anew(root: Path, tree: Environment) -> list[Problem]:
-    """Whatever the build of a folder reads is where its Application looks for changes: Argo CD misses no commit."""
-    return [
-        Problem(f"apps: Application/{sync.application}", f"{reason}; add it to manifest-generate-paths")
-        for sync in tree.syncs
-        if sync.url == tree.url and sync.reads
-        for file in sorted(files_read(root, sync.path))
-        if not any(file == place or file.startswith(f"{place}/") for place in sync.reads)
-        for reason in [f"reads {file}, and would not be rendered anew when that changes"]
-    ]
 
 
 def installed(tree: Environment, crds: dict[str, list[Crd]]) -> list[Problem]:

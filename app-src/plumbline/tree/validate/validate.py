@@ -58,7 +58,6 @@ def validate(root: Path, base: str, say: Say) -> list[Problem]:
             foreign(tree, values)
             + checks.links(tree)
             + checks.permitted(tree)
-            + checks.rendered_anew(root, tree)
             + checks.deletions(tree)
             + checks.budgets(tree)
             + checks.memory(root, tree)
