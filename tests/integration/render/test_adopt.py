@@ -75,8 +75,8 @@ def test_a_copy_that_still_speaks_of_what_it_was_copied_from_is_refused(fork: Pa
     values, _ = known_values(fork, environments(fork))
     production = Environment.load(fork, "production")
     copied = Environment("eu", production.folders, [])
-    data = values["production"].model_dump() | {"name": "eu", "buckets": "acme-eu"}
-    reasons = {problem.reason for problem in foreign(copied, values | {"eu": type(values["production"])(**data)})}
+    own = values["production"].model_copy(update={"name": "eu", "buckets": "acme-eu"})
+    reasons = {problem.reason for problem in foreign(copied, values | {"eu": own})}
     assert any("names acme-production-" in reason for reason in reasons)
-    assert any("postgresql.production.acme.example of the environment production" in reason for reason in reasons)
+    assert any("flights.models.production.acme.example of the environment production" in reason for reason in reasons)
     assert any("is the name of another environment; expected eu" in reason for reason in reasons)
