@@ -105,6 +105,7 @@ def other_sizes(tree: Path, chance: random.Random) -> None:
         write(tree, str(servers.relative_to(tree)), text + more)
         monitoring = tree / f"clusters/{environment}/workloads/monitoring/kustomization.yaml"
         text = monitoring.read_text(encoding="utf-8")
+        text += "" if "\npatches:\n" in text else "patches:\n"
         more = f"""\
   - target: {{kind: Prometheus}}
     patch: |-
