@@ -109,19 +109,19 @@ def test_a_tampered_model_leaves_its_pod_unready_and_the_old_one_serves(
 def test_a_new_pod_starts_while_mlflow_is_gone(
     kubectl: Kubectl, stable: str, bodies: list[str], open_gateway: Callable[..., Traffic]
 ) -> None:
-    """What is served is read from the release store; self-heal of MLflow is stopped as docs/gitops.md says."""
+    """What is served is read from the release store; MLflow is no longer synced, as docs/gitops.md says."""
     mlflow = ("--namespace=mlflow", "deployment/mlflow")
     replicas = kubectl.get("deployment", "mlflow", mlflow[0])["spec"]["replicas"]
 
-    def heal(automated: dict[str, bool]) -> None:
+    def sync(automated: dict[str, bool] | None) -> None:
         patch = json.dumps({"spec": {"syncPolicy": {"automated": automated}}})
         kubectl.run("patch", "application/mlflow", "--namespace=argocd", "--type=merge", f"--patch={patch}")
 
     with ExitStack() as undo:
         undo.callback(kubectl.run, "rollout", "status", *mlflow, "--timeout=180s")
         undo.callback(kubectl.run, "scale", *mlflow, f"--replicas={replicas}")
-        undo.callback(heal, {"prune": True, "selfHeal": True})
-        heal({"selfHeal": False})
+        undo.callback(sync, {"prune": True, "selfHeal": True})
+        sync(None)  # else any commit brings it back
         kubectl.run("scale", *mlflow, "--replicas=0")
         kubectl.run(
             "wait", mlflow[0], "pod", "--selector=app.kubernetes.io/name=mlflow", "--for=delete", "--timeout=90s"
