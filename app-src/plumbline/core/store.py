@@ -6,6 +6,7 @@ when they are needed.
 """
 
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -54,7 +55,7 @@ def open_bundle(uri: str, timeout: float = 30) -> AbstractContextManager[Bundle]
             raise StoreError(f"{uri}: {scheme!r} is not file or s3")
 
 
-def download(bundle: Bundle, target: Path, max_bytes: int) -> None:
+def download(bundle: Bundle, target: Path, max_bytes: int = sys.maxsize) -> None:
     """Copy a bundle into a folder; raises ArtifactError for a missing file or too many bytes."""
     left = max_bytes
     for name in FILES:

@@ -1,6 +1,5 @@
 """The paired tests of a candidate, made: other versions are fetched, checked, and asked for its holdout rows."""
 
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -95,7 +94,7 @@ class Comparer:
         artifact = release.spec.artifact
         folder = Path(tempfile.mkdtemp(dir=self.folder))
         with store.open_bundle(artifact.uri) as released:
-            store.download(released, folder, sys.maxsize)
+            store.download(released, folder)
         bundle = open_bundle(folder, release.model)
         if (actual := digest_of(bundle.folder)) != artifact.digest:
             raise Inconclusive(f"{release.spec.version} at {artifact.uri} hashes to {actual}, not {artifact.digest}")

@@ -1,6 +1,5 @@
 """From a run to a version of the registry: checked, signed, numbered, described. Nothing is ever unpickled."""
 
-import sys
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -140,7 +139,7 @@ def _stored(settings: Settings, model: str, evaluation: Evaluation) -> str:
         for name in store.FILES:
             bundle.add(evaluation.bundle.folder / name)
         try:
-            store.download(bundle, Path(folder), sys.maxsize)
+            store.download(bundle, Path(folder))
             verify_artifact(Path(folder), evaluation.digest, settings.public_pem())
         except ArtifactError as error:
             raise Refused(f"{uri} holds something else, which is never replaced: {error}") from error
