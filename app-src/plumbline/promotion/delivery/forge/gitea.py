@@ -43,10 +43,9 @@ class Gitea:
 
     def review(self, commit: str) -> Review | None:
         """What is stale was of an earlier push."""
-        response = self._http.get(f"commits/{commit}/pull")
-        if response.status_code == 404:
+        item = self._ask("GET", f"commits/{commit}/pull", absent=True)
+        if item is None:
             return None
-        item = self._ask("GET", f"commits/{commit}/pull")
         states = {
             review["user"]["login"]: review["state"]
             for review in self._pages(f"pulls/{item['number']}/reviews")
@@ -87,12 +86,23 @@ class Gitea:
                 break
         return found
 
-    def _ask(self, method: str, path: str, body: object = None, params: dict[str, str] | None = None) -> Any:
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        params: dict[str, str] | None = None,
+        *,
+        absent: bool = False,
+    ) -> Any:
+        """What it answers; None for nothing, and with `absent` for what is not there."""
         doing = f"{method} {path}"
         try:
             response = self._http.request(method, path, json=body, params=params)
         except httpx.HTTPError as error:
             raise answer(None, type(error).__name__, doing) from None
+        if absent and response.status_code == httpx.codes.NOT_FOUND:
+            return None
         if response.is_error:
             raise answer(response.status_code, _words(response), doing)
         return response.json() if response.content else None
