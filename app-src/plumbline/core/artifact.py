@@ -14,7 +14,7 @@ from plumbline.core.digests import file_hex, sha256
 from plumbline.core.dsse import PublicKeyError, SignatureError, opened
 from plumbline.core.errors import Refused
 
-SIGNATURE = "model.sig"
+MODEL, SCHEMA, SIGNATURE = "model.onnx", "schema.json", "model.sig"
 _PREDICATE_TYPE = "https://model_signing/signature/v1.0"
 
 

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
-from plumbline.core.artifact import SIGNATURE, ArtifactError
+from plumbline.core.artifact import MODEL, SCHEMA, SIGNATURE, ArtifactError
 from plumbline.core.errors import Accident
 
-FILES = ("model.onnx", "schema.json", SIGNATURE)
+FILES = (MODEL, SCHEMA, SIGNATURE)
 """What a bundle holds; the signature is last, so that one that was half written is none."""
 _CHUNK = 1024 * 1024
 

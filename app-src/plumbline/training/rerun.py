@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from plumbline.core.artifact import MODEL, SCHEMA
 from plumbline.core.digests import sha256
 from plumbline.core.errors import Accident, Misuse
 from plumbline.training.data import pinned
@@ -14,7 +15,6 @@ from plumbline.training.work import Settings
 
 _TAGS = ("model", "data.version", "code.commit", "code.dirty")
 _PARAMETERS = ("sample", "trials", "seed")
-_FILES = ("model.onnx", "schema.json")
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def recorded(run_id: str) -> Recorded:
         )
     with tempfile.TemporaryDirectory(prefix="rerun-") as folder:
         bundle = Path(download_artifacts(run_id=run_id, artifact_path="bundle", dst_path=folder))
-        files = {name: sha256((bundle / name).read_bytes()) for name in _FILES}
+        files = {name: sha256((bundle / name).read_bytes()) for name in (MODEL, SCHEMA)}
     values = {name: parameters[name] for name in _PARAMETERS}
     return Recorded(
         id=run_id,
@@ -86,7 +86,7 @@ def differences_here(run: Recorded) -> Iterator[str]:
 
 def differences(before: Recorded, after: Recorded) -> Iterator[str]:
     """What came out otherwise: files of the bundle, then metrics."""
-    for name in _FILES:
+    for name in (MODEL, SCHEMA):
         if before.files[name] != after.files[name]:
             yield f"{name}: {before.files[name][:19]}… before, {after.files[name][:19]}… now"
     for name in sorted(before.metrics.keys() | after.metrics.keys()):

@@ -1,6 +1,5 @@
 """How many answers, and how long, a canary's analysis needs: by its environment's numbers and the traffic there is."""
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, LiteralString
@@ -9,6 +8,8 @@ import numpy as np
 from psycopg import Connection
 
 from plumbline.core.documents import DocumentError
+from plumbline.core.durations import duration
+from plumbline.core.errors import Misuse
 from plumbline.core.ids import floor
 
 PASS, ABORT = 1.645, 3.0
@@ -18,7 +19,6 @@ FEWEST = 5
 _LOOKS = 3
 """Good ones in a row, by which a step passes."""
 _MOST = 10_000_000
-_SECONDS = {"s": 1, "m": 60, "h": 3600}
 _REQUESTS: LiteralString = """
     SELECT count(DISTINCT id) FROM monitoring.predictions WHERE model = %(model)s AND id >= %(low)s"""
 
@@ -49,10 +49,10 @@ class Rules:
             values = {item["name"]: str(item["value"]) for item in arguments if "value" in item}
             return cls(
                 weights=tuple(step["setWeight"] for step in steps if "setWeight" in step),
-                delay=_seconds(values["delay"]),
-                interval=_seconds(values["interval"]),
+                delay=duration(values["delay"]).total_seconds(),
+                interval=duration(values["interval"]).total_seconds(),
                 looks=int(values["looks"]),
-                memory=_seconds(values["memory"]),
+                memory=duration(values["memory"]).total_seconds(),
                 undecided=values["undecided"],
                 patience=float(values["patience"]),
                 margin=float(values["margin"]),
@@ -63,6 +63,8 @@ class Rules:
                 f"the rendered {model} has no {error}; expected the Rollout {model}-server with canary steps and the"
                 f" AnalysisTemplate {model}-verdict with its values"
             ) from error
+        except Misuse as error:
+            raise DocumentError(f"the rendered AnalysisTemplate {model}-verdict: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,13 +179,6 @@ def _wilson(successes: float, trials: float, z: float) -> tuple[float, float]:
     middle = successes + z * z / 2
     half = z * np.sqrt(successes * (1 - successes / trials) + z * z / 4)
     return float((middle - half) / (trials + z * z)), float((middle + half) / (trials + z * z))
-
-
-def _seconds(text: str) -> float:
-    match = re.fullmatch(r"([0-9]+)([smh])", text)
-    if match is None:
-        raise DocumentError(f"{text!r} of the analysis is not a time; expected one like 20s, 15m or 2h")
-    return float(match[1]) * _SECONDS[match[2]]
 
 
 def _told(seconds: float) -> str:

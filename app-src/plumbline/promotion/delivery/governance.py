@@ -62,14 +62,13 @@ def reject(registry: Registry, settings: Settings, model: str, version: str, met
 def lineage_of(registry: Registry, settings: Settings, model: str, digest: str) -> Lineage | None:
     """What bars a digest's model in another file too, as registration signed it; None where nobody can tell now."""
     try:
-        versions = [version for version in registry.versions(model) if version.digest == digest]
-        for version in versions:
-            require_attested(registry, settings, version)
-            weights, recipe = version.tags.get(WEIGHTS) or None, version.made_by or None
-            return Lineage(weights=weights, recipe=recipe, run=version.run)
+        version = next((version for version in registry.versions(model) if version.digest == digest), None)
+        if version is None:
+            return None
+        require_attested(registry, settings, version)
     except PlumblineError:
         return None
-    return None
+    return Lineage(weights=version.tags.get(WEIGHTS) or None, recipe=version.made_by or None, run=version.run)
 
 
 def bar(

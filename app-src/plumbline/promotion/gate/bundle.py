@@ -10,14 +10,13 @@ import numpy.typing as npt
 import onnxruntime as ort
 from pydantic import ValidationError
 
-from plumbline.core.artifact import SIGNATURE
+from plumbline.core.artifact import MODEL, SCHEMA, SIGNATURE
 from plumbline.core.errors import Refused
 from plumbline.core.onnx import INPUT, open_model
 from plumbline.core.schema import ModelSchema
 from plumbline.promotion.gate.graph import operators, read_graph, weights_digest
 
 Floats = npt.NDArray[np.float64]
-MODEL, SCHEMA = "model.onnx", "schema.json"
 _CHUNK = 20_000
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import yaml
 from pydantic import ValidationError
 
-from plumbline.core.artifact import ArtifactError, digest_of
+from plumbline.core.artifact import MODEL, SCHEMA, ArtifactError, digest_of
 from plumbline.core.errors import Inconclusive, Refused
 from plumbline.core.subject import Subject, fields_of
 from plumbline.promotion.gate.answers import Answers, Rows
-from plumbline.promotion.gate.bundle import MODEL, SCHEMA, Bundle, check_names, one_row_p95_ms, open_bundle
+from plumbline.promotion.gate.bundle import Bundle, check_names, one_row_p95_ms, open_bundle
 from plumbline.promotion.gate.holdout import Holdout, Parity, parity, read_holdout
 from plumbline.promotion.gate.memory import peak_mb
 from plumbline.promotion.policy import SliceLimit

@@ -11,6 +11,7 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
 
+from plumbline.core.artifact import MODEL
 from plumbline.core.errors import Refused
 
 _DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
@@ -18,7 +19,6 @@ _DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
 _CHANCE = {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
 MOST_TURNS = 1_000
 """Of all loops of a graph, one within the other multiplied: what runs longer is no model for one request."""
-_FILE = "model.onnx"
 
 
 def read_graph(data: bytes) -> ModelProto:
@@ -30,23 +30,23 @@ def read_graph(data: bytes) -> ModelProto:
     try:
         model = onnx.load_model_from_string(data)
     except (DecodeError, ValueError, RecursionError) as error:
-        raise Refused(f"{_FILE}: not an ONNX file: {error}") from error
+        raise Refused(f"{MODEL}: not an ONNX file: {error}") from error
     parts = [*_graphs(model.graph), *(graph for made in model.functions for graph in _within(made.node))]
     nodes = [node for graph in parts for node in graph.node] + [node for made in model.functions for node in made.node]
     tensors = [tensor for graph in parts for tensor in _initializers(graph)]
     tensors += [tensor for node in nodes for attribute in node.attribute for tensor in _tensors(attribute)]
     if outside := sorted({tensor.name for tensor in tensors if _is_outside(tensor)}):
-        raise Refused(f"{_FILE}: the weights {outside} stand outside the file, where no digest covers them")
+        raise Refused(f"{MODEL}: the weights {outside} stand outside the file, where no digest covers them")
     if chance := sorted({node.op_type for node in nodes} & _CHANCE):
-        raise Refused(f"{_FILE}: the operators {chance} draw lots: no answer of it could be computed again")
+        raise Refused(f"{MODEL}: the operators {chance} draw lots: no answer of it could be computed again")
     own = {(made.domain, made.name) for made in model.functions}
     if foreign := sorted(
         {f"{node.domain}.{node.op_type}" for node in nodes if node.domain not in _DOMAINS}
         - {f"{domain}.{name}" for domain, name in own}
     ):
-        raise Refused(f"{_FILE}: the operators {foreign} are not of the ONNX standard; convert the model without them")
+        raise Refused(f"{MODEL}: the operators {foreign} are not of the ONNX standard; convert the model without them")
     if own and any(node.op_type == "Loop" for made in model.functions for node in made.node):
-        raise Refused(f"{_FILE}: a function of the graph holds a Loop; write the loop out, or use Scan")
+        raise Refused(f"{MODEL}: a function of the graph holds a Loop; write the loop out, or use Scan")
     _require_bounded(model.graph, 1)
     return model
 
@@ -106,12 +106,12 @@ def _require_bounded(graph: GraphProto, turns: int) -> None:
             count = constants.get(node.input[0]) if node.input else None
             if count is None:
                 raise Refused(
-                    f"{_FILE}: the loop {node.name!r} may run for ever: its number of turns is not a constant of its "
+                    f"{MODEL}: the loop {node.name!r} may run for ever: its number of turns is not a constant of its "
                     "graph; write the loop out, use Scan, or give it a constant one"
                 )
             inside *= max(1, int(numpy_helper.to_array(count).ravel()[0]))
             if inside > MOST_TURNS:
-                raise Refused(f"{_FILE}: the loop {node.name!r} takes {inside:,} turns; at most {MOST_TURNS:,} may be")
+                raise Refused(f"{MODEL}: the loop {node.name!r} takes {inside:,} turns; at most {MOST_TURNS:,} may be")
         for attribute in node.attribute:
             for inner in (*([attribute.g] if attribute.HasField("g") else ()), *attribute.graphs):
                 _require_bounded(inner, inside)

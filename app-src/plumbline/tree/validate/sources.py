@@ -4,7 +4,7 @@ from plumbline.tree.render.environment import Environment
 from plumbline.tree.validate.crds import SOURCES, module, name_of_source
 from plumbline.tree.validate.problem import Problem
 
-_RENDERED_BY = {"helm": ("Chart.yaml",), "kustomize": ("kustomization.yaml", "kustomization.yml", "Kustomization")}
+_KUSTOMIZATIONS = ("kustomization.yaml", "kustomization.yml", "Kustomization")
 
 
 def sources(tree: Environment) -> tuple[list[Problem], list[str]]:
@@ -29,7 +29,7 @@ def sources(tree: Environment) -> tuple[list[Problem], list[str]]:
             continue
         kind = "helm" if (folder / "Chart.yaml").exists() else "kustomize"
         said = "helm" if "helm" in source else "kustomize"
-        if not any((folder / file).exists() for file in _RENDERED_BY[kind]):
+        if kind == "kustomize" and not any((folder / file).exists() for file in _KUSTOMIZATIONS):
             problems.append(Problem(where, f"{source['path']} is neither a chart nor a folder of Kustomize"))
         elif said != kind:
             problems.append(Problem(where, f"{source['path']} is for {kind}; expected `{kind}:` in its source"))
