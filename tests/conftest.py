@@ -1,6 +1,7 @@
 """What holds for every test."""
 
 import json
+import os
 import shutil
 import signal
 import threading
@@ -15,6 +16,10 @@ from hypothesis import HealthCheck, settings
 
 # What tests start shall hear Ctrl-C, also where they themselves run as a background job of a script, which ignores it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# As a training has them: threads that spin while they wait cost more than they gain beside everything else that runs.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 # How long an example takes says more of what else the machine does than of the code.
 settings.register_profile("plumbline", deadline=None, suppress_health_check=[HealthCheck.too_slow])

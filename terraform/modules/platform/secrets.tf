@@ -4,7 +4,6 @@ locals {
   drawn = {
     gateway-key      = { random = ["GATEWAY_KEY"] }
     mlflow           = { random = ["MLFLOW_AUTH_ADMIN_PASSWORD", "MLFLOW_FLASK_SERVER_SECRET_KEY"] }
-    mlflow-models    = { random = ["MLFLOW_TRACKING_PASSWORD"], fixed = { MLFLOW_TRACKING_USERNAME = "mlflow-models" } }
     mlflow-workflows = { random = ["MLFLOW_TRACKING_PASSWORD"], fixed = { MLFLOW_TRACKING_USERNAME = "mlflow-workflows" } }
     postgresql       = { random = ["PGPASSWORD"] }
     redis            = { random = ["REDIS_PASSWORD"] }

@@ -36,12 +36,12 @@ class Laptop:
         return done.stdout
 
     @contextmanager
-    def dev(self) -> Iterator[subprocess.Popen[bytes]]:
-        """`make dev` as in a terminal, from when it is ready until Ctrl-C."""
+    def dev(self, *command: str | Path, stop: signal.Signals = signal.SIGINT) -> Iterator[subprocess.Popen[bytes]]:
+        """`make dev` as in a terminal, from when it is ready until Ctrl-C; or another command and signal."""
         log = self.folder.parent / "dev.log"
         with log.open("ab") as output:
             running = subprocess.Popen(
-                ["make", "dev"], cwd=self.folder, env=self.environment, stdout=output, stderr=output,
+                command or ["make", "dev"], cwd=self.folder, env=self.environment, stdout=output, stderr=output,
                 start_new_session=True,
             )  # fmt: skip
         try:
@@ -52,11 +52,12 @@ class Laptop:
                 time.sleep(0.1)
             yield running
         finally:
-            os.killpg(running.pid, signal.SIGINT)
+            # Ctrl-C reaches all of a terminal's processes, any other signal the one that was asked.
+            (os.killpg if stop == signal.SIGINT else os.kill)(running.pid, stop)
             running.wait(60)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def laptop() -> Iterator[Laptop]:
     """A clone of the work tree as it is now, with the environments that `make install` has made.
 

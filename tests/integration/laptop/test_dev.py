@@ -2,9 +2,6 @@
 
 import signal
 import socket
-import subprocess
-import time
-from pathlib import Path
 
 import httpx
 import psycopg
@@ -19,6 +16,10 @@ API = "/api/2.0/mlflow/experiments"
 
 def addresses(laptop) -> list[str]:
     return laptop.bash(f"source .dev/env; {ADDRESSES}").split()
+
+
+def port(url: str) -> int:
+    return int(url.rsplit(":", 1)[1].split("/")[0])
 
 
 def test_it_is_kept_from_start_to_start_until_clean(laptop) -> None:
@@ -37,10 +38,12 @@ def test_it_is_kept_from_start_to_start_until_clean(laptop) -> None:
         assert addresses(laptop) == [mlflow, cache, database, remote], "the one that runs is not disturbed"
         assert services.answers_http(f"{mlflow}/health")
     for url in (mlflow, cache, database):
-        assert not services.accepts(int(url.rsplit(":", 1)[1].split("/")[0])), f"{url} is still up"
+        assert not services.accepts(port(url)), f"{url} is still up"
     assert not (laptop.folder / ".dev/env").exists(), "what it says would lead nowhere"
 
-    with laptop.dev():
+    # Again, without make and until it is told to end, which is not Ctrl-C.
+    command = [laptop.folder / ".venv/bin/python", "scripts/dev.py"]
+    with laptop.dev(*command, stop=signal.SIGTERM) as running:
         mlflow, cache, database, remote = addresses(laptop)
         httpx.get(f"{mlflow}{API}/get-by-name", params={"experiment_name": "kept"}).raise_for_status()
         with redis.Redis.from_url(cache) as client:
@@ -48,24 +51,11 @@ def test_it_is_kept_from_start_to_start_until_clean(laptop) -> None:
         with psycopg.connect(database) as connection:
             connection.execute("SELECT FROM kept")
         assert laptop.bash(f"git -C {remote} log -1 --format=%s main").strip() == "kept"
+    assert running.returncode == 0
+    assert not [url for url in (mlflow, cache, database) if services.accepts(port(url))]
     assert laptop.bash("git status --porcelain") == ""
     laptop.bash("make dev-clean")
     assert not (laptop.folder / ".dev").exists()
-
-
-def test_being_told_to_stop_stops_everything_too(laptop, tmp_path: Path) -> None:
-    command = [laptop.folder / ".venv/bin/python", "scripts/dev.py"]
-    with (tmp_path / "log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=laptop.folder, env=laptop.environment, stdout=log, stderr=log)
-    end = time.monotonic() + services.STARTUP_SECONDS
-    while not (laptop.folder / ".dev/env").exists():
-        assert process.poll() is None, (tmp_path / "log").read_text()
-        assert time.monotonic() < end
-        time.sleep(0.1)
-    urls = addresses(laptop)[:3]
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 0
-    assert not [url for url in urls if services.accepts(int(url.rsplit(":", 1)[1].split("/")[0]))]
 
 
 @pytest.mark.parametrize("taken", [True, False])
