@@ -17,9 +17,9 @@ from hypothesis import HealthCheck, settings
 # What tests start shall hear Ctrl-C, also where they themselves run as a background job of a script, which ignores it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# As a training has them: threads that spin while they wait cost more than they gain beside everything else that runs.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# Threads that wait for each other by spinning cost more than they gain where as many tests run as there are cores.
+for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(threads, "1")
 
 # How long an example takes says more of what else the machine does than of the code.
 settings.register_profile("plumbline", deadline=None, suppress_health_check=[HealthCheck.too_slow])

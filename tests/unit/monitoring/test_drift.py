@@ -63,6 +63,16 @@ def test_one_column_of_many_moved_by_one_deviation_is_found(baseline: Baseline, 
     assert found.verdict(prediction=column != SCORE) == "none"
 
 
+def test_the_page_has_the_effects_that_were_judged() -> None:
+    columns = {"skewed": {"method": "psi"}, "hour": {"method": "jensenshannon"}}
+    policy = Drift.model_validate({"model": "flights", "sample": 1000, "columns": columns})
+    names = ["x3", "skewed", "hour", "carrier", "dest", "wind"]
+    found = compare(Baseline.of(frame(0)[names], policy), frame(1))
+    assert found.page is not None
+    shown = {item["config"]["column"]: float(item["value"]) for item in found.page().dict()["metrics"]}
+    assert shown == {item.column: pytest.approx(item.value) for item in found.columns}
+
+
 def test_identical_data_never_drifts(baseline: Baseline) -> None:
     found = compare(baseline, frame(0))
     assert [item.value for item in found.columns] == [0.0] * len(baseline.limits.methods)

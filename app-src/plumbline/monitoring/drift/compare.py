@@ -5,8 +5,10 @@ same number of rows, drawn with a fixed seed, so that the traffic does not chang
 effect that matters, or where windows of the reference itself lie further apart than that, what `blocks` says of them.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -77,11 +79,12 @@ def verdict(drifted: bool) -> Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The columns' results and Evidently's page of them; no columns and a reason where there were too few rows."""
+    """The columns' results; no columns and a reason where there were too few rows."""
 
     columns: tuple[ColumnResult, ...]
     reason: str = ""
-    page: "Snapshot | None" = None
+    page: "Callable[[], Snapshot] | None" = None
+    """Makes Evidently's page of them, which takes longer than all the rest."""
     joint: Joint = Joint(float("nan"), float("nan"))
 
     def verdict(self, *, prediction: bool) -> Verdict:
@@ -161,7 +164,8 @@ def compare(baseline: Baseline, current: "pd.DataFrame") -> Comparison:
         return Comparison((), f"the reference holds {found} windows as long as this one, limits need {FEWEST}")
     now = _draw(_typed(current.reindex(columns=sample.columns), like=sample), policy)
     comparable = [name for name in limits.columns if min(sample[name].count(), now[name].count()) >= _FEWEST_VALUES]
-    page, effects = _evidently(sample[comparable], now[comparable], limits)
+    effects = {name: _effect(now[name], sample[name], limits.methods[name]) for name in comparable}
+    page = partial(_page, sample[comparable], now[comparable], limits) if comparable else None
     influence = limits.influence.of_shifts(now, sample) if limits.influence else {}
 
     def result(name: str) -> ColumnResult:
@@ -248,16 +252,12 @@ def _joint_limit(reference: "pd.DataFrame", policy: Drift, pairs: Blocks, alpha:
     return float(np.fmax(policy.apart, pairs.limits(np.array(seen)[:, None], alpha)[0]))
 
 
-def _evidently(
-    sample: "pd.DataFrame", now: "pd.DataFrame", limits: Limits
-) -> tuple["Snapshot | None", dict[str, float]]:
-    """Run Evidently's report on all columns of both frames; returns it with {column: effect}."""
+def _page(sample: "pd.DataFrame", now: "pd.DataFrame", limits: Limits) -> "Snapshot":
+    """Evidently's report on all columns of both frames."""
     from evidently import DataDefinition, Dataset, Report
     from evidently.metrics import ValueDrift
 
     names = list(map(str, sample.columns))
-    if not names:
-        return None, {}
     numbers = [name for name in names if sample[name].dtype == np.float64]
     texts = [name for name in names if name not in numbers]
     # Its page writes values into a <script> as they are, and a category's value is a caller's.
@@ -265,5 +265,4 @@ def _evidently(
     definition = DataDefinition(numerical_columns=numbers, categorical_columns=texts)
     metrics = [ValueDrift(column=name, method=limits.methods[name], threshold=limits.columns[name]) for name in names]
     datasets = [Dataset.from_pandas(frame, data_definition=definition) for frame in (now, sample)]
-    page = Report(metrics, include_tests=True).run(*datasets)
-    return page, {item["config"]["column"]: float(item["value"]) for item in page.dict()["metrics"]}
+    return Report(metrics, include_tests=True).run(*datasets)

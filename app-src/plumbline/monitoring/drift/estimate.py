@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from plumbline.core.metrics.curve import Curve
 from plumbline.monitoring.drift.blocks import Floats
 
 _BINS = 50
@@ -43,13 +44,11 @@ class Expectation:
 
     def roc_auc(self, score: Floats) -> float:
         """What the AUC is expected to be: each row is its share of a positive one and the rest of a negative one."""
-        from sklearn.metrics import roc_auc_score
-
         share = self.shares(score)
         if np.isnan(share).any() or not 0 < share.mean() < 1:
             return float("nan")
-        truth, weight = np.repeat([1, 0], len(score)), np.concatenate([share, 1 - share])
-        return float(roc_auc_score(truth, np.tile(score, 2), sample_weight=weight))
+        truth, weights = np.repeat([1.0, 0.0], len(score)), np.concatenate([share, 1 - share])
+        return Curve(truth, np.tile(score, 2)).roc_auc(weights)
 
     def surprise(self, score: Floats, loss: Floats, positive: Floats) -> tuple[float, float]:
         """How labelled rows differ from what was expected: mean excess loss, and how far the AUC falls short.
@@ -57,14 +56,12 @@ class Expectation:
         The second does not move with the number of late ones alone: a day on which everything is late is no less in
         order. NaN where answers are not of two labels, or only one of them came true.
         """
-        from sklearn.metrics import roc_auc_score
-
         excess = float(np.mean(loss - self.losses(score)))
-        known = np.isfinite(positive)
-        score, positive = score[known], positive[known]
+        labelled = np.isfinite(positive)
+        score, positive = score[labelled], positive[labelled]
         if not len(score) or not 0 < positive.mean() < 1:
             return excess, float("nan")
-        return excess, self.roc_auc(score) - float(roc_auc_score(positive, score))
+        return excess, self.roc_auc(score) - Curve(positive, score).roc_auc(np.ones(len(score)))
 
 
 def _means(place: "np.ndarray[tuple[int], np.dtype[np.intp]]", values: Floats, bins: int) -> Floats:

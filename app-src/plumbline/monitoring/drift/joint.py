@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from plumbline.core.metrics.curve import Curve
 from plumbline.monitoring.drift.blocks import Blocks, Floats
 
 if TYPE_CHECKING:
@@ -39,19 +40,19 @@ def encoded(frame: "pd.DataFrame", like: "pd.DataFrame") -> Floats:
             columns.append(frame[name].to_numpy(dtype=np.float64))
         else:
             order = {value: place for place, value in enumerate(like[name].value_counts().index)}
-            known = frame[name].map(order).fillna(len(order)).to_numpy(dtype=np.float64)
-            columns.append(np.where(frame[name].isna(), np.nan, known))
+            places = frame[name].map(order).fillna(len(order)).to_numpy(dtype=np.float64)
+            columns.append(np.where(frame[name].isna(), np.nan, places))
     return np.column_stack(columns)
 
 
 def separation(reference: "pd.DataFrame", other: "pd.DataFrame") -> float:
     """The AUC, cross-validated, of telling two sides apart."""
-    from sklearn.metrics import roc_auc_score
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
     from xgboost import XGBClassifier
 
     features = np.vstack([encoded(side, reference) for side in (reference, other)])
-    side = np.repeat([0, 1], [len(reference), len(other)])
+    side = np.repeat([0.0, 1.0], [len(reference), len(other)])
     model = XGBClassifier(n_estimators=40, max_depth=4, learning_rate=0.2, max_bin=64, n_jobs=1, random_state=0)
     folds = StratifiedKFold(3, shuffle=True, random_state=0)
-    return float(roc_auc_score(side, cross_val_predict(model, features, side, cv=folds, method="predict_proba")[:, 1]))
+    scores = cross_val_predict(model, features, side, cv=folds, method="predict_proba")[:, 1]
+    return Curve(side, scores).roc_auc(np.ones(len(side)))

@@ -72,7 +72,7 @@ def write(check: Check, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if check.comparison.page is not None:
         partial = folder / "evidently.html.part"
-        check.comparison.page.save_html(str(partial))
+        check.comparison.page().save_html(str(partial))
         partial.replace(folder / "evidently.html")
     _put(folder / "index.html", _page(check))
     _put(folder / "drift.json", json.dumps(as_json(check), indent=2) + "\n")
