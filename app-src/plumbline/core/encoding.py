@@ -151,14 +151,14 @@ def _of_text(field: "SchemaField") -> RowEncoder:
         return codes + [0.0] * (buckets - len(codes))
 
     def counts(value: str, _: float | None) -> Sequence[float]:
-        found = [0.0] * buckets
+        counted = [0.0] * buckets
         folded = value.casefold()
         tokens: Sequence[str] = _words_of(folded) if by_words else " ".join(folded.split())
         # A shorter text is one gram as a whole.
         for start in range(max(1, len(tokens) - size + 1) if tokens else 0):
             gram = tokens[start : start + size]
-            found[crc32((" ".join(gram) if by_words else str(gram)).encode("utf-8", "surrogatepass")) % buckets] += 1
-        return found
+            counted[crc32((" ".join(gram) if by_words else str(gram)).encode("utf-8", "surrogatepass")) % buckets] += 1
+        return counted
 
     return characters if field.by == "codepoints" else counts
 
@@ -168,9 +168,9 @@ def _of_members(field: "SchemaField") -> RowEncoder:
     others = len(places)
 
     def encode(value: Any, _: float | None) -> Sequence[float]:
-        found = [0.0] * (others + 1)
+        counted = [0.0] * (others + 1)
         for member in set(value):  # one that stands twice is one
-            found[places.get(member, others)] += 1
-        return found
+            counted[places.get(member, others)] += 1
+        return counted
 
     return encode

@@ -154,11 +154,11 @@ def drift(
     if schema:
         drift_data.require_rows(schema, sides[-1], f"the log of {model} {version}")
         sides = [drift_data.as_compared(schema, side) for side in sides]
-    found = [
+    judged = [
         judge(before, now, policy, Window(until, span, len(spans)), version or "")
         for span, now in zip(spans, sides, strict=True)
     ]
-    check = drift_files.telling(found)
+    check = drift_files.telling(judged)
     drift_files.write(check, out)
     with opened() as store, store.connection() as connection:
         checks.keep(connection, drift_files.as_json(check))
@@ -167,9 +167,9 @@ def drift(
     else:
         kinds = [f"  {kind}: {verdict}" for kind, verdict in check.kinds.items()]
         answers = f"  {check.rows:,} rows answered by {version or 'no version'}, {check.labelled:,} of them labelled"
-        others = [f"  {(one.until - one.since).total_seconds() / 3600:g} hours: {one.verdict}" for one in found]
+        others = [f"  {(one.until - one.since).total_seconds() / 3600:g} hours: {one.verdict}" for one in judged]
         reason = [f"  {check.reason}"] if check.reason else []
-        typer.echo("\n".join([check.verdict, *kinds, *(others if len(found) > 1 else []), answers, *reason]))
+        typer.echo("\n".join([check.verdict, *kinds, *(others if len(judged) > 1 else []), answers, *reason]))
     raise typer.Exit(_EXIT_CODES[check.verdict] if exit_code else 0)
 
 

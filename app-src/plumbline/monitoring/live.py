@@ -76,7 +76,7 @@ def read(
 ) -> tuple[dict[Key, Live], list[Fault]]:
     """The policy's metric where the answers have it, within `queries.window(…)`, and why those have none that don't."""
     rows = connection.execute(ROWS + _ANSWERS, {**parameters, "most": MOST}).fetchall()
-    found, faults = dict[Key, Live](), list[Fault]()
+    by_key, faults = dict[Key, Live](), list[Fault]()
     for key, group in groupby(rows, key=lambda row: (row[0], row[1], row[2])):
         answers = _answers(list(group), quality)
         if answers is None:
@@ -85,8 +85,8 @@ def read(
             faults = wrong
         else:
             _, caller = np.unique(np.array([row[7] for row in answers.rows], dtype=np.str_), return_inverse=True)
-            found[key] = Live(answers.metrics[quality.metric], caller)
-    return found, faults
+            by_key[key] = Live(answers.metrics[quality.metric], caller)
+    return by_key, faults
 
 
 @dataclass(frozen=True, slots=True)

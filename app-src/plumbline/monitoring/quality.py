@@ -88,9 +88,9 @@ class Quality(Collector):
             with self._store.connection() as connection:
                 # A slow read-out may not keep a connection from the consumer for long.
                 connection.execute("SET LOCAL statement_timeout = '30s'")
-                lines, found = _lines(connection), checks.newest(connection)
+                lines, newest = _lines(connection), checks.newest(connection)
                 self._reading = Reading(
-                    True, lines, _judged(connection, lines, found), found, verdicts.newest(connection)
+                    True, lines, _judged(connection, lines, newest), newest, verdicts.newest(connection)
                 )
             self._read_at = time.time()
         except psycopg.OperationalError as error:
@@ -127,10 +127,10 @@ def _lines(connection: psycopg.Connection[Any]) -> list[tuple[Any, ...]]:
 
 
 def _judged(
-    connection: psycopg.Connection[Any], lines: Sequence[tuple[Any, ...]], found: Sequence[dict[str, Any]]
+    connection: psycopg.Connection[Any], lines: Sequence[tuple[Any, ...]], newest: Sequence[dict[str, Any]]
 ) -> list[Judged]:
     """What the policy asks for, as the newest check has said it; else accuracy, or the absolute error of values."""
-    asked = {result["model"]: Asked(**result["quality"]) for result in found if result.get("quality")}
+    asked = {result["model"]: Asked(**result["quality"]) for result in newest if result.get("quality")}
     judged = []
     for model, version, role, arm, _, accuracy, error, _ in lines:
         if model not in asked and accuracy is not None:

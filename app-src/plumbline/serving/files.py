@@ -91,11 +91,11 @@ class Files:
 
     def _ask(self, loop: asyncio.AbstractEventLoop, file: _File) -> None:
         try:
-            found: Any = self._changed(file)
+            answer: Any = self._changed(file)
         except Exception as error:
-            found = error
+            answer = error
         with suppress(RuntimeError):  # the loop is closed
-            loop.call_soon_threadsafe(self._answered, file, found)
+            loop.call_soon_threadsafe(self._answered, file, answer)
 
     def _changed(self, file: _File) -> tuple[Stamp | None, Any] | None:
         """Its stamp and what it says; None where nothing has changed. Raises Changing, OSError, or what `read` does."""
@@ -110,13 +110,13 @@ class Files:
             if stamp_of(file.path) != stamp:
                 raise Changing  # whatever was read, or was wrong with it
 
-    def _answered(self, file: _File, found: Any) -> None:
+    def _answered(self, file: _File, answer: Any) -> None:
         file.asked = None
         try:
-            if isinstance(found, Exception):
-                raise found
-            if found is not None:
-                stamp, value = found
+            if isinstance(answer, Exception):
+                raise answer
+            if answer is not None:
+                stamp, value = answer
                 file.take(value)
                 file.stamp, file.problem = stamp, ""
                 self._show(file, good=True)
@@ -147,9 +147,9 @@ def stamp_of(path: Path) -> Stamp | None:
     Raises OSError for a pipe or a device, which may never end.
     """
     try:
-        found = path.stat()
+        status = path.stat()
     except (FileNotFoundError, NotADirectoryError):
         return None
-    if not stat.S_ISREG(found.st_mode):
+    if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EINVAL, "no regular file", str(path))
-    return found.st_dev, found.st_ino, found.st_size, found.st_ctime_ns, found.st_mtime_ns
+    return status.st_dev, status.st_ino, status.st_size, status.st_ctime_ns, status.st_mtime_ns

@@ -118,12 +118,12 @@ def _register(classifiers: list[type], regressors: list[type], converter: Callab
     )
 
     probabilities = {"nocl": [True, False], "zipmap": [True, False, "columns"]}
-    for kinds, shapes, known in (
+    for kinds, shapes, offered in (
         (classifiers, calculate_linear_classifier_output_shapes, probabilities),
         (regressors, calculate_linear_regressor_output_shapes, options),
     ):
         for kind in kinds:
-            update_registered_converter(kind, f"plumbline{kind.__name__}", shapes, converter, options=known)
+            update_registered_converter(kind, f"plumbline{kind.__name__}", shapes, converter, options=offered)
 
 
 @contextmanager

@@ -59,9 +59,9 @@ def draw_slices(folder: Path, slices: Sequence[Slice], overall: Interval, name: 
     with _picture(folder / "slices.png", f"{name} by slice, with 95 % intervals", name, "", height) as axes:
         axes.axvspan(overall.low, overall.high, color="lightgrey", label="all rows")
         for place, item in enumerate(shown):
-            found = item.metrics[name]
-            axes.plot([found.low, found.high], [place, place], color="C0")
-            axes.plot(found.value, place, marker="o", color="C0")
+            interval = item.metrics[name]
+            axes.plot([interval.low, interval.high], [place, place], color="C0")
+            axes.plot(interval.value, place, marker="o", color="C0")
         axes.set_yticks(range(len(shown)), [f"{item.column} {item.value}" for item in shown])
 
 

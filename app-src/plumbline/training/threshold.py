@@ -85,9 +85,9 @@ def _candidates(score: Floats) -> Floats:
     """Numbers between neighbours among the scores, also far out, where the positive rows of a rare label are."""
     tail = np.geomspace(1e-6, 0.01, 60)
     places = np.concatenate([[0], tail, np.linspace(0.01, 0.99, 197), 1 - tail, [1]])
-    known = np.unique(score)
-    upper = np.searchsorted(known, np.quantile(score, places, method="higher"))
-    above, below = known[upper], np.where(upper > 0, known[upper - 1], 0.0)
+    scores = np.unique(score)
+    upper = np.searchsorted(scores, np.quantile(score, places, method="higher"))
+    above, below = scores[upper], np.where(upper > 0, scores[upper - 1], 0.0)
     short = ((below + above) / 2).astype(np.float16).astype(np.float64)
     exact = above.astype(np.float32)
     # Rounded down, so that the rows of that very score are called.

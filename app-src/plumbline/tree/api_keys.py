@@ -32,26 +32,26 @@ def issue(text: str, name: str, expires: date, more: dict[str, Any]) -> tuple[st
     be another than it is; DocumentError for fields that are wrong.
     """
     key, digest = new_key()
-    callers, known = _callers(text, name)
-    if known is None:
+    callers, caller = _callers(text, name)
+    if caller is None:
         callers.append({"name": name, "sha256": digest, "expires": expires} | more)
     elif more:
         raise Misuse(f"{name} is in the file; expected no {', '.join(sorted(more))}: edit its entry there")
-    elif "next" in known:
+    elif "next" in caller:
         raise Misuse(f"{name} has two keys; retire the first (--retire) before it gets another")
     else:
-        known["next"] = {"sha256": digest, "expires": expires}
+        caller["next"] = {"sha256": digest, "expires": expires}
     return key, _text(callers)
 
 
 def retire(text: str, name: str) -> str:
     """The file's text when a caller has gone over to its second key; raises Misuse where it has none."""
-    callers, known = _callers(text, name)
-    if known is None or "next" not in known:
+    callers, caller = _callers(text, name)
+    if caller is None or "next" not in caller:
         raise Misuse(f"{name} has no second key in the file; expected one to go over to")
-    known["former"] = [*known.get("former", []), known["sha256"]]
-    known.pop("expires", None)
-    known |= known.pop("next")
+    caller["former"] = [*caller.get("former", []), caller["sha256"]]
+    caller.pop("expires", None)
+    caller |= caller.pop("next")
     return _text(callers)
 
 

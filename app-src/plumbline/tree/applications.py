@@ -37,7 +37,7 @@ class Owned(NamedTuple):
 def owned(tree: Environment) -> dict[str, Owned]:
     """{key of an object, with the namespace that Argo CD puts it in: the object} of all that is synced."""
     by_folder, everywhere = tree.by_folder(), _cluster_wide(tree)
-    found: dict[str, Owned] = {}
+    by_key: dict[str, Owned] = {}
     for folder, objects in tree.folders.items():
         sync = by_folder.get(folder)
         for item in objects if sync is not None else []:
@@ -45,8 +45,8 @@ def owned(tree: Environment) -> dict[str, Owned]:
             metadata = item["metadata"]
             if "namespace" not in metadata and (item["apiVersion"].rpartition("/")[0], item["kind"]) not in everywhere:
                 item = item | {"metadata": metadata | {"namespace": sync.namespace}}
-            found[key_of(item)] = Owned(sync, item)
-    return found
+            by_key[key_of(item)] = Owned(sync, item)
+    return by_key
 
 
 def changed_applications(old: Environment | None, new: Environment | None) -> Iterator[str]:

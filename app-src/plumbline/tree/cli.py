@@ -45,11 +45,11 @@ def print_diff(root: Root = Path(), base: Base = "", as_json: AsJson = False) ->
     """Print what the work tree changes in each environment, and what that means, as Markdown."""
     from plumbline.tree.diff import diff, markdown, reach
 
-    found = diff(root, base)
+    changes = diff(root, base)
     if as_json:
-        print_json([asdict(item) for item in found])
+        print_json([asdict(item) for item in changes])
     else:
-        typer.echo("\n".join([reach(found), *map(markdown, found)]))
+        typer.echo("\n".join([reach(changes), *map(markdown, changes)]))
 
 
 @app.command("validate")

@@ -55,15 +55,15 @@ def copy_environment(root: Path, source: str, name: str, *, region: str, buckets
 
 def _words(root: Path, source: str, name: str, *, region: str, buckets: str) -> dict[str, str]:
     """{what the source says of itself: what the copy says}."""
-    known = environments(root)
-    if source not in known:
-        raise Misuse(f"there is no environment {source!r}; expected one of {', '.join(known) or 'clusters/<env>'}")
+    names = environments(root)
+    if source not in names:
+        raise Misuse(f"there is no environment {source!r}; expected one of {', '.join(names) or 'clusters/<env>'}")
     _check(name, Name, "NAME")
     if (root / "clusters" / name).exists():
         raise Misuse(f"clusters/{name} is there already; take another name")
     values = read_values(root, source)
     buckets = buckets or re.sub(rf"(?<![a-z0-9]){source}(?![a-z0-9])", name, values.buckets)
-    taken = {read_values(root, other).buckets for other in known}
+    taken = {read_values(root, other).buckets for other in names}
     words = {source: name, f"plumbline/{source}": f"plumbline/{name}"}
     if values.buckets:
         _check(buckets, Buckets, "--buckets")

@@ -65,16 +65,16 @@ def _compare(before: Path, after: Path, name: str) -> EnvironmentDiff:
     return EnvironmentDiff(name, meanings, changes, unknown)
 
 
-def reach(found: list[EnvironmentDiff]) -> str:
+def reach(environments: list[EnvironmentDiff]) -> str:
     """The first line: which environments a change reaches."""
-    return f"Reaches {', '.join(item.environment for item in found if item.reached) or 'no environment'}.\n"
+    return f"Reaches {', '.join(item.environment for item in environments if item.reached) or 'no environment'}.\n"
 
 
-def markdown(found: EnvironmentDiff) -> str:
+def markdown(difference: EnvironmentDiff) -> str:
     """One environment's difference as a comment on a pull request shows it."""
-    if not found.reached:
-        return f"### {found.environment}\n\nNo change.\n"
-    changes = found.changes
+    if not difference.reached:
+        return f"### {difference.environment}\n\nNo change.\n"
+    changes = difference.changes
     touched = {change.object for change in changes}
     left_out = len(changes) - _SHOWN
     fields = [
@@ -85,9 +85,9 @@ def markdown(found: EnvironmentDiff) -> str:
     ]
     return "\n".join(
         [
-            f"### {found.environment}\n",
-            *(f"- **unknown**: {' '.join(reason.split())}" for reason in found.unknown),
-            *(f"- {meaning}" for meaning in found.meanings),
+            f"### {difference.environment}\n",
+            *(f"- **unknown**: {' '.join(reason.split())}" for reason in difference.unknown),
+            *(f"- {meaning}" for meaning in difference.meanings),
             *(fields if changes else [""]),
         ]
     )

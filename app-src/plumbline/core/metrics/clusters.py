@@ -122,15 +122,15 @@ def differences(
     drawn = np.empty((len(pairs), resamples))
     for place, weights in enumerate(whole.weights(resamples, seed)):
         drawn[:, place] = [sign * (one(weights) - other(weights)) for one, other, _ in pairs]
-    even, found = np.ones(len(whole.places)), []
+    even, differences = np.ones(len(whole.places)), []
     for values, (one, other, clusters) in zip(drawn, pairs, strict=True):
-        known = values[~np.isnan(values)]
+        defined = values[~np.isnan(values)]
         # A resample may lack a class, where a metric is not defined; where most do, so is the error.
-        error = known.std(ddof=1) if 2 * len(known) > resamples and clusters.count > 1 else np.nan
+        error = defined.std(ddof=1) if 2 * len(defined) > resamples and clusters.count > 1 else np.nan
         error *= np.sqrt(clusters.count / max(clusters.count - 1, 1))
         ours, theirs = one(even), other(even)
-        found.append(Difference(ours, theirs, sign * (ours - theirs), float(error), clusters.count))
-    return found
+        differences.append(Difference(ours, theirs, sign * (ours - theirs), float(error), clusters.count))
+    return differences
 
 
 def holm(p_values: list[float]) -> list[float]:

@@ -80,8 +80,8 @@ def fault(name: str, output: Output, *, costs: bool, declared: Collection[str] =
 
     `declared` are the names with a limit that its `MODEL.metrics` lists: only these are in its reports.
     """
-    known = of(output, costs=costs)
-    if name in known or name in declared:
+    names = of(output, costs=costs)
+    if name in names or name in declared:
         return ""
     reason = f"unknown metric {name!r} of a {output.task} model"
     if at(name, output) is not None:
@@ -91,7 +91,7 @@ def fault(name: str, output: Output, *, costs: bool, declared: Collection[str] =
     shape = "" if output.task == "regression" else ", or recall_at_precision_<0…1>, precision_at_recall_<0…1>"
     if shape and output.task == "multiclass":
         shape = shape.replace("recall_at", "<label>_recall_at").replace(" precision_at", " <label>_precision_at")
-    return f"{reason}; expected one of {_listed([*known, *declared])}{shape}"
+    return f"{reason}; expected one of {_listed([*names, *declared])}{shape}"
 
 
 def costs_fault(costs: Costs, output: Output) -> str:

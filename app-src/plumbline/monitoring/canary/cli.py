@@ -48,11 +48,11 @@ def plan(
             per_second = plans.measured(connection, model, datetime.now(UTC) - since, since.total_seconds())
         if not per_second:
             raise Inconclusive(f"the log has no predictions of {model} in that time; give --per-second")
-    found = plans.plan(rules, per_second, failing)
+    needed = plans.plan(rules, per_second, failing)
     if as_json:
-        print_json({"perSecond": per_second, **asdict(found)})
+        print_json({"perSecond": per_second, **asdict(needed)})
     else:
-        typer.echo(plans.as_text(model, env, per_second, rules, found))
+        typer.echo(plans.as_text(model, env, per_second, rules, needed))
 
 
 @app.command()
@@ -82,11 +82,13 @@ def replay(
     if not logged:
         raise Inconclusive(f"the log has no answer of {spec.model} {version} in that time")
     with Scorer.fetch(spec, release, public_key) as scorer:
-        found = replays.compare(scorer, logged)
+        replayed = replays.compare(scorer, logged)
     if as_json:
-        print_json(asdict(found))
+        print_json(asdict(replayed))
     else:
-        typer.echo(f"{spec.model} {version}: {found.different} of {found.rows} answers are not the signed model's")
-        if found.example is not None:
-            typer.echo(f"  the worst is {found.furthest:.3g} away: {found.example}")
-    raise typer.Exit(Refused.exit_code if exit_code and found.different else 0)
+        typer.echo(
+            f"{spec.model} {version}: {replayed.different} of {replayed.rows} answers are not the signed model's"
+        )
+        if replayed.example is not None:
+            typer.echo(f"  the worst is {replayed.furthest:.3g} away: {replayed.example}")
+    raise typer.Exit(Refused.exit_code if exit_code and replayed.different else 0)

@@ -155,10 +155,10 @@ def as_compared(schema: ModelSchema, side: Side, members: int | None = None) -> 
 def _as_compared(
     field: SchemaField, values: "pd.Series[Any]", moments: Sequence[float | None], most: int | None
 ) -> dict[str, Any]:
-    known = values.notna().to_numpy()
+    present = values.notna().to_numpy()
     if field.type == "text":
         return {f"{field.name}.{LENGTH}": values.map(len, na_action="ignore").astype("float64")}
-    given = [value if there else None for value, there in zip(values, known, strict=True)]
+    given = [value if there else None for value, there in zip(values, present, strict=True)]
     encoded = field.encode(given, moments).astype(np.float64)
     columns: dict[str, Any] = {column.name: encoded[:, place] for place, column in enumerate(field.columns)}
     if field.type == "timestamp":

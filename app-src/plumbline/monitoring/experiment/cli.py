@@ -60,31 +60,31 @@ def judge(
     path, policy = _policy(policies, model)
     now = datetime.now(UTC)
     with connected() as connection:
-        found = rows.read(connection, policy, since and now - since)
-    if keep and (found.versions.last is None or found.versions.last < now - _ENDED):
+        log = rows.read(connection, policy, since and now - since)
+    if keep and (log.versions.last is None or log.versions.last < now - _ENDED):
         typer.echo(f"{model}: nobody has got treatment for a day")
         return
-    if found.rows:
-        require(policy.faults(labels=found.answers_labels), str(path))
-    data = found.data
+    if log.rows:
+        require(policy.faults(labels=log.answers_labels), str(path))
+    data = log.data
     try:
         due = verdict.due_looks(policy, data.days)
-        if policy.replays and due and found.rows and not data.faults and None not in _both(found):
-            with _scorers(found, model, control, treatment, public_key) as (before, after):
+        if policy.replays and due and log.rows and not data.faults and None not in _both(log):
+            with _scorers(log, model, control, treatment, public_key) as (before, after):
                 from plumbline.monitoring.experiment.replay import pairs
 
-                data = replace(data, pairs=pairs(policy, found.rows, before, after))
+                data = replace(data, pairs=pairs(policy, log.rows, before, after))
         result = verdict.judge(policy, data)
     except Inconclusive as error:
         result = verdict.Result("inconclusive", str(error), float("nan"))
-    document = told.as_json(model, result, found.versions, now)
+    document = told.as_json(model, result, log.versions, now)
     if keep:
         with connected() as connection:
             verdicts.keep(connection, document)
     if as_json:
         print_json(document)
     else:
-        typer.echo(told.as_text(result, found.versions))
+        typer.echo(told.as_text(result, log.versions))
     if not keep:
         raise typer.Exit(_code(result.verdict, asked=exit_code))
 
@@ -140,14 +140,14 @@ def route(
     typer.echo(f"wrote {path}")
 
 
-def _both(found: "Found") -> tuple[str | None, str | None]:
+def _both(log: "Found") -> tuple[str | None, str | None]:
     """The two versions, as far as they answered."""
-    return found.versions.control, found.versions.treatment
+    return log.versions.control, log.versions.treatment
 
 
 @contextmanager
 def _scorers(
-    found: "Found", model: str, control: Path | None, treatment: Path | None, public_key: Path | None
+    log: "Found", model: str, control: Path | None, treatment: Path | None, public_key: Path | None
 ) -> "Iterator[tuple[Scorer, Scorer]]":
     """Both versions, fetched and verified: from the releases that are given, else from git's history."""
     from plumbline.core.release import read_release
@@ -157,7 +157,7 @@ def _scorers(
         raise Misuse("PROMOTION_PUBLIC_KEY (--public-key): expected the PEM file that both models are verified with")
     with ExitStack() as stack:
         scorers = []
-        for path, version in zip((control, treatment), _both(found), strict=True):
+        for path, version in zip((control, treatment), _both(log), strict=True):
             release = read_release(path) if path is not None else _from_git(model, version or "")
             if (release.model, release.spec.version) != (model, version):
                 raise Misuse(f"{path}: is {release.model} {release.spec.version}, the log has {model} {version}")
@@ -172,10 +172,10 @@ def _from_git(model: str, version: str) -> Any:
     from plumbline.promotion.settings import Settings
 
     with checkout(load(Settings)) as tree:
-        found = next(served_as(tree, model, version), None)
-    if found is None:
+        served = next(served_as(tree, model, version), None)
+    if served is None:
         raise Inconclusive(f"git never named {model} {version}, so it can't be asked again")
-    return found[1]
+    return served[1]
 
 
 def _path(policies: Path, model: str) -> Path:

@@ -57,12 +57,12 @@ def collect(caller: Integers, day: Integers, treatment: Booleans, figures: Mappi
     keys = np.stack([caller, day, treatment.astype(np.int64)])
     cells, place = np.unique(keys, axis=1, return_inverse=True) if keys.size else (keys, keys[0])
     place, size = place.reshape(-1), cells.shape[1]
-    known = {name: ~np.isnan(values) for name, values in figures.items()}
+    present = {name: ~np.isnan(values) for name, values in figures.items()}
     return Cells(
         cells[0], cells[1], cells[2].astype(np.bool_),
-        {name: np.bincount(place[known[name]], minlength=size).astype(np.float64) for name in figures},
+        {name: np.bincount(place[present[name]], minlength=size).astype(np.float64) for name in figures},
         {
-            name: np.bincount(place[known[name]], figures[name][known[name]], size).astype(np.float64)
+            name: np.bincount(place[present[name]], figures[name][present[name]], size).astype(np.float64)
             for name in figures
         },
     )  # fmt: skip
@@ -111,13 +111,13 @@ class _Sample:
             left = self.sums - limit * self.rows
             flips = generator.choice(np.array([-1.0, 1.0]), (DRAWS, len(left)))
             flips[0] = 1
-            found = side * (flips @ left) / np.sqrt((left**2).sum())
+            statistic = side * (flips @ left) / np.sqrt((left**2).sum())
         else:
             sums = self.sums - self.sign * limit * self.rows * self.treated
             arms = generator.permuted(np.tile(self.treated, (DRAWS, 1)), axis=1)
             arms[0] = self.treated
-            found = side * self.sign * _studentised(self.rows, sums, arms.astype(np.float64))
-        return float((found >= found[0] - 1e-12).mean())
+            statistic = side * self.sign * _studentised(self.rows, sums, arms.astype(np.float64))
+        return float((statistic >= statistic[0] - 1e-12).mean())
 
 
 def _studentised(rows: Floats, sums: Floats, arms: Floats) -> Floats:

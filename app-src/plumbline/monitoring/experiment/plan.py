@@ -94,14 +94,14 @@ def _need(policy: Experiment, rule: Promote, traffic: Traffic) -> Need:
     return Need(rule.metric, weeks, power(policy, rule, traffic, end), callers)
 
 
-def as_text(policy: Experiment, traffic: Traffic, found: list[Need]) -> str:
+def as_text(policy: Experiment, traffic: Traffic, needs: list[Need]) -> str:
     """The plan for people: what there is, and what each rule needs."""
     how = "both versions answer the same rows" if policy.replays else f"{policy.share:.0%} of callers in treatment"
     lines = [
         f"{policy.model}: {how}; {traffic.callers} callers and {traffic.rows_per_day:.0f} labelled rows a day",
         f"  looks after {', '.join(map(str, policy.weeks))} weeks, {policy.labelDays} days later for the labels",
     ]
-    for need in found:
+    for need in needs:
         rows = (
             "" if need.weeks is None else f", {need.weeks * 7} days, {need.weeks * 7 * traffic.rows_per_day:.0f} rows"
         )

@@ -118,10 +118,10 @@ class Experiment(OfModel):
         Without an output, `labels` says what is known: labels have no error, and values are neither right nor wrong.
         """
         labels = output.task != "regression" if output is not None else bool(labels)
-        known = [name for name in get_args(Metric) if name not in (_OF_VALUES if labels else _OF_LABELS)]
+        metrics = [name for name in get_args(Metric) if name not in (_OF_VALUES if labels else _OF_LABELS)]
         what = f"metric of {'labels' if labels else 'values'}"
         for field, metric in self._metrics().items():
-            if reason := unknown(metric, known, what):
+            if reason := unknown(metric, metrics, what):
                 yield f"{field}.metric", reason
         if self.costs is not None and output is not None and (reason := names.costs_fault(self.costs, output)):
             yield "costs", reason

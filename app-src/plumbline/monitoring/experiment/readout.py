@@ -89,10 +89,10 @@ def read(
     for version, role, arm, metric, *moments in connection.execute(ROWS + _MOMENTS, values):
         lines[version, role, arm].metrics[metric] = from_moments(*moments)
     if quality is not None:
-        found, faults = live.read(connection, parameters, quality)
-        if not found:
+        live_answers, faults = live.read(connection, parameters, quality)
+        if not live_answers:
             require(((f"quality.{field}", reason) for field, reason in faults), source)
-        for key, answers in found.items():
+        for key, answers in live_answers.items():
             lines[key].quality = answers.figure(quality.metric)
     unmatched = connection.execute(_UNMATCHED, values).fetchone()
     return Readout(tuple(lines.values()), unmatched[0] if unmatched else 0)

@@ -161,14 +161,14 @@ def _figures(rows: Sequence[Labelled], costs: Costs | None) -> dict[str, Floats]
         figures["accuracy"] = np.array([np.nan if r.label is None else r.label == r.truth for r in rows], dtype=float)
         return figures
     places = {label: place for place, label in enumerate(labels)}
-    known = [number for number, row in enumerate(rows) if row.label in places and row.truth in places]
+    classified = [number for number, row in enumerate(rows) if row.label in places and row.truth in places]
     nan = float("nan")
-    outputs = np.array([[rows[i].probabilities.get(label, nan) for label in labels] for i in known])
-    truth = np.array([places[rows[i].truth] for i in known], dtype=np.float64)
-    called = np.array([places[str(rows[i].label)] for i in known], dtype=np.intp)
-    if known:
+    outputs = np.array([[rows[i].probabilities.get(label, nan) for label in labels] for i in classified])
+    truth = np.array([places[rows[i].truth] for i in classified], dtype=np.float64)
+    called = np.array([places[str(rows[i].label)] for i in classified], dtype=np.intp)
+    if classified:
         for metric, values in per_row(_output(labels), truth, outputs, called, costs).items():
-            figures[metric][known] = values
+            figures[metric][classified] = values
     return figures
 
 
@@ -179,8 +179,8 @@ def _output(labels: tuple[str, ...]) -> Output:
 def _versions(connection: Connection[Any], policy: Experiment, since: datetime | None) -> Versions:
     def newest(arm: Arm, start: datetime | None, but: str = "") -> tuple[str, UUID] | None:
         values = {**window(policy.model, start), "role": arm.role, "arm": arm.arm, "but": but}
-        found: tuple[str, UUID] | None = connection.execute(_NEWEST, values).fetchone()
-        return found
+        row: tuple[str, UUID] | None = connection.execute(_NEWEST, values).fetchone()
+        return row
 
     last = newest(policy.treatment, since)
     if last is None:

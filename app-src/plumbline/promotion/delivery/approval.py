@@ -155,8 +155,8 @@ class Given(NamedTuple):
     approval: Approval
 
     def __str__(self) -> str:
-        said = self.approval
-        return f"{self.by.id} for {said.environment} on {said.at:%Y-%m-%d}: {said.reason}"
+        approval = self.approval
+        return f"{self.by.id} for {approval.environment} on {approval.at:%Y-%m-%d}: {approval.reason}"
 
 
 def read_approvers(tree: Checkout) -> Approvers:
@@ -201,13 +201,13 @@ def read_approval(tree: Checkout, wanted: Wanted) -> Given | None:
 
 def approvals(tree: Checkout, model: str, version: str) -> list[Given]:
     """Every approval of a version by a key that is known, newest first."""
-    approvers, found = read_approvers(tree), []
+    approvers, given = read_approvers(tree), []
     for name in tree.names("policies/approvals", f"{model}/*-{version}-*.json"):
         try:
-            found.append(open_approval(tree.read(name) or "", approvers, name))
+            given.append(open_approval(tree.read(name) or "", approvers, name))
         except Refused:
             continue  # said by whoever judges it
-    return sorted(found, key=lambda item: item.approval.at, reverse=True)
+    return sorted(given, key=lambda item: item.approval.at, reverse=True)
 
 
 def require_approval(tree: Checkout, wanted: Wanted, when: datetime | None, persons: Mapping[str, str]) -> Given:

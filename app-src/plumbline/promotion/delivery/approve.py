@@ -86,24 +86,26 @@ def record(settings: Settings, request: Request, text: str) -> tuple[Given, Land
         nonlocal given
         read_policy(tree, request.model)
         given = open_approval(text, read_approvers(tree), "the approval")
-        said = given.approval
+        approval = given.approval
         asked = {"model": request.model, "version": request.version, "environment": request.environment}
         if request.image is not None:
             asked["image"] = request.image
         if wrong := [
-            f"{name} {getattr(said, name)}, not {value}"
+            f"{name} {getattr(approval, name)}, not {value}"
             for name, value in asked.items()
-            if getattr(said, name) != value
+            if getattr(approval, name) != value
         ]:
             raise Refused(f"the approval is of {', '.join(wrong)}")
-        require_given(given, said, datetime.now(UTC), {}, "the approval")
-        if tree.read(said.path) == text:
+        require_given(given, approval, datetime.now(UTC), {}, "the approval")
+        if tree.read(approval.path) == text:
             return None
+        subject = Subject("approval", approval.model, approval.version, approval.environment)
         message = (
-            f"{said.model}({said.environment}): {said.version} approved by {given.by.id}\n\nArtifact: {said.artifact}\n"
-            f"Image: {said.image}\nApproved-by: {given.by.id}\nReason: {said.reason}\n"
+            f"{approval.model}({approval.environment}): {approval.version} approved by {given.by.id}\n\n"
+            f"Artifact: {approval.artifact}\nImage: {approval.image}\n"
+            f"Approved-by: {given.by.id}\nReason: {approval.reason}\n"
         )
-        return Change({said.path: text}, message, Subject("approval", said.model, said.version, said.environment))
+        return Change({approval.path: text}, message, subject)
 
     with checkout(settings) as tree:
         landed = write(tree, change)

@@ -39,13 +39,13 @@ def changes(
     range_ = f"{since}..HEAD" if since else "HEAD"
     # A merge that has lines of neither side names files too; one that only brings them together names none.
     shown = ("-c", "--name-only", "--format=%H%x00%an%x00%s")
-    found: dict[Changed, None] = {}
+    commits: dict[Changed, None] = {}
     for line in tree.git("log", "--full-history", *shown, range_, "--", *places).text.split("\n"):
         if "\0" in line:
             commit = Changed(*line.split("\0"))
         elif line:
-            found[commit] = None
-    return list(found)
+            commits[commit] = None
+    return list(commits)
 
 
 def _places(tree: Checkout, environment: str, model: str) -> list[str]:
@@ -59,13 +59,13 @@ def _places(tree: Checkout, environment: str, model: str) -> list[str]:
 
 
 def _closure(tree: Checkout, folder: str) -> set[str]:
-    found: set[str] = set()
+    places: set[str] = set()
     waiting = [folder]
     while waiting:
         place = waiting.pop()
-        if place in found:
+        if place in places:
             continue
-        found.add(place)
+        places.add(place)
         try:
             text = tree.read(f"{place}/kustomization.yaml") if tree.is_folder(place) else None
             names = list(_texts(load(text or "")))
@@ -76,7 +76,7 @@ def _closure(tree: Checkout, folder: str) -> set[str]:
             path = posixpath.normpath(posixpath.join(place, name.rpartition("=")[2]))
             if not path.startswith("..") and _exists(tree, path) and path != ".":
                 waiting.append(path)
-    return found
+    return places
 
 
 def _exists(tree: Checkout, path: str) -> bool:

@@ -67,14 +67,14 @@ class Comparisons:
             [
                 f"{part.column} = {part.value}",
                 f"{part.rows:,}",
-                f"{found.clusters:,}",
-                f"{found.candidate:.4g}",
-                f"{found.other:.4g}",
-                f"{found.worse_by:.3g} ({found.interval(level)[0]:.3g} to {found.interval(level)[1]:.3g})",
+                f"{test.clusters:,}",
+                f"{test.candidate:.4g}",
+                f"{test.other:.4g}",
+                f"{test.worse_by:.3g} ({test.interval(level)[0]:.3g} to {test.interval(level)[1]:.3g})",
                 f"{p:.3g}",
             ]
             for part, p in zip(parts, adjusted(parts, margin), strict=True)
-            for found in [part.difference]
+            for test in [part.difference]
         ]
         head = ("slice", "rows", "clusters", "candidate", "champion", f"worse by ({1 - level:.0%})", "p (Holm)")
         return str(tabulate(lines, head, tablefmt="github", disable_numparse=True))
@@ -85,43 +85,46 @@ def adjusted(slices: tuple[SliceDifference, ...], margin: float) -> list[float]:
     return holm([part.difference.p_worse(margin) for part in slices])
 
 
-def judge(rules: Rules, found: Comparisons) -> Iterator[Verdict]:
+def judge(rules: Rules, comparisons: Comparisons) -> Iterator[Verdict]:
     """What every rule of a paired test says.
 
     To pass, a candidate must show that it is better, or not worse. Of several tries on the same rows one passes by
     luck, so that each bound is wrong with a probability of 0.05/tries only (Bonferroni: Dunn, JASA 56, 1961; why tries
     count: Dwork et al., "The reusable holdout", Science 349, 2015). A slice is refused where it is shown to be worse.
     """
-    divided_by = found.tries if rules.count_tries else 1
+    divided_by = comparisons.tries if rules.count_tries else 1
     level, weak = (1 - rules.champion.confidence) / divided_by, rules.beats_baseline
-    yield _clusters(found)
-    yield _tries(found, level, counted=rules.count_tries)
+    yield _clusters(comparisons)
+    yield _tries(comparisons, level, counted=rules.count_tries)
     beats = (1 - (weak.confidence or rules.champion.confidence)) / divided_by
-    yield _better("beats baseline", weak.metric, found.baseline, beats, weak.by)
+    yield _better("beats baseline", weak.metric, comparisons.baseline, beats, weak.by)
     metric = rules.beats_constant.metric or "proper score"
-    yield _better("beats a constant", metric, found.constant, level)
-    yield _not_worse(rules, found.champion, level)
-    if found.champion is not None and rules.champion.recent:
-        yield _no_creep(rules, found, level)
-    if isinstance(found.champion, Against):
-        yield _slices(rules, found.champion)
+    yield _better("beats a constant", metric, comparisons.constant, level)
+    yield _not_worse(rules, comparisons.champion, level)
+    if comparisons.champion is not None and rules.champion.recent:
+        yield _no_creep(rules, comparisons, level)
+    if isinstance(comparisons.champion, Against):
+        yield _slices(rules, comparisons.champion)
 
 
-def _clusters(found: Comparisons) -> Verdict:
+def _clusters(comparisons: Comparisons) -> Verdict:
     rule, limit = "resampled", f"{LEAST} or more clusters"
-    if isinstance(found.fault, Refused | Inconclusive):
-        return Verdict(rule, "not known", limit, "inconclusive", str(found.fault))
-    shared = f"{found.clusters:,} clusters by {found.by}"
-    value = shared if found.by else f"{found.clusters:,} rows, each its own cluster: so the model's folder says"
-    return decided(rule, value, limit, not found.fault, found.fault)
+    if isinstance(comparisons.fault, Refused | Inconclusive):
+        return Verdict(rule, "not known", limit, "inconclusive", str(comparisons.fault))
+    shared = f"{comparisons.clusters:,} clusters by {comparisons.by}"
+    value = (
+        shared if comparisons.by else f"{comparisons.clusters:,} rows, each its own cluster: so the model's folder says"
+    )
+    return decided(rule, value, limit, not comparisons.fault, comparisons.fault)
 
 
-def _tries(found: Comparisons, level: float, *, counted: bool) -> Verdict:
+def _tries(comparisons: Comparisons, level: float, *, counted: bool) -> Verdict:
     value = "the first run on this holdout"
-    if found.tries > 1:
+    if comparisons.tries > 1:
         # The expected maximum of k standard normals: Blom, Statistical Estimates and Transformed Beta-Variables, 1958.
-        luck = norm.ppf((found.tries - 0.375) / (found.tries + 0.25))
-        value = f"{found.tries} runs; the best of so many equal ones looks {luck:.2g} standard errors better than it is"
+        luck = norm.ppf((comparisons.tries - 0.375) / (comparisons.tries + 0.25))
+        best = f"the best of so many equal ones looks {luck:.2g} standard errors better than it is"
+        value = f"{comparisons.tries} runs; {best}"
     if not counted:
         value += "; not counted: so the policy says"
     return Verdict("tries on this holdout", value, f"bounds hold with {1 - level:.4g}", "pass")
@@ -163,21 +166,21 @@ def _left_out(against: Against) -> str:
     return f"; without {against.left_out:,} rows that {against.version} learnt from, on {against.rows:,}"
 
 
-def _no_creep(rules: Rules, found: Comparisons, level: float) -> Verdict:
+def _no_creep(rules: Rules, comparisons: Comparisons, level: float) -> Verdict:
     """A margin that each release uses up would add up: none may be worse than the best of the last ones either."""
     rule = rules.champion
     name, limit = f"not worse than the best of {rule.recent} before ({rule.metric})", f"worse by ≤ {rule.margin:g}"
-    known = [item for item in found.recent if isinstance(item, Against)]
-    lost = [f"{item[0]} ({item[1]})" for item in found.recent if not isinstance(item, Against)]
+    compared = [item for item in comparisons.recent if isinstance(item, Against)]
+    lost = [f"{item[0]} ({item[1]})" for item in comparisons.recent if not isinstance(item, Against)]
     aside = f"; not compared: {', '.join(lost)}" if lost else ""
-    if not known:
+    if not compared:
         return Verdict(name, f"none to compare with{aside}", limit, "pass")
-    bounds = {item.version: item.difference.upper(level) for item in known}
+    bounds = {item.version: item.difference.upper(level) for item in compared}
     if unclear := [version for version, bound in bounds.items() if not math.isfinite(bound)]:
         return Verdict(name, f"no figure against {unclear[0]}", limit, "inconclusive", "the difference is not a number")
-    best = max(known, key=lambda item: bounds[item.version])
+    best = max(compared, key=lambda item: bounds[item.version])
     upper = bounds[best.version]
-    value = f"worse than {best.version} by at most {upper:.2g}{_left_out(best)}, of {len(known)}{aside}"
+    value = f"worse than {best.version} by at most {upper:.2g}{_left_out(best)}, of {len(compared)}{aside}"
     fix = f"small losses add up: {best.version} was better; train a better model or judge on more clusters"
     return decided(name, value, limit, upper <= rule.margin, fix)
 
@@ -191,13 +194,13 @@ def _slices(rules: Rules, champion: Against) -> Verdict:
         return Verdict(name, f"no slice to judge{aside}", limit, "pass")
     p_values = adjusted(champion.slices, margin)
     labelled = [(p, f"{x.column} {x.value}", x.difference) for x, p in zip(champion.slices, p_values, strict=True)]
-    known = sorted((item for item in labelled if not math.isnan(item[0])), key=lambda item: item[0])
-    if not known:
+    judged = sorted((item for item in labelled if not math.isnan(item[0])), key=lambda item: item[0])
+    if not judged:
         return Verdict(name, f"no figure{aside}", limit, "inconclusive", "no slice has a figure: evaluate again")
-    found = [item for item in known if item[0] < level]
-    if found:
-        words = "; ".join(f"{label}: {test.other:.3g} → {test.candidate:.3g}, p {p:.1g}" for p, label, test in found)
+    worse = [item for item in judged if item[0] < level]
+    if worse:
+        words = "; ".join(f"{label}: {test.other:.3g} → {test.candidate:.3g}, p {p:.1g}" for p, label, test in worse)
         return Verdict(name, words + aside, limit, "refused", "these pay for the average: find out why, train again")
-    p, label, test = known[0]
+    p, label, test = judged[0]
     value = f"{len(champion.slices)} judged; {label} is nearest: worse by {test.worse_by:.2g}, p {p:.2g}{aside}"
     return Verdict(name, value, limit, "pass")

@@ -46,15 +46,15 @@ def summary(report: Report, task: str) -> str:
         beside = "better than the baseline's"
     else:
         beside = "worse than the baseline's" if model.low > baseline.high else "not clearly apart from the baseline's"
-    said = [
+    sentences = [
         f"On {report.test.rows:,} rows that it did not learn from, its {name} is {_figures(model)}, lower is better: "
         f"{beside} {_figures(baseline)}."
     ]
     if judged := [item for item in report.slices if name in item.metrics]:
         weakest = max(judged, key=lambda item: item.metrics[name].value)
         where = f"{weakest.column} is {weakest.value}"
-        said.append(f"It is weakest where {where}: {_figures(weakest.metrics[name])} on {weakest.rows:,} rows.")
-    return " ".join(said)
+        sentences.append(f"It is weakest where {where}: {_figures(weakest.metrics[name])} on {weakest.rows:,} rows.")
+    return " ".join(sentences)
 
 
 def _figures(interval: Interval) -> str:

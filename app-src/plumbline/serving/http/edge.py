@@ -132,12 +132,12 @@ class Edge:
         if secret is None:
             scheme, _, token = context.headers.get(b"authorization", b"").partition(b" ")
             secret = token.strip() if scheme.lower() == b"bearer" else b""
-        known = keyring.find(secret)
-        if known is None:
+        entry = keyring.find(secret)
+        if entry is None:
             raise self._stranger(scope, context, "is not known" if secret else "is missing")
-        if known.until <= time.time():
-            raise self._stranger(scope, context, f"of {known.caller.name} expired on {known.expires}")
-        key = context.caller = known.caller
+        if entry.until <= time.time():
+            raise self._stranger(scope, context, f"of {entry.caller.name} expired on {entry.expires}")
+        key = context.caller = entry.caller
         self._require_right(context, key)
         limiter = self._limiters.get(key.name)
         if limiter is None or limiter.key is not key:  # a new caller, or its rate is another since the file changed

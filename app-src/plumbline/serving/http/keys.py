@@ -105,12 +105,12 @@ class Keyring:
 
     def __init__(self, keys: tuple[ApiKey, ...]) -> None:
         self._callers = {caller.name: caller for caller in keys}
-        known = [
+        entries = [
             Known(caller, bytes.fromhex(key.sha256), key.expires, _until(key.expires))
             for caller in keys
             for key in caller.letting_in
         ]
-        self._known = {key.digest: key for key in known}
+        self._known = {key.digest: key for key in entries}
 
     def replace(self, other: "Keyring") -> None:
         """Let the callers of another one in from now on, and no others; who did not change stays the same object."""
@@ -118,7 +118,7 @@ class Keyring:
         same = {name: before[name] for name, caller in other._callers.items() if before.get(name) == caller}
         self._callers = other._callers | same
         self._known = {
-            digest: known._replace(caller=self._callers[known.caller.name]) for digest, known in other._known.items()
+            digest: entry._replace(caller=self._callers[entry.caller.name]) for digest, entry in other._known.items()
         }
 
     def find(self, secret: bytes) -> Known | None:
@@ -128,10 +128,10 @@ class Keyring:
         constant time: neither tells how near a guess came.
         """
         digest = hashlib.sha256(secret).digest()
-        known = self._known.get(digest)
-        if known is None or not hmac.compare_digest(known.digest, digest):
+        entry = self._known.get(digest)
+        if entry is None or not hmac.compare_digest(entry.digest, digest):
             return None
-        return known
+        return entry
 
 
 def _until(day: date | None) -> float:

@@ -167,12 +167,12 @@ def _listed(name: str, row: int, value: str | None) -> Any:
     if value is None:
         return None
     try:
-        found = from_json(value)
+        members = from_json(value)
     except ValueError:
-        found = None
-    if not isinstance(found, list):
+        members = None
+    if not isinstance(members, list):
         raise _wrong(f"{name}.data.{row}", f"is {shown(value)}", 'a JSON array of texts, such as ["red", "blue"]')
-    return found
+    return members
 
 
 def text_of(value: Any) -> Any:

@@ -72,11 +72,11 @@ def _of(other: Values, own: Values, text: str) -> str:
         signs.append(rf"^{re.escape(other.registry)}/")
     if other.domain:
         signs.append(rf"[\w.-]+\.{name}\.{re.escape(other.domain)}(?![\w-])")
-    if (found := next((match for sign in signs if (match := re.search(sign, text))), None)) is not None:
-        return found[0]
+    if (match := next((match for sign in signs if (match := re.search(sign, text))), None)) is not None:
+        return match[0]
     if other.buckets and other.buckets != own.buckets:
-        for found in re.finditer(rf"(?<![\w-]){re.escape(other.buckets)}(-[\w-]+)?(?![\w-])", text):
+        for match in re.finditer(rf"(?<![\w-]){re.escape(other.buckets)}(-[\w-]+)?(?![\w-])", text):
             # Its own name may begin with the other's: acme-prod, acme-prod-eu.
-            if not (own.buckets.startswith(other.buckets) and found[0].startswith(own.buckets)):
-                return found[0]
+            if not (own.buckets.startswith(other.buckets) and match[0].startswith(own.buckets)):
+                return match[0]
     return ""

@@ -94,5 +94,5 @@ def _other_costs(where: str, asked: Costs | None, about: Subject) -> Iterator[Fa
     if about.costs is None:
         yield where, "the model's MODEL has no costs; say them there too, so that the gate judges by them"
     elif (cost_matrix(about.output, asked) != cost_matrix(about.output, about.costs)).any():
-        said = {one: dict(answers) for one, answers in about.costs.items()}
-        yield where, f"expected those of the model's MODEL, {said}, found {asked}"
+        theirs = {one: dict(answers) for one, answers in about.costs.items()}
+        yield where, f"expected those of the model's MODEL, {theirs}, found {asked}"

@@ -47,11 +47,11 @@ class Known:
 
 def references(root: Path, tree: Environment) -> list[Problem]:
     """Every name of an object that nothing defines, each with the field's meaning."""
-    known = _known(root, tree)
+    names = _known(root, tree)
     return [
         Problem(f"{folder}: {name_of(item)}", reason)
         for folder, namespace, item in tree.objects()
-        for reason in dict.fromkeys(_reasons(item, item["metadata"].get("namespace", namespace), known))
+        for reason in dict.fromkeys(_reasons(item, item["metadata"].get("namespace", namespace), names))
     ]
 
 
@@ -74,32 +74,32 @@ def _known(root: Path, tree: Environment) -> Known:
     return Known(frozenset(keys), frozenset(ours))
 
 
-def _reasons(item: Object, namespace: str, known: Known) -> Iterator[str]:
+def _reasons(item: Object, namespace: str, names: Known) -> Iterator[str]:
     if item["kind"] in _PODS:
         for kind, name in _mounted(item.get("spec")):
-            if "{{" not in name and known.lacks(kind, namespace, name):
+            if "{{" not in name and names.lacks(kind, namespace, name):
                 yield f"names the {kind} {name}, which nothing of this environment defines in {namespace}"
     for _, leaf in leaves(item):
         for name, place in _HOST.findall(leaf) if isinstance(leaf, str) else ():
-            if known.lacks("Service", place, name) and not _MADE.fullmatch(name):
+            if names.lacks("Service", place, name) and not _MADE.fullmatch(name):
                 yield f"names the Service {name}.{place}, which nothing of this environment defines"
     spec: Mapping[str, Any] = item.get("spec") or {}
     if item["kind"] == "Rollout":
-        yield from _of_rollout((spec.get("strategy") or {}).get("canary") or {}, namespace, known)
+        yield from _of_rollout((spec.get("strategy") or {}).get("canary") or {}, namespace, names)
     if item["kind"] == "VirtualService":
-        yield from _of_routes(spec, namespace, known)
-    if item["kind"] == "DestinationRule" and _lacks_host(spec.get("host", ""), namespace, known):
+        yield from _of_routes(spec, namespace, names)
+    if item["kind"] == "DestinationRule" and _lacks_host(spec.get("host", ""), namespace, names):
         yield f"host: names the Service {spec['host']}, which nothing of this environment defines"
     if item["kind"] == "ScaledObject":
         target = {"kind": "Deployment", "name": ""} | (spec.get("scaleTargetRef") or {})
-        if known.lacks(target["kind"], namespace, target["name"]):
+        if names.lacks(target["kind"], namespace, target["name"]):
             yield f"scaleTargetRef: names the {target['kind']} {target['name']}, which is not there"
         for trigger in spec.get("triggers") or []:
             asked = (trigger.get("authenticationRef") or {}).get("name")
-            if asked and known.lacks("TriggerAuthentication", namespace, asked):
+            if asked and names.lacks("TriggerAuthentication", namespace, asked):
                 yield f"authenticationRef: names the TriggerAuthentication {asked}, which is not there"
     if item["kind"] in ("WorkflowTemplate", "CronWorkflow"):
-        yield from _of_workflow(spec.get("workflowSpec", spec), namespace, known)
+        yield from _of_workflow(spec.get("workflowSpec", spec), namespace, names)
 
 
 def _mounted(node: Any) -> Iterator[tuple[str, str]]:
@@ -124,9 +124,9 @@ def _mounted(node: Any) -> Iterator[tuple[str, str]]:
         yield from _mounted(value)
 
 
-def _of_rollout(canary: Mapping[str, Any], namespace: str, known: Known) -> Iterator[str]:
+def _of_rollout(canary: Mapping[str, Any], namespace: str, names: Known) -> Iterator[str]:
     for field in ("stableService", "canaryService"):
-        if (name := canary.get(field)) and known.lacks("Service", namespace, name):
+        if (name := canary.get(field)) and names.lacks("Service", namespace, name):
             yield f"strategy.canary.{field}: names the Service {name}, which nothing of this environment defines"
     routing = canary.get("trafficRouting") or {}
     istio = routing.get("istio") or {}
@@ -135,7 +135,7 @@ def _of_rollout(canary: Mapping[str, Any], namespace: str, known: Known) -> Iter
         *([istio["virtualService"]] if istio.get("virtualService") else []),
     ]
     for service in services:
-        if known.lacks("VirtualService", namespace, service.get("name", "")):
+        if names.lacks("VirtualService", namespace, service.get("name", "")):
             yield f"trafficRouting: names the VirtualService {service.get('name')}, which is not there"
     managed = {route.get("name") for route in routing.get("managedRoutes") or []}
     steps = canary.get("steps") or []
@@ -148,32 +148,32 @@ def _of_rollout(canary: Mapping[str, Any], namespace: str, known: Known) -> Iter
     for analysis in [*analyses, *([canary["analysis"]] if canary.get("analysis") else [])]:
         for template in analysis.get("templates") or []:
             name, everywhere = template.get("templateName", ""), template.get("clusterScope")
-            if not everywhere and known.lacks("AnalysisTemplate", namespace, name):
+            if not everywhere and names.lacks("AnalysisTemplate", namespace, name):
                 yield f"names the AnalysisTemplate {name}, which nothing of this environment defines"
 
 
-def _of_routes(spec: Mapping[str, Any], namespace: str, known: Known) -> Iterator[str]:
+def _of_routes(spec: Mapping[str, Any], namespace: str, names: Known) -> Iterator[str]:
     for gateway in spec.get("gateways") or []:
-        if gateway != "mesh" and "/" not in gateway and known.lacks("Gateway", namespace, gateway):
+        if gateway != "mesh" and "/" not in gateway and names.lacks("Gateway", namespace, gateway):
             yield f"gateways: names the Gateway {gateway}, which nothing of this environment defines"
     for route in spec.get("http") or []:
         delegate = route.get("delegate") or {}
-        if delegate and known.lacks("VirtualService", delegate.get("namespace", namespace), delegate.get("name", "")):
+        if delegate and names.lacks("VirtualService", delegate.get("namespace", namespace), delegate.get("name", "")):
             yield f"delegate: names the VirtualService {delegate.get('name')}, which is not there"
         mirrors = [route["mirror"]] if route.get("mirror") else []
         for destination in [*(entry.get("destination") or {} for entry in route.get("route") or []), *mirrors]:
-            if _lacks_host(destination.get("host", ""), namespace, known):
+            if _lacks_host(destination.get("host", ""), namespace, names):
                 yield f"names the Service {destination.get('host')}, which nothing of this environment defines"
 
 
-def _lacks_host(host: str, namespace: str, known: Known) -> bool:
+def _lacks_host(host: str, namespace: str, names: Known) -> bool:
     """A host of one word is a Service beside it; longer ones are found by `.svc`, or are no Service of ours."""
-    return bool(host) and "." not in host and known.lacks("Service", namespace, host)
+    return bool(host) and "." not in host and names.lacks("Service", namespace, host)
 
 
-def _of_workflow(spec: Mapping[str, Any], namespace: str, known: Known) -> Iterator[str]:
+def _of_workflow(spec: Mapping[str, Any], namespace: str, names: Known) -> Iterator[str]:
     whole = (spec.get("workflowTemplateRef") or {}).get("name")
-    if whole and known.lacks("WorkflowTemplate", namespace, whole):
+    if whole and names.lacks("WorkflowTemplate", namespace, whole):
         yield f"workflowTemplateRef: names the WorkflowTemplate {whole}, which is not there"
     own = {template.get("name") for template in spec.get("templates") or []}
     for template in spec.get("templates") or []:
@@ -182,5 +182,5 @@ def _of_workflow(spec: Mapping[str, Any], namespace: str, known: Known) -> Itera
             if task.get("template") and task["template"] not in own:
                 yield f"{template.get('name')}: names the template {task['template']}, which it does not have"
             other = (task.get("templateRef") or {}).get("name")
-            if other and "{{" not in other and known.lacks("WorkflowTemplate", namespace, other):
+            if other and "{{" not in other and names.lacks("WorkflowTemplate", namespace, other):
                 yield f"{template.get('name')}: names the WorkflowTemplate {other}, which is not there"

@@ -77,8 +77,8 @@ def _ask(trees: list[Environment], examples: list[Example], say: Say) -> list[Pr
     crds = {tree.name: crds_of(tree.sources()) for tree in trees}
     for tree in trees:
         problems += checks.installed(tree, crds)
-        found, unchecked = sources(tree)
-        problems += found
+        faults, unchecked = sources(tree)
+        problems += faults
         if unchecked:
             say(f"{tree.name}: not checked, since no Go module has it: {', '.join(unchecked)}")
     used = {(item["apiVersion"].split("/")[0], item["kind"]) for tree in trees for _, _, item in tree.objects()}
