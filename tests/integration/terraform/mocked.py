@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[3]
 SOURCE = ROOT / "terraform"
 SUITES = sorted(str(folder.parent.relative_to(SOURCE)) for folder in SOURCE.rglob("tests"))
 """The folders that have tests of Terraform's own."""
-ENVIRONMENTS = sorted(folder.name for folder in (SOURCE / "environments").iterdir())
+ENVIRONMENTS = sorted(folder.name for folder in (SOURCE / "environments").iterdir() if folder.is_dir())
 _PROVIDER = "registry.terraform.io/hashicorp/aws"
 _INSTALL = "https://developer.hashicorp.com/terraform/install"
 

@@ -53,7 +53,7 @@ class Expectation:
     def surprise(self, score: Floats, loss: Floats, positive: Floats) -> tuple[float, float]:
         """How labelled rows differ from what was expected: mean excess loss, and how far the AUC falls short.
 
-        The second does not move with the number of late ones alone: a day on which everything is late is no less in
+        The second does not move with the number of positive ones alone: a day on which everything is one is no less in
         order. NaN where answers are not of two labels, or only one of them came true.
         """
         excess = float(np.mean(loss - self.losses(score)))
