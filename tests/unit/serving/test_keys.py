@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import uuid
@@ -196,7 +197,7 @@ def test_an_owned_id_is_as_good_as_any_other():
     seal = b"s" * 32
     made = [ids.prediction_id(5, seal) for _ in range(2000)]
     assert len(set(made)) == 2000
-    assert all(ids.is_prediction_id(name) and ids.is_for(name, seal) for name in made)
+    assert all(re.fullmatch(ids.PREDICTION_PATTERN, name) and ids.is_for(name, seal) for name in made)
     assert not any(ids.is_for(name, b"t" * 32) for name in made)
     assert not any(ids.is_for(ids.prediction_id(5), seal) for _ in range(2000))
     assert ids.prediction_id(1, seal) < ids.prediction_id(2, seal)

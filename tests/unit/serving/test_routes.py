@@ -3,6 +3,7 @@
 import gzip
 import json
 import math
+import re
 import zlib
 from typing import Any
 
@@ -10,7 +11,7 @@ import httpx
 import pytest
 from prometheus_client import generate_latest
 
-from plumbline.core.ids import is_prediction_id, prediction_id
+from plumbline.core.ids import PREDICTION_PATTERN, prediction_id
 
 ROW = {"distance": 1400.0, "hour": 17, "carrier": "UA"}
 TENSORS = [
@@ -48,7 +49,7 @@ def test_a_binary_answer_follows_the_releases_threshold(serve, bundles):
     answer = serve(bundle, post("/v1/predict", {"features": ROW})).json()
     assert answer["model"] == "delays"
     assert answer["version"] == "v1.0.0"
-    assert is_prediction_id(answer["prediction_id"])
+    assert re.fullmatch(PREDICTION_PATTERN, answer["prediction_id"])
     probabilities = answer["prediction"]["probabilities"]
     assert math.isclose(sum(probabilities.values()), 1, abs_tol=1e-6)
     late = probabilities["late"]

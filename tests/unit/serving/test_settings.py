@@ -1,6 +1,7 @@
 """Settings from the environment, the container's CPUs, and ids."""
 
 import os
+import re
 import time
 import uuid
 from pathlib import Path
@@ -145,9 +146,9 @@ def test_prediction_ids_are_uuid7_of_now():
     assert made.version == 7
     assert made.variant == uuid.RFC_4122
     assert abs((made.int >> 80) / 1000 - time.time()) < 5
-    assert ids.is_prediction_id(text)
-    assert ids.is_prediction_id(f"{text}:12")
-    assert not ids.is_prediction_id(f"{text}:012")
-    assert not ids.is_prediction_id(str(uuid.uuid4()))
+    assert re.fullmatch(ids.PREDICTION_PATTERN, text)
+    assert re.fullmatch(ids.PREDICTION_PATTERN, f"{text}:12")
+    assert not re.fullmatch(ids.PREDICTION_PATTERN, f"{text}:012")
+    assert not re.fullmatch(ids.PREDICTION_PATTERN, str(uuid.uuid4()))
     assert ids.prediction_id(1) < ids.prediction_id(2)
     assert len({ids.prediction_id(5) for _ in range(1000)}) == 1000
