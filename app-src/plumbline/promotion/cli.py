@@ -206,9 +206,9 @@ def approve(
     if detached:
         typer.echo(approving.one_line(text))
         return
-    given, landed = approving.record(settings, request, text)
+    given, delivered = approving.record(settings, request, text)
     typer.echo(f"approved by {given}")
-    typer.echo(str(landed) if landed else "git says so already")
+    typer.echo(str(delivered) if delivered else "git says so already")
 
 
 @app.command()
@@ -228,10 +228,10 @@ def reject(
     done = governance.reject(registry, settings, model, version, metric, reason)
     for environment, moved in done.reverted.items():
         typer.echo(f"{environment}: {moved}")
-    typer.echo(str(done.landed) if done.landed else f"{model} {version} is barred already")
+    typer.echo(str(done.delivered) if done.delivered else f"{model} {version} is barred already")
     for line in done.skipped:
         typer.echo(line)
-    if done.landed is None or not done.landed.waiting:
+    if done.delivered is None or not done.delivered.waiting:
         _follow(registry, settings, model)
     for environment in done.stranded:
         typer.secho(f"barred, and {stranded(environment, model, version)}", err=True, fg="red")
@@ -254,8 +254,8 @@ def hold(
     from plumbline.promotion.delivery import hold as holds
 
     one = _name(model) if model else None
-    record, landed = holds.hold(load(Settings), _environment(env), one, by, reason, duration(length))
-    typer.echo(f"{record}\n{landed}")
+    record, delivered = holds.hold(load(Settings), _environment(env), one, by, reason, duration(length))
+    typer.echo(f"{record}\n{delivered}")
 
 
 @app.command()
@@ -268,8 +268,8 @@ def thaw(
     """End a hold, or without --model the freeze of the environment, before its time."""
     from plumbline.promotion.delivery import hold as holds
 
-    landed = holds.thaw(load(Settings), _environment(env), _name(model) if model else None, by, reason)
-    typer.echo(str(landed) if landed else f"{model or env} is not {'held' if model else 'frozen'}")
+    delivered = holds.thaw(load(Settings), _environment(env), _name(model) if model else None, by, reason)
+    typer.echo(str(delivered) if delivered else f"{model or env} is not {'held' if model else 'frozen'}")
 
 
 @app.command()
@@ -292,9 +292,11 @@ def skip(
     from plumbline.promotion.delivery import step
     from plumbline.promotion.delivery.cluster import Cluster
 
-    landed, number = step.skip(load(Settings), Cluster(), _environment(env), _name(model), by, reason)
-    goes_on = "" if landed is not None and landed.waiting else f"goes on after step {number} without its verdict; "
-    typer.echo(f"{model}: {goes_on}{landed or 'git says so already'}")
+    delivered, number = step.skip(load(Settings), Cluster(), _environment(env), _name(model), by, reason)
+    goes_on = (
+        "" if delivered is not None and delivered.waiting else f"goes on after step {number} without its verdict; "
+    )
+    typer.echo(f"{model}: {goes_on}{delivered or 'git says so already'}")
 
 
 @app.command()

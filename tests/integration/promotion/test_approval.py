@@ -236,8 +236,8 @@ def test_a_signed_approval_is_brought_by_anybody(remote: Remote, settings: Setti
             approving.record(settings, other, text)
     with pytest.raises(Misuse, match="--signed: "):
         approving.from_line("yes")
-    given, landed = approving.record(settings, request, approving.from_line(line))
-    assert (given.by.id, landed is None) == ("Ada", False)
+    given, delivered = approving.record(settings, request, approving.from_line(line))
+    assert (given.by.id, delivered is None) == ("Ada", False)
     assert remote.log()[0] == f"{model}(production): v1.0.0 approved by Ada"
     assert approving.record(settings, request, text)[1] is None
     with checkout(settings) as tree:

@@ -20,7 +20,7 @@ from plumbline.promotion.delivery.forge import RELIES_ON, connect
 from plumbline.promotion.delivery.git import Change, Checkout, Subject, checkout
 from plumbline.promotion.delivery.governance import bar
 from plumbline.promotion.delivery.promote import promote
-from plumbline.promotion.delivery.proposal import Landed, write
+from plumbline.promotion.delivery.proposal import Delivered, write
 from plumbline.promotion.delivery.reconcile import reconcile
 from plumbline.promotion.delivery.release_text import new_text
 from plumbline.promotion.delivery.review import unreviewed
@@ -82,7 +82,7 @@ def minute(settings: Settings, remote: Remote, model: str, environment: str = "p
     return "\n".join(step.did for step in reconcile(NoRegistry(), settings, says, environment, [model]))  # type: ignore[arg-type]
 
 
-def promotion(settings: Settings, release: Release, environment: str = "production") -> Landed | None:
+def promotion(settings: Settings, release: Release, environment: str = "production") -> Delivered | None:
     """What a promotion writes, without its gate."""
     path = release_path(environment, release.model)
 
@@ -117,9 +117,9 @@ def test_a_rollback_waits_for_its_pull_request_and_goes_on(
 
 
 def test_staging_merges_by_itself(forge: StandIn, by_request: Settings, remote: Remote, model: str) -> None:
-    landed = promotion(by_request, made(model, *THREE), "staging")
-    assert landed is not None
-    assert landed.waiting == ""
+    delivered = promotion(by_request, made(model, *THREE), "staging")
+    assert delivered is not None
+    assert delivered.waiting == ""
     assert remote.release("staging", model).spec.version == "v1.0.2"
     assert promotion(by_request, made(model, *THREE), "staging") is None, "served already"
 
@@ -127,9 +127,9 @@ def test_staging_merges_by_itself(forge: StandIn, by_request: Settings, remote: 
 def test_the_forge_merges_when_checks_have_passed(forge: StandIn, by_request: Settings, model: str) -> None:
     forge.checks_pending = True
     for _ in range(2):
-        landed = promotion(by_request, made(model, *THREE), "staging")
-        assert landed is not None
-        assert "merges once its checks have passed" in landed.waiting
+        delivered = promotion(by_request, made(model, *THREE), "staging")
+        assert delivered is not None
+        assert "merges once its checks have passed" in delivered.waiting
     assert [(item.state, item.automatic) for item in forge.requests] == [("open", True)]
 
 
@@ -147,9 +147,9 @@ def test_what_main_changed_meanwhile_is_proposed_anew(forge: StandIn, by_request
     promotion(by_request, made(model, *THREE))
     bar(by_request, model, "v1.0.1", lambda _: digest("b"), "error-rate", "0.2")
     forge.merge(2)
-    landed = promotion(by_request, made(model, *THREE))
-    assert landed is not None
-    assert forge.git("rev-parse", f"{landed.branch}~1") == forge.git("rev-parse", "main")
+    delivered = promotion(by_request, made(model, *THREE))
+    assert delivered is not None
+    assert forge.git("rev-parse", f"{delivered.branch}~1") == forge.git("rev-parse", "main")
     assert len(forge.requests) == 2
     forge.merge(1)
 
@@ -193,9 +193,9 @@ def test_a_connection_that_breaks_after_the_work_leaves_one_pull_request(
         except Accident as accident:
             assert "the forge gave no answer" in str(accident)  # noqa: PT017
     forge.faults = []
-    landed = promotion(by_request, made(model, *THREE))
-    assert landed is not None
-    assert "pull request 1" in landed.waiting
+    delivered = promotion(by_request, made(model, *THREE))
+    assert delivered is not None
+    assert "pull request 1" in delivered.waiting
     assert len(forge.requests) == 1
     assert {f"model:{model}", "promotion"} <= set(forge.requests[0].labels)
 
@@ -321,11 +321,11 @@ def test_commits_are_signed(remote: Remote, model: str, tmp_path: Path) -> None:
     key = tmp_path / "key"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
     settings = Settings(repo=remote.url, commit_key=key)
-    landed = promotion(settings, made(model, *ONE), "staging")
-    assert landed is not None
+    delivered = promotion(settings, made(model, *ONE), "staging")
+    assert delivered is not None
     signers = tmp_path / "signers"
     signers.write_text(f"{settings.author_email} {key.with_suffix('.pub').read_text()}")
     remote.pull()
-    remote.git("-c", f"gpg.ssh.allowedSignersFile={signers}", "verify-commit", landed.commit)
+    remote.git("-c", f"gpg.ssh.allowedSignersFile={signers}", "verify-commit", delivered.commit)
     with pytest.raises(Misuse, match="PROMOTION_COMMIT_KEY"):
         promotion(Settings(repo=remote.url, commit_key=tmp_path / "none"), made(model, *TWO), "staging")

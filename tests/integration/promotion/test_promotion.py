@@ -253,7 +253,7 @@ def test_a_rejected_version_is_taken_back_and_stays_out(
     assert (remote.work / path).read_text().endswith("# kept\n")
     changed = remote.git("show", "--format=", "--name-only", "HEAD").split()
     assert sorted(changed) == [path, barred_path(model, done.digest)], "one commit bars and reverts"
-    assert reject(registry, settings, model, "v1.0.1", "error-rate", "again").landed is None
+    assert reject(registry, settings, model, "v1.0.1", "error-rate", "again").delivered is None
     assert "v1.0.1 rejected: error-rate: 20 % of answers were 5xx" in follow(registry, settings, model)
     assert states(registry, model)["v1.0.1"] == ("Archived", ())
     with pytest.raises(Refused, match="not barred: failed error-rate"):

@@ -266,12 +266,12 @@ def begun(tree: Checkout, environment: str, release: Release) -> Begun:
         written = first(tree.history(path))
         if not written:
             return Begun(datetime.now(UTC), {})
-        landed = first(tree.history(path, mainline=True)) or written
-        at = tree.git("show", "--no-patch", "--format=%cI", landed).text.strip()
+        merged = first(tree.history(path, mainline=True)) or written
+        at = tree.git("show", "--no-patch", "--format=%cI", merged).text.strip()
         author = tree.git("show", "--no-patch", "--format=%an%n%ae%n%cn%n%ce", written).text.strip().split("\n")
     except Accident:  # no repository, or a shallow one without its remote
         return Begun(None, {})
-    return Begun(datetime.fromisoformat(at), dict.fromkeys(author, "committed the release"), landed)
+    return Begun(datetime.fromisoformat(at), dict.fromkeys(author, "committed the release"), merged)
 
 
 def _is(wanted: Wanted, environment: str, text: str) -> bool:

@@ -19,7 +19,7 @@ from plumbline.promotion.delivery.approval import (
 from plumbline.promotion.delivery.documents import checked
 from plumbline.promotion.delivery.git import Change, Subject, checkout
 from plumbline.promotion.delivery.promote import with_image
-from plumbline.promotion.delivery.proposal import Landed, write
+from plumbline.promotion.delivery.proposal import Delivered, write
 from plumbline.promotion.delivery.records import read_policy
 from plumbline.promotion.gate.gate import Judgement, Request, candidate, examine
 from plumbline.promotion.registry.client import Registry
@@ -75,7 +75,7 @@ def from_line(line: str) -> str:
         ) from None
 
 
-def record(settings: Settings, request: Request, text: str) -> tuple[Given, Landed | None]:
+def record(settings: Settings, request: Request, text: str) -> tuple[Given, Delivered | None]:
     """Commit a signed approval of a version in an environment, whoever brings it; None where git holds it already.
 
     Raises Refused for what is signed by nobody of `policies/approvers.yaml`, is of something else, or over.
@@ -108,6 +108,6 @@ def record(settings: Settings, request: Request, text: str) -> tuple[Given, Land
         return Change({approval.path: text}, message, subject)
 
     with checkout(settings) as tree:
-        landed = write(tree, change)
+        delivered = write(tree, change)
     assert given is not None  # noqa: S101 - set by change()
-    return given, landed
+    return given, delivered

@@ -18,7 +18,7 @@ from plumbline.promotion.delivery.documents import (
 from plumbline.promotion.delivery.git import Change, Checkout, Subject, checkout
 from plumbline.promotion.delivery.hold import held
 from plumbline.promotion.delivery.past import back_to, past
-from plumbline.promotion.delivery.proposal import Landed, write
+from plumbline.promotion.delivery.proposal import Delivered, write
 from plumbline.promotion.delivery.records import read_barred
 from plumbline.promotion.delivery.release_text import edit, move
 from plumbline.promotion.delivery.state import digests_of, served_by
@@ -32,7 +32,7 @@ class Rejection:
     """What a rejection did in git."""
 
     digest: str
-    landed: Landed | None
+    delivered: Delivered | None
     """None where git said so already."""
     reverted: dict[str, str]
     """{environment: its move back, `v1.0.1 → v1.0.0`}."""
@@ -115,8 +115,8 @@ def bar(
         return Change(files, message, Subject("rejection", model, version))
 
     with checkout(settings) as tree:
-        landed = write(tree, change)
-    return Rejection(digest, landed, dict(reverted), tuple(left), tuple(dict.fromkeys(skipped)))
+        delivered = write(tree, change)
+    return Rejection(digest, delivered, dict(reverted), tuple(left), tuple(dict.fromkeys(skipped)))
 
 
 def stranded(environment: str, model: str, version: str) -> str:

@@ -16,7 +16,7 @@ from plumbline.core.errors import Misuse, Refused
 from plumbline.core.names import Line, Name
 from plumbline.promotion.delivery.documents import checked, dump
 from plumbline.promotion.delivery.git import Change, Checkout, Subject, checkout
-from plumbline.promotion.delivery.proposal import Landed, write
+from plumbline.promotion.delivery.proposal import Delivered, write
 from plumbline.promotion.delivery.records import require_environment
 from plumbline.promotion.settings import Settings
 
@@ -95,8 +95,8 @@ def problems(tree: Checkout) -> Iterator[tuple[str, str]]:
 
 def hold(
     settings: Settings, environment: str, model: str | None, by: str, reason: str, length: timedelta
-) -> tuple[Hold, Landed]:
-    """Commit a hold, or a freeze where no model is given, from now for `length`; returns it and where it landed.
+) -> tuple[Hold, Delivered]:
+    """Commit a hold, or a freeze where no model is given, from now for `length`; returns it and where it went.
 
     One that stands is replaced: the newer word counts. Raises Refused for an unknown environment or model.
     """
@@ -117,13 +117,13 @@ def hold(
         return Change({path: dump(record)}, f"{title} until {until:%Y-%m-%d %H:%M} UTC\n\n{body}", about)
 
     with checkout(settings) as tree:
-        landed = write(tree, change)
-        assert landed is not None  # noqa: S101 - `change` always makes one
-        return record, landed
+        delivered = write(tree, change)
+        assert delivered is not None  # noqa: S101 - `change` always makes one
+        return record, delivered
 
 
-def thaw(settings: Settings, environment: str, model: str | None, by: str, reason: str) -> Landed | None:
-    """End a hold or a freeze before its time; returns where that landed, or None where there is none that stands."""
+def thaw(settings: Settings, environment: str, model: str | None, by: str, reason: str) -> Delivered | None:
+    """End a hold or a freeze before its time; returns where that went, or None where there is none that stands."""
     path = hold_path(environment, model)
 
     def change() -> Change | None:

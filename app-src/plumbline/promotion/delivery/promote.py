@@ -48,10 +48,10 @@ def promote(registry: Registry, settings: Settings, request: Request, how: How) 
             request = replace(request, pull_request=True)  # a person looks at it first
         work = _Promotion(tree, request, subject, how)
         if how == "commit" or (settings.forge and how == "pull request"):
-            landed = write(tree, work.change)
-            if landed is None:
+            delivered = write(tree, work.change)
+            if delivered is None:
                 return Outcome(work.judgement, work.diff, "", "")
-            return Outcome(work.judgement, work.diff, landed.commit, landed.branch, landed.waiting)
+            return Outcome(work.judgement, work.diff, delivered.commit, delivered.branch, delivered.waiting)
         change = work.change()
         if change is None or how == "dry run":
             return Outcome(work.judgement, work.diff, "", "")

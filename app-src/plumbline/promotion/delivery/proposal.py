@@ -18,7 +18,7 @@ _LONGEST = 60_000
 
 
 @dataclass(frozen=True, slots=True)
-class Landed:
+class Delivered:
     """Where a change went."""
 
     commit: str
@@ -30,7 +30,7 @@ class Landed:
         return f"waiting for {self.waiting}" if self.waiting else f"commit {self.commit}"
 
 
-def write(tree: Checkout, make: Callable[[], Change | None]) -> Landed | None:
+def write(tree: Checkout, make: Callable[[], Change | None]) -> Delivered | None:
     """Bring what `make` makes of the newest main to the branch; None where it made nothing.
 
     Raises as `commit_and_push` does, and what a forge answers (forge.answer).
@@ -38,7 +38,7 @@ def write(tree: Checkout, make: Callable[[], Change | None]) -> Landed | None:
     settings = tree.settings
     if not settings.forge:
         commit = commit_and_push(tree, settings.attempts, make)
-        return Landed(commit, tree.branch) if commit is not None else None
+        return Delivered(commit, tree.branch) if commit is not None else None
     change = make()
     if change is None:
         return None
@@ -53,7 +53,7 @@ def merges_itself(tree: Checkout, model: str, environments: Collection[str]) -> 
     return bool(environments) and all(name in rules and rules[name].merge == "automatic" for name in environments)
 
 
-def _propose(tree: Checkout, forge: Forge, change: Change, subject: Subject) -> Landed:
+def _propose(tree: Checkout, forge: Forge, change: Change, subject: Subject) -> Delivered:
     """Open the change's pull request, or find it and bring it up to date. Each step may be repeated after a crash."""
     base, branch = tree.head(), subject.branch
     pull, there = forge.newest(branch), tree.tip(branch)
@@ -74,8 +74,8 @@ def _propose(tree: Checkout, forge: Forge, change: Change, subject: Subject) -> 
     said = _merge(forge, pull) if _automatic(tree, change, subject) else ""
     now = forge.newest(branch) or pull
     if now.state == "merged":
-        return Landed(commit, tree.branch)
-    return Landed(commit, branch, f"{now}{said}")
+        return Delivered(commit, tree.branch)
+    return Delivered(commit, branch, f"{now}{said}")
 
 
 def _author(tree: Checkout) -> str:

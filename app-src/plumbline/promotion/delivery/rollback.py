@@ -40,7 +40,7 @@ def take_back(
     """
     work = _TakeBack(environment, failed, running, failure, lineage)
     with checkout(settings) as tree:
-        landed = write(tree, lambda: work.change(tree))
+        delivered = write(tree, lambda: work.change(tree))
     yield from dict.fromkeys(work.skipped)
     version, said = failed.spec.version, _line(failure.reason)
     verdict = f"failed {failure.metric} ({said})" if failure.metric else f"gave no verdict ({said})"
@@ -55,19 +55,19 @@ def take_back(
         )
         warn(text)
         yield text
-    elif landed is None:
+    elif delivered is None:
         yield f"{version}: {verdict}; commit none: nothing to go back to"
         yield stranded(environment, failed.model, version)
     elif work.barred:
-        yield f"{version}: rejected by {failure.metric} ({said}); {landed}"
+        yield f"{version}: rejected by {failure.metric} ({said}); {delivered}"
         if not work.found:
             yield stranded(environment, failed.model, version)
         for other in work.keeping:
             yield f"{other} keeps {version}, which it served before; it is promoted nowhere further"
     elif failure.metric:
-        yield f"{version}: given up, {verdict}; none is barred, for {cause} changed; {landed}"
+        yield f"{version}: given up, {verdict}; none is barred, for {cause} changed; {delivered}"
     else:
-        yield f"{version}: given up ({said}); {landed}"
+        yield f"{version}: given up ({said}); {delivered}"
 
 
 def take_out(settings: Settings, environment: str, served: Release, stable: Served | None) -> Iterator[str]:
@@ -92,11 +92,11 @@ def take_out(settings: Settings, environment: str, served: Release, stable: Serv
         return Change({release_path(environment, served.model): good.text}, f"{title}\n\n{body}", subject)
 
     with checkout(settings) as tree:
-        landed = write(tree, change)
+        delivered = write(tree, change)
     yield from dict.fromkeys(skipped)
     version = served.spec.version
-    if landed is not None and barred is not None:
-        yield f"{version}: taken out, for it is barred for {barred.metric}; {landed}"
+    if delivered is not None and barred is not None:
+        yield f"{version}: taken out, for it is barred for {barred.metric}; {delivered}"
     elif barred is not None:
         yield f"barred, and {stranded(environment, served.model, version)}"
 

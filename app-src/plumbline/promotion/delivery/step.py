@@ -15,7 +15,7 @@ from plumbline.core.names import Digest, Line, Name, Version
 from plumbline.promotion.delivery.cluster import Cluster, Served
 from plumbline.promotion.delivery.documents import checked, dump
 from plumbline.promotion.delivery.git import Change, Subject, checkout
-from plumbline.promotion.delivery.proposal import Landed, write
+from plumbline.promotion.delivery.proposal import Delivered, write
 from plumbline.promotion.delivery.records import read_served, require_environment
 from plumbline.promotion.settings import Settings
 
@@ -51,7 +51,7 @@ def resume(cluster: Cluster, model: str) -> str:
 
 def skip(
     settings: Settings, cluster: Cluster, environment: str, model: str, by: str, reason: str
-) -> tuple[Landed | None, int]:
+) -> tuple[Delivered | None, int]:
     """Go on after the paused step without its verdict, once git says who let it pass and why: (where, step).
 
     Where that waits for a pull request the canary waits too; None where git said so already.
@@ -76,11 +76,11 @@ def skip(
         return Change({path: dump(record)}, f"{title}\n\nBy: {by}\nReason: {reason}\n", about)
 
     with checkout(settings) as tree:
-        landed = write(tree, change)
-    if landed is not None and landed.waiting:
-        return landed, step
+        delivered = write(tree, change)
+    if delivered is not None and delivered.waiting:
+        return delivered, step
     cluster.patch_status(model, {"pauseConditions": None, "controllerPause": False, "currentStepIndex": step + 1})
-    return landed, step
+    return delivered, step
 
 
 def _waiting(cluster: Cluster, model: str) -> tuple[int, Served]:
