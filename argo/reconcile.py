@@ -1,23 +1,28 @@
-"""Every minute one step towards git, cluster and registry saying the same."""
+"""Every minute one step towards git, cluster and registry saying the same; one pod does it for an hour."""
 
-from hera.workflows import WorkflowTemplate
+from hera.workflows import Parameter, WorkflowTemplate
 
 from argo.pods import promotion, scheduled, setting, workflow
 
+# A pod that was lost is followed by three others at most, each for its hour.
 with WorkflowTemplate(
-    **workflow("reconcile", minutes=10, arguments=[setting("environment")], ttl=3600),
+    **workflow(
+        "reconcile", minutes=4 * 65, arguments=[setting("environment"), Parameter(name="for", value="55m")], ttl=3600
+    ),
 ) as WORKFLOW:
     promotion(
         "reconcile",
         "reconcile",
         "--env={{workflow.parameters.environment}}",
+        "--for={{workflow.parameters.for}}",
         pushes=True,
+        minutes=65,
         # Its account may read Rollouts and their analyses.
         service_account_name="reconcile",
         automount_service_account_token=True,
     )
 
-# A step that takes longer is not overtaken by the next.
+# None is started while one runs, so one that has ended, however it did, is followed within a minute.
 SCHEDULE = scheduled(
     "reconcile",
     "* * * * *",

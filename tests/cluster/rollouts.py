@@ -53,7 +53,7 @@ def settled(kubectl: Kubectl, desk: Workstation) -> str:
 def agreed(kubectl: Kubectl, desk: Workstation, model: str) -> None:
     """Wait until git, cluster and registry say the same of a model."""
     if not desk.agree(model):
-        workflows.run_now(kubectl, "reconcile")  # by itself it comes once a minute
+        workflows.reconcile_now(kubectl)  # by itself it comes once a minute
         wait_until("git, cluster and registry to agree", lambda: desk.agree(model), seconds=120)
 
 

@@ -105,7 +105,7 @@ def test_a_bad_release_is_aborted_and_reverted_in_git(
     assert {answer.status for answer in traffic.between(after, time.monotonic())} == {200}
 
     if fault != "slow":  # one of the three waits for its minute to come
-        workflows.run_now(kubectl, "reconcile")
+        workflows.reconcile_now(kubectl)
     wait_until("the revert", lambda: desk.release(MODEL) == good, seconds=120)
     reverted = time.monotonic()
     print(f"{failed}: {verdict - begun:.0f} s after the commit, 0 % {back - verdict:.1f} s later, "

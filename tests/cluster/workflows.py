@@ -17,10 +17,10 @@ def submit(kubectl: Kubectl, template: str, **parameters: str) -> str:
     return _create(kubectl, template, {"workflowTemplateRef": {"name": template}, "arguments": {"parameters": given}})
 
 
-def run_now(kubectl: Kubectl, cron: str) -> None:
-    """Start what a CronWorkflow starts, without waiting for its time."""
-    found = kubectl.get("cronworkflow", cron, *_NAMESPACE)
-    _create(kubectl, cron, found["spec"]["workflowSpec"])
+def reconcile_now(kubectl: Kubectl) -> None:
+    """One round of what its schedule does each minute, without waiting for it."""
+    spec = kubectl.get("cronworkflow", "reconcile", *_NAMESPACE)["spec"]["workflowSpec"]
+    _create(kubectl, "reconcile", spec | {"arguments": {"parameters": [{"name": "for", "value": "1m"}]}})
 
 
 def _create(kubectl: Kubectl, name: str, spec: dict[str, Any]) -> str:

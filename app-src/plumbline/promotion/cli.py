@@ -323,6 +323,9 @@ def reconcile(
     alertmanager: Annotated[
         str, typer.Option(envvar="MONITORING_ALERTMANAGER_URL", help="Told of a configuration whose canary failed.")
     ] = "",
+    length: Annotated[
+        str, typer.Option("--for", help="Do it each minute for so long, e.g. 55m; once if not given.")
+    ] = "",
     pull_request: PullRequest = False,
     as_json: AsJson = False,
 ) -> None:
@@ -342,7 +345,8 @@ def reconcile(
             typer.secho(str(error), err=True)
 
     settings = _settings(pull_request)
-    steps = reconciliation.reconcile(Registry(), settings, Cluster(), env, list(map(_name, model or [])), warn)
+    lasts = duration(length) if length else timedelta(0)
+    steps = reconciliation.reconcile(Registry(), settings, Cluster(), env, list(map(_name, model or [])), warn, lasts)
     for step in steps:  # each is said when it is done: a later one may fail
         typer.echo(json.dumps(step._asdict()) if as_json else f"{step.model}({step.environment}): {step.did}")
 

@@ -9,6 +9,7 @@ import random
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 from mlflow import MlflowClient
@@ -21,6 +22,7 @@ from plumbline.promotion.delivery.cluster import RELEASE_TEXT, Cluster, Failure,
 from plumbline.promotion.delivery.documents import barred_path, gate_name, release_path
 from plumbline.promotion.delivery.git import Change, checkout, commit_and_push
 from plumbline.promotion.delivery.governance import bar
+from plumbline.promotion.delivery.hold import hold, refuse_held, thaw
 from plumbline.promotion.delivery.reconcile import reconcile, status
 from plumbline.promotion.delivery.records import read_served
 from plumbline.promotion.delivery.release_text import edit, move, new_text
@@ -91,7 +93,8 @@ class Rollouts(Cluster):
     def tick(self) -> None:
         """Argo CD syncs the newest main, then the canary climbs a step or is judged."""
         now, template = self.rollout, self._in_git()
-        if template is None:
+        if template is None:  # and somebody confirms what Argo CD deletes then
+            self.rollout = Rollout()
             return
         if template != now.wanted:
             self.rollout = now = Rollout(now.stable, template)
@@ -183,6 +186,10 @@ class History:
             self._request,
             self._merge,
             self._revert,
+            self._revert,
+            self._hold,
+            self._thaw,
+            self._force,
         ]
         for _ in range(events):
             with suppress(PlumblineError):  # a refusal is an answer
@@ -194,11 +201,13 @@ class History:
             self._minutes(self.chance.choice([0, 1, 2, 5]))
 
     def settle(self) -> None:
-        """People mend the configuration and unreadable files; then the loop has the time that it needs.
+        """People mend the configuration and unreadable files and hold nothing; then the loop has the time it needs.
 
         Where all that an environment ever served is barred, a person promotes another version, as they are told to.
         """
         for name in ENVIRONMENTS:
+            for held in (self.model, None):
+                thaw(self.settings, name, held, "ada", "it is over")
             self._configure(name, "# cpu: 500m\n")
             self._mend(name)
         self._minutes(12, kill=False)
@@ -261,6 +270,7 @@ class History:
         def change() -> Change | None:
             if reasons := list(forbidden(tree, environment, release)):
                 raise PlumblineError("; ".join(reasons))
+            refuse_held(tree, environment, self.model)
             served, text = read_served(tree, environment, self.model), tree.read(path)
             if served is not None and served.spec == release.spec:
                 return None
@@ -352,19 +362,42 @@ class History:
         self.remote.git("push", "--quiet", "origin", "main")
 
     def _revert(self) -> None:
+        """A person undoes the last commit of a release, or of the records of what is barred."""
         environment = self.chance.choice(ENVIRONMENTS)
         self.remote.pull()
-        path = release_path(environment, self.model)
+        path = self.chance.choice([release_path(environment, self.model), "policies/barred"])
         commits = self.remote.git("log", "--no-merges", "--format=%H", "--", path).split()
-        if len(commits) < 2:
+        if len(commits) < (2 if path.startswith("clusters/") else 1):
             return
         try:
             self.remote.git("revert", "--no-edit", commits[0])
         except Exception:
             self.remote.git("revert", "--abort")
             return
-        self._note(f"revert in {environment}")
+        self._note(f"revert of {path}")
         self.remote.git("push", "--quiet", "origin", "main")
+
+    def _hold(self) -> None:
+        environment, model = self.chance.choice(ENVIRONMENTS), self.chance.choice([self.model, None])
+        self._note(f"hold {environment} {model or 'all'}")
+        hold(self.settings, environment, model, "ada", "a fair", timedelta(days=3))
+
+    def _thaw(self) -> None:
+        for environment in ENVIRONMENTS:
+            for model in (self.model, None):
+                if thaw(self.settings, environment, model, "ada", "it is over") is not None:
+                    self._note(f"thaw {environment} {model or 'all'}")
+
+    def _force(self) -> None:
+        """Somebody takes the last commits of main away, as if they had never been."""
+        self.remote.pull()
+        last = self.remote.git("rev-list", "--first-parent", "HEAD").split()
+        gone = self.chance.randint(1, 3)
+        if len(last) < gone + 3:  # the model's folder and its first release stay
+            return
+        self._note(f"force-push without the last {gone}")
+        self.remote.git("reset", "--quiet", "--hard", last[gone])
+        self.remote.git("push", "--quiet", "--force", "origin", "main")
 
     # Underneath ----------------------------------------------------------------------------------------------------
 

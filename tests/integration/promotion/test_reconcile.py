@@ -2,10 +2,14 @@
 cluster says is set by hand here, and by a real controller in tests/cluster."""
 
 from collections.abc import Callable
+from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 
+from plumbline.core import programs
 from plumbline.core.errors import Refused
+from plumbline.promotion.delivery import reconcile as reconciliation
 from plumbline.promotion.delivery.cluster import Cluster, Failure, Running, Served
 from plumbline.promotion.delivery.documents import barred_path
 from plumbline.promotion.delivery.follow import sync
@@ -17,6 +21,7 @@ from plumbline.promotion.registry.lifecycle import Lifecycle
 from plumbline.promotion.settings import Settings
 
 from .conftest import IMAGE, Remote
+from .releases import made, serve
 
 _OTHER_IMAGE = IMAGE.rpartition(":")[0] + ":" + "b" * 64
 _FAILED = Failure("error-share", "failed (1) > failureLimit (0); last value [0.2]")
@@ -261,3 +266,43 @@ def test_the_release_is_told_from_its_pod_template() -> None:
         "spec": {"containers": [{"name": "side", "image": "x"}, {"name": "server", "image": IMAGE}]},
     }
     assert Served.in_template(template) == served
+
+
+def test_a_round_each_minute_sees_what_was_committed_meanwhile_and_clones_once(
+    remote: Remote, registry: Registry, settings: Settings, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serve(remote, "staging", made(model, "v1.0.0", "a"))
+    slept, asked, real = [], [], programs.git
+    now = 0.0
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        slept.append(seconds)
+        now += seconds
+        if len(slept) == 1:
+            serve(remote, "staging", made(model, "v1.0.1", "b"))
+        else:  # as if somebody had never committed it
+            remote.git("reset", "--quiet", "--hard", "HEAD~1")
+            remote.git("push", "--quiet", "--force", "origin", "main")
+
+    def git(*arguments: str, **more: object) -> programs.Done:
+        asked.extend(arguments[:1])
+        return real(*arguments, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(programs, "git", git)
+    monkeypatch.setattr(reconciliation, "time", SimpleNamespace(sleep=sleep, monotonic=lambda: now))
+    lasts = timedelta(minutes=3)
+    said = [step.did for step in reconcile(registry, settings, Said(None), "staging", [model], lasts=lasts)]
+    assert [line.split(":")[0] for line in said if "waiting for Argo CD" in line] == ["v1.0.0", "v1.0.1", "v1.0.0"]
+    assert slept == [60, 60]
+    assert asked.count("clone") == 1
+
+
+def test_an_error_ends_the_rounds(
+    registry: Registry, settings: Settings, remote: Remote, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remote.commit({f"clusters/staging/models/{model}/release.yaml": "kind: Release\n"})
+    stopped = SimpleNamespace(sleep=lambda _: pytest.fail("another round"), monotonic=lambda: 0.0)
+    monkeypatch.setattr(reconciliation, "time", stopped)
+    with pytest.raises(Refused, match="correct the file first"):
+        list(reconcile(registry, settings, Said(None), "staging", [model], lasts=timedelta(hours=1)))

@@ -14,7 +14,9 @@
 Where git names none any more: wait until Argo CD has taken the Rollout away, then the registry follows.
 """
 
+import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from functools import partial
 from typing import NamedTuple
 
@@ -34,6 +36,9 @@ from plumbline.promotion.delivery.rollback import Warn, take_back, take_out
 from plumbline.promotion.delivery.state import bar_of, forbidden, unapproved
 from plumbline.promotion.registry.client import Registry
 from plumbline.promotion.settings import Settings
+
+ROUND = 60.0
+"""Seconds from one round's begin to the next one's."""
 
 
 class Step(NamedTuple):
@@ -56,22 +61,44 @@ def reconcile(
     environment: str,
     models: list[str],
     warn: Callable[[str, str], None] = lambda *_: None,
+    lasts: timedelta = timedelta(0),
 ) -> Iterator[Step]:
     """Do the one next step for each model, every one that git or the registry names if none is given.
 
     Yields each thing done. Raises the last error at the end, so that one model does not wait for another. `warn` is
-    told (model, text) of what a person must mend: a canary that failed although its release is innocent.
+    told (model, text) of what a person must mend: a canary that failed although its release is innocent. With `lasts`
+    a round is begun each minute for so long, on one clone that fetches what is new; an error ends it.
     """
-    failed: PlumblineError | None = None
+    due = time.monotonic()
+    ends = due + lasts.total_seconds()
     with checkout(settings) as tree:
-        require_environment(tree, environment)
-        for model in models or _reconciled(registry, tree, environment):
-            try:
-                for line in _step(registry, settings, cluster, tree, environment, model, partial(warn, model)):
-                    yield Step(model, environment, line)
-            except PlumblineError as error:
-                yield Step(model, environment, str(error))
-                failed = error
+        while True:
+            due += ROUND
+            yield from _round(registry, settings, cluster, tree, environment, models, warn)
+            if due >= ends:
+                return
+            time.sleep(max(0.0, due - time.monotonic()))
+            tree.refresh()
+
+
+def _round(
+    registry: Registry,
+    settings: Settings,
+    cluster: Cluster,
+    tree: Checkout,
+    environment: str,
+    models: list[str],
+    warn: Callable[[str, str], None],
+) -> Iterator[Step]:
+    failed: PlumblineError | None = None
+    require_environment(tree, environment)
+    for model in models or _reconciled(registry, tree, environment):
+        try:
+            for line in _step(registry, settings, cluster, tree, environment, model, partial(warn, model)):
+                yield Step(model, environment, line)
+        except PlumblineError as error:
+            yield Step(model, environment, str(error))
+            failed = error
     if failed is not None:
         raise failed
 
