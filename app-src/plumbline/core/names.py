@@ -4,11 +4,12 @@ Digits are written as [0-9], for `\d` takes those of every script.
 """
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from functools import total_ordering
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from plumbline.core.errors import Misuse
 
@@ -19,8 +20,44 @@ Digest = Annotated[str, Field(pattern=r"\Asha256:[0-9a-f]{64}\z")]
 Name = Annotated[str, Field(pattern=rf"\A{_NAME}\z")]
 """Of a model or an environment: what Kubernetes and git take as part of a name, and a path as a folder."""
 Version = Annotated[str, Field(pattern=rf"\A{_VERSION}\z")]
-Line = Annotated[str, Field(max_length=500, pattern=r"\A[^\r\n]*[^\s][^\r\n]*\z")]
+LONGEST_LINE = 500
+_STEERS = {"Cc", "Cs", "Zl", "Zp"}
+_TURNS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+
+
+def _steers(character: str) -> bool:
+    """Whether it ends a line somewhere, moves a terminal's cursor or turns the order of what follows."""
+    return unicodedata.category(character) in _STEERS or unicodedata.bidirectional(character) in _TURNS
+
+
+def _blank(text: str) -> bool:
+    return all(unicodedata.category(character)[0] in "CZ" for character in text)
+
+
+def _line(text: str) -> str:
+    if _blank(text) or len(text) > LONGEST_LINE or any(map(_steers, text)):
+        raise ValueError(
+            f"expected one line of {LONGEST_LINE} characters at most, not blank, without control characters"
+        )
+    return text
+
+
+Line = Annotated[str, AfterValidator(_line)]
 """One line of text that is not blank, so that it can stand in a commit message; Bo and f1 are names too."""
+
+
+def plain_line(value: str, what: str) -> str:
+    """A person's words before they stand in a commit message; raises Misuse where they are no `Line`."""
+    try:
+        return _line(value)
+    except ValueError as error:
+        raise Misuse(f"{what}: {error}") from None
+
+
+def one_line(text: str) -> str:
+    """Somebody else's words, of whatever shape, as what a `Line` may hold; empty where nothing is left."""
+    plain = "".join(" " if _steers(character) else character for character in text)
+    return "" if _blank(plain) else " ".join(plain.split())[:LONGEST_LINE].strip()
 
 
 @total_ordering

@@ -151,6 +151,14 @@ def test_a_rejection_bars_and_leaves_what_is_held(remote: Remote) -> None:
     assert (remote.version("staging"), remote.version("production")) == ("v1.0.0", "v1.1.0")
 
 
+def test_whoever_ends_a_hold_writes_no_other_line_into_the_commit(remote: Remote) -> None:
+    run("hold", "--env", "production", "--for", "4h", *WORD)
+    before = remote.log()
+    code, said = run("thaw", "--env", "production", "--by", "Ada", "--reason", "over\nApproved-by: Ada")
+    assert (code, "reason: expected one line" in said) == (2, True), said
+    assert remote.log() == before
+
+
 def record(length: timedelta, **other: object) -> str:
     at = datetime.now(UTC).replace(microsecond=0) - timedelta(days=1)
     values = {"apiVersion": "plumbline.dev/v1", "kind": "Hold", "environment": "staging", "model": "flights"}
@@ -175,7 +183,7 @@ def test_a_hold_ends_by_itself(remote: Remote) -> None:
     [
         ("holds/staging/flights", record(timedelta(days=91)), "90 days later at most"),
         ("holds/staging/flights", record(timedelta(seconds=-1)), "that is not before `at`"),
-        ("holds/staging/flights", record(timedelta(days=2), reason=" "), "reason: String should match pattern"),
+        ("holds/staging/flights", record(timedelta(days=2), reason=" "), "reason: Value error, expected one line"),
         ("holds/staging/flights", record(timedelta(days=2), until="2026-11-27T10:00:00"), "until: Input should have"),
         ("holds/staging/flights", record(timedelta(days=2), model=None), "a Hold names a model"),
         ("holds/staging/flights", record(timedelta(days=2), untill="x"), "untill: Extra inputs are not permitted"),
@@ -209,7 +217,7 @@ def test_what_holds_is_no_problem(remote: Remote) -> None:
         (("--env", "../x"), 2, "environment: '../x' is not one"),
         (("--env", "staging", "--for", "91d"), 2, "--for: 90d at most"),
         (("--env", "staging", "--for", "soon"), 2, "'soon' is not a duration"),
-        (("--env", "staging", "--by", " "), 2, "by: String should match pattern"),
+        (("--env", "staging", "--by", " "), 2, "by: Value error, expected one line"),
     ],
 )
 def test_a_hold_of_nothing_is_refused(remote: Remote, arguments: tuple[str, ...], code: int, said: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from plumbline.core.documents import leaves
 from plumbline.core.errors import Accident
+from plumbline.core.names import one_line
 from plumbline.core.release import Release
 
 _NAMESPACE = "models"
@@ -214,8 +215,3 @@ def _explained(metric: Mapping[str, Any]) -> str:
     """The analysis's words for a failed metric, with the last value that was measured."""
     values = [item["value"] for item in metric.get("measurements", []) if item.get("value")]
     return one_line(f"{metric.get('message') or 'failed'}{f'; last value {values[-1]}' if values else ''}")
-
-
-def one_line(text: str) -> str:
-    """Somebody's words as one line of 500 characters at most."""
-    return " ".join(text.split())[:500]

@@ -13,7 +13,7 @@ from pydantic import AwareDatetime, model_validator
 
 from plumbline.core.documents import DocumentError, Strict, parse
 from plumbline.core.errors import Misuse, Refused
-from plumbline.core.names import Line, Name
+from plumbline.core.names import Line, Name, plain_line
 from plumbline.promotion.delivery.documents import checked, dump
 from plumbline.promotion.delivery.git import Change, Checkout, Subject, checkout
 from plumbline.promotion.delivery.proposal import Delivered, write
@@ -125,6 +125,8 @@ def hold(
 def thaw(settings: Settings, environment: str, model: str | None, by: str, reason: str) -> Delivered | None:
     """End a hold or a freeze before its time; returns where that went, or None where there is none that stands."""
     path = hold_path(environment, model)
+    plain_line(by, "by")
+    plain_line(reason, "reason")
 
     def change() -> Change | None:
         require_environment(tree, environment)

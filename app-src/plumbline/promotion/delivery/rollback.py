@@ -7,9 +7,10 @@ nowhere further.
 from collections.abc import Callable, Iterator
 
 from plumbline.core.errors import Refused
+from plumbline.core.names import one_line
 from plumbline.core.release import Release
 from plumbline.promotion.delivery.cause import CONFIGURATION, Cause, cause_of
-from plumbline.promotion.delivery.cluster import Failure, Running, Served, one_line
+from plumbline.promotion.delivery.cluster import Failure, Running, Served
 from plumbline.promotion.delivery.documents import Barred, Lineage, barred_path, checked, dump, release_path
 from plumbline.promotion.delivery.git import Change, Checkout, Subject, checkout
 from plumbline.promotion.delivery.governance import stranded

@@ -15,7 +15,7 @@ from tabulate import tabulate
 from plumbline.core import documents
 from plumbline.core.digests import sha256
 from plumbline.core.errors import Inconclusive, Refused
-from plumbline.core.names import SemVer, plain_name
+from plumbline.core.names import SemVer, plain_line, plain_name
 from plumbline.core.release import Release
 from plumbline.promotion.delivery.approval import Given, Wanted, read_approvers, require_approval
 from plumbline.promotion.delivery.documents import dump, gate_name, policy_path
@@ -52,6 +52,8 @@ class Request:
         plain_name(self.model, "model", like="flights")
         plain_name(self.environment, "environment", like="staging")
         SemVer.parse(self.version)
+        if self.again:  # it stands in the commit's message
+            plain_line(self.again, "--again")
 
 
 @dataclass(frozen=True)
