@@ -99,15 +99,21 @@ def worded(error: ValidationError, shape: type[BaseModel] | None = None) -> str:
     With its shape, a field that does not exist is told with those that do.
     """
     return "; ".join(
-        f"{'.'.join(map(str, item['loc'])) or 'document'}: {message(item, shape)}{_got(item['input'])}"
-        for item in error.errors(include_url=False)
+        f"{_place(item)}{message(item, shape)}{_got(item['input'])}" for item in error.errors(include_url=False)
     )
+
+
+def _place(fault: ErrorDetails) -> str:
+    """The field; a rule of the whole document says in its own words what it is about."""
+    if not fault["loc"]:
+        return "" if fault["type"] == "value_error" else "document: "
+    return f"{'.'.join(map(str, fault['loc']))}: "
 
 
 def message(fault: ErrorDetails, shape: type[BaseModel] | None) -> str:
     """What is wrong with a field, and of one that does not exist those that stand beside it in the shape."""
     if shape is None or fault["type"] != "extra_forbidden":
-        return fault["msg"]
+        return fault["msg"].removeprefix("Value error, ")
     shapes = [shape]
     for part in fault["loc"][:-1]:
         annotations = [each.model_fields[part].annotation for each in shapes if part in each.model_fields]

@@ -62,6 +62,8 @@ class Output(Strict):
         low = {"binary": 2, "multiclass": 3, "regression": 0}[self.task]
         if len(self.labels) < low or (self.task != "multiclass" and len(self.labels) != low):
             raise ValueError(f"labels: a {self.task} output has {low} labels, not {len(self.labels)}")
+        if len(set(self.labels)) != len(self.labels):
+            raise ValueError(f"labels: one of {', '.join(map(repr, self.labels))} stands twice")
         return self
 
 

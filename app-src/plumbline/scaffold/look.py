@@ -10,9 +10,12 @@ import pandas as pd
 from plumbline.core.columns import is_ours
 from plumbline.core.encoding import MOMENT_EXAMPLE, moment_of
 from plumbline.core.errors import Misuse
+from plumbline.training.data import as_text
 
 _LARGEST_WHOLE = 2**24
-_CLOCK = r"\d{4}-\d\d?-\d\d?[T ]\d\d?:\d\d.*"
+_DATED = r"(\d{4}[-/.]\d\d?[-/.]\d\d?|\d\d?[-/.]\d\d?[-/.]\d{4})([T ].*)?"
+_CODE = r"0\d+"
+"""What begins with a zero is no number: a postcode, a part's number."""
 _TEXT_WORDS, _TEXT_BUCKETS = 3, 64
 _FEWEST_ROWS, _FEWEST_OF_A_LABEL, _MOST_LABELS = 100, 10, 100
 
@@ -30,6 +33,8 @@ class Found:
     maximum: float | None = None
     values: int = 0
     """Of a category: how many there are."""
+    spaced: bool = False
+    """Of a timestamp: date and time have a space between them, as pandas writes them."""
     more: tuple[str, ...] = ()
     """What else its SchemaField says, as Python."""
 
@@ -53,11 +58,8 @@ def look(csv: bytes, path: str, task: str, target: str, positive: str) -> Data:
 
     Raises Misuse that names the path, and the column or the line, where no model of this task can be made of it.
     """
-    try:
-        # What counts as missing here is written into the model's table, by which training reads.
-        table = pd.read_csv(io.BytesIO(csv), dtype=str, na_values=["NA", ""], keep_default_na=False)
-    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise Misuse(f"{path}: cannot be read as CSV: {error}") from error
+    # What counts as missing here is written into the model's table, by which training reads.
+    table = as_text(io.BytesIO(csv), path, ["NA", ""])
     if len(table.columns) < 2:
         raise Misuse(f"{path}: line 1 has one column, {table.columns[0]!r}; expected more, with commas between them")
     target = target or str(table.columns[-1])
@@ -123,7 +125,7 @@ def _field(column: str, values: "pd.Series[str]") -> Found | str:
     name = identifier(column)
     required = len(present) == len(values)
     numbers = pd.to_numeric(present, errors="coerce")
-    if not np.isfinite(numbers).all():
+    if not np.isfinite(numbers).all() or present.str.fullmatch(_CODE).any():
         return _of_text(column, name, present, required=required)
     whole = bool((numbers % 1 == 0).all())
     if whole and required and len(numbers) > 1 and (numbers.diff().iloc[1:] == 1).all():
@@ -142,11 +144,12 @@ def _of_text(column: str, name: str, present: "pd.Series[str]", *, required: boo
     example = str(present.mode().iloc[0])
     if set(present.str.lower()) == {"true", "false"}:
         return Found(column, name, "boolean", required, example.lower() == "true")
-    if all(moment_of(value) for value in present):
+    if all(moment_of(value) for value in present.str.replace(" ", "T")):
         parts = ('parts=("hour", "weekday", "month")', 'zone="UTC"')
-        return Found(column, name, "timestamp", required, example, more=parts)
-    if present.str.fullmatch(_CLOCK).all():
-        return f"{column}: moments that fields take with their offset alone, such as {MOMENT_EXAMPLE}"
+        spaced = bool(present.str.contains(" ").any())
+        return Found(column, name, "timestamp", required, example.replace(" ", "T"), spaced=spaced, more=parts)
+    if present.str.fullmatch(_DATED).all():
+        return f"{column}: moments, which fields take with time and offset alone, such as {MOMENT_EXAMPLE}"
     if present.nunique() * 2 <= len(present):
         return Found(column, name, "category", required, example, values=present.nunique())
     if present.str.count(r"\S+").mean() < _TEXT_WORDS:

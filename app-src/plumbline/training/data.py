@@ -1,11 +1,14 @@
 """Raw data: fetched, checked against the version that git pins, and against its schema."""
 
+import csv
 import hashlib
+import io
 import json
 import shutil
 import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pandas as pd
 import pandera.pandas as pa
@@ -82,12 +85,11 @@ def read_tables(model: Model, directory: Path) -> Tables:
 def _read(path: Path, schema: pa.DataFrameSchema) -> pd.DataFrame:
     missing = {str(name): _missing(column, _missing(schema, [""])) for name, column in schema.columns.items()}
     try:
-        # Read as text first: a word among numbers is then found by the schema, with its line.
-        raw = pd.read_csv(
-            path, dtype=str, na_values=missing, keep_default_na=False, usecols=lambda name: name in schema.columns
-        )
-    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise DataError(f"{path.name}: cannot be read as CSV: {error}") from error
+        with path.open("rb") as stream:
+            # Read as text first: a word among numbers is then found by the schema, with its line.
+            raw = as_text(stream, path.name, missing, lambda name: name in schema.columns)
+    except OSError as error:
+        raise DataError(f"{path.name}: cannot be read: {error}") from error
     if lacking := [str(column) for column in schema.columns if column not in raw.columns]:
         raise DataError(
             f"{path.name}: line 1 lacks the columns {', '.join(lacking)}; found only {', '.join(raw.columns)}"
@@ -100,6 +102,48 @@ def _read(path: Path, schema: pa.DataFrameSchema) -> pd.DataFrame:
             problems = _problems(error.failure_cases, typed)
     more = f"\n  … and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
     raise DataError("\n  ".join([f"{path.name}: {len(problems)} values break the schema", *problems[:_SHOWN]]) + more)
+
+
+def as_text(
+    stream: BinaryIO,
+    name: str,
+    missing: Mapping[str, Sequence[str]] | Sequence[str],
+    wanted: Callable[[str], bool] | None = None,
+) -> pd.DataFrame:
+    """The columns of a CSV file, all or those that are wanted, as text.
+
+    Raises DataError that names the file, and the line where a row is broken.
+    """
+    try:
+        text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
+        try:
+            _require_rows(text, name, wanted)
+        finally:
+            text.detach()
+        stream.seek(0)
+        return pd.read_csv(stream, dtype=str, na_values=missing, keep_default_na=False, usecols=wanted)
+    except UnicodeDecodeError as error:
+        raise DataError(f"{name}: cannot be read as CSV: {error}; save it as UTF-8") from error
+    except (csv.Error, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise DataError(f"{name}: cannot be read as CSV: {str(error).strip()}") from error
+
+
+def _require_rows(text: io.TextIOWrapper, name: str, wanted: Callable[[str], bool] | None) -> None:
+    """Raise DataError for a row that has not as many values as there are columns, or a column that stands twice.
+
+    pandas would move all values by a column, cut a row short, or fill it up, and say nothing.
+    """
+    rows = csv.reader(text, strict=True)
+    header = next(rows, [])
+    for column in header:
+        if header.count(column) > 1 and (wanted is None or wanted(column)):
+            raise DataError(f"{name}: line 1 has the column {column!r} {header.count(column)} times; rename one")
+    for row in rows:
+        if row and len(row) != len(header):
+            raise DataError(
+                f"{name}: line {rows.line_num}: found {len(row)} values, expected {len(header)} as in line 1; "
+                "a value with a comma in it stands in quotes"
+            )
 
 
 def _missing(described: Any, default: list[str]) -> list[str]:

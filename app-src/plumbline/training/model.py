@@ -16,14 +16,14 @@ import numpy.typing as npt
 import optuna
 import pandas as pd
 import pandera.pandas as pa
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from plumbline.core.columns import NATIVE, OURS, SLICE, TIME, is_ours
 from plumbline.core.documents import worded
 from plumbline.core.errors import Misuse, PlumblineError
 from plumbline.core.metrics import names
 from plumbline.core.metrics.names import Costs
-from plumbline.core.schema import ModelSchema
+from plumbline.core.schema import ModelSchema, Output, SchemaField, View
 from plumbline.training import models, threshold
 
 Tables = Mapping[str, pd.DataFrame]
@@ -209,9 +209,14 @@ def own_code(what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # whatever it is
-        words = worded(error) if isinstance(error, ValidationError) else " ".join(str(error).split())
+        words = worded(error, _shape(error)) if isinstance(error, ValidationError) else " ".join(str(error).split())
         kind = "" if isinstance(error, PlumblineError | ValidationError) else f"{type(error).__name__}: "
         raise ModelError(f"{_place(error) or what}: {kind}{words}") from error
+
+
+def _shape(error: ValidationError) -> type[BaseModel] | None:
+    """What a model's folder was making, so that a field that does not exist is told with those that do."""
+    return next((shape for shape in (SchemaField, Output, View, ModelSchema) if shape.__name__ == error.title), None)
 
 
 def _place(error: Exception) -> str:

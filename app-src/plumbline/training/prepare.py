@@ -146,7 +146,8 @@ def split(model: Model, rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
         validation = place < model.split.test + model.split.validation
     parts = {"train": rows[~validation], "validation": rows[validation & ~test], "test": rows[test]}
     if empty := [name for name, part in parts.items() if part.empty]:
-        raise PrepareError(f"{model.schema.model}: the split leaves no rows for {', '.join(empty)}")
+        last = f"; the rows are from {rows[TIME].min()} to {rows[TIME].max()}" if TIME in rows else ""
+        raise PrepareError(f"{model.schema.model}: {model.split} leaves no rows for {', '.join(empty)}{last}")
     return parts
 
 

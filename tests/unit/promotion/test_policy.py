@@ -76,7 +76,7 @@ def test_an_environment_replaces_a_rule() -> None:
         ),
         (
             {"environments__staging__rules": {"metrics": [{"metric": "roc_auc"}]}},
-            "spec.environments.staging.rules.metrics.0: Value error, give either min or max",
+            "spec.environments.staging.rules.metrics.0: give either min or max",
         ),
         (
             {"rules__champion__margn": 1},

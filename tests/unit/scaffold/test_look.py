@@ -63,8 +63,10 @@ def test_booleans_moments_and_texts_are_told_from_categories() -> None:
         (
             "asked",
             [f"2024-05-{1 + row % 28:02} 08:30" for row in COUNT],
-            "with their offset alone, such as 2024-05-01T",
+            "with time and offset alone, such as 2024-05-01T",
         ),
+        ("day", [f"2024-05-{1 + row % 28:02}" for row in COUNT], "with time and offset alone"),
+        ("day", [f"{1 + row % 28}.5.2024" for row in COUNT], "with time and offset alone"),
         ("id", COUNT, "it counts the rows"),
         ("phone", [16_777_217 + 3 * row % 7 for row in COUNT], "float32 can't tell apart"),
         ("comment", [f"text {row}" for row in COUNT], "a text of its own"),
@@ -88,6 +90,18 @@ def test_a_name_that_means_something_else_is_changed(column: str) -> None:
     assert found.fields[0].name.isidentifier()
 
 
+def test_a_code_is_no_number_and_a_moment_may_have_a_space_as_pandas_writes_it() -> None:
+    table = csv(
+        "postcode,asked,label",
+        ["01067" if row % 2 else "10115" for row in COUNT],
+        [f"2024-05-{1 + row % 28:02} 08:30:00+02:00" for row in COUNT],
+        HALF,
+    )
+    postcode, asked = look(table, "x.csv", "binary", "", "").fields
+    assert (postcode.type, postcode.example) == ("category", "01067")
+    assert (asked.type, asked.example, asked.spaced) == ("timestamp", "2024-05-01T08:30:00+02:00", True)
+
+
 def test_the_target_and_the_positive_label_can_be_named() -> None:
     found = look(csv("label,size", HALF, [row % 7 for row in COUNT]), "x.csv", "binary", "label", "no")
     assert found.labels == ("yes", "no")
@@ -99,6 +113,8 @@ def test_the_target_and_the_positive_label_can_be_named() -> None:
     [
         (b"", "binary", ("", ""), "x.csv: cannot be read as CSV"),
         (b"\xff\xfe,a\n", "binary", ("", ""), "x.csv: cannot be read as CSV"),
+        (b"a,b\n1,2,\n", "binary", ("", ""), "x.csv: line 2: found 3 values, expected 2"),
+        (b"a,a,b\n1,2,3\n", "binary", ("", ""), "x.csv: line 1 has the column 'a' 2 times"),
         (b"a;b\n1;2\n", "binary", ("", ""), "line 1 has one column, 'a;b'; expected more, with commas"),
         (b"a,b\n1,2\n", "regression", ("", ""), "1 rows have a value of 'b'; expected 100"),
         (csv("a,b", COUNT, HALF), "binary", ("c", ""), "--target: x.csv has no column 'c'; expected one of a, b"),

@@ -1,5 +1,6 @@
 """new-model writes what a model needs and nothing else; remove-model takes it away unless it is served."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -78,6 +79,22 @@ def test_columns_that_are_called_otherwise_and_quotes_in_them(tree: Path) -> Non
     assert '"Size_m": "Size (m²)"' in source
     compile(source, "trains", "exec")
     assert (tree / "app-src/models/trains/rows.csv").read_bytes() == file.read_bytes()
+
+
+def test_what_it_wrote_reads_moments_as_pandas_writes_them_and_fields_whose_range_was_taken_out(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, folder = tree / "x.csv", tree / "app-src/models"
+    rows = [f"{row % 7},2024-05-{1 + row % 28:02} 08:30:00+02:00,{'a' if row % 3 else 'b'}" for row in range(120)]
+    file.write_text("\n".join(["size,asked,label", *rows, ""]))
+    assert run(tree, "new-model", "trains", "--task", "binary", "--data", str(file))[0] == 0
+    source = (folder / "trains/__init__.py").read_text()
+    assert "minimum=" in source
+    (folder / "trains/__init__.py").write_text(re.sub(r"^ +(minimum|maximum)=.*\n", "", source, flags=re.MULTILINE))
+    monkeypatch.setenv("TRAINING_MODELS", str(folder))
+    monkeypatch.setattr(models, "__path__", list(models.__path__))
+    model = load("trains")
+    assert assemble(model, read_tables(model, folder / "trains"))["asked"][0] == "2024-05-01T08:30:00+02:00"
 
 
 @pytest.mark.parametrize("place", ["app-src/models/churn/mine.py", "policies/drift/churn.yaml"])

@@ -29,7 +29,7 @@ TABLES = cast(Model, SimpleNamespace(tables={"planes": SCHEMA}))
 
 
 def read(tmp_path, text):
-    (tmp_path / "planes.csv").write_text(text)
+    (tmp_path / "planes.csv").write_text(text, encoding="latin-1")
     return read_tables(TABLES, tmp_path)["planes"]
 
 
@@ -54,6 +54,11 @@ def test_a_good_file_is_typed_and_only_what_the_schema_names_is_kept(tmp_path):
         ("DEF", "ABC", "line 3, column code: found 'ABC', expected a row of its own"),
         ("seats", "chairs", "line 1 lacks the columns seats"),
         ("DEF,20,NA,y", 'DEF,20,"NA,y', "cannot be read as CSV"),
+        ("DEF,20,NA,y", "DEF,20,NA,y, or z", "line 3: found 5 values, expected 4"),
+        ("DEF,20,NA,y", "DEF,20", "line 3: found 2 values, expected 4"),
+        (",y\n", ",y,\n", "line 3: found 5 values, expected 4"),
+        ("other", "seats", "line 1 has the column 'seats' 2 times"),
+        (",x", ",\xff", "save it as UTF-8"),
     ],
 )
 def test_a_broken_file_says_line_column_value_and_what_was_expected(tmp_path, old, new, message):

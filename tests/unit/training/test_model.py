@@ -11,9 +11,15 @@ from plumbline.training.prepare import assemble
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('NAMES = ("sepal_length"', 'NAMES = ("sepal length (cm)"', "name: Value error, .* such as 'sepal_length_cm'"),
+        (
+            'NAMES = ("sepal_length"',
+            'NAMES = ("sepal length (cm)"',
+            r"\d: name: a field's name .* such as 'sepal_length_cm'",
+        ),
         ('type="number"', 'type="float"', r"type: Input should be 'number', 'integer', .* \(got 'float'\)"),
-        ("example=3.0", 'example="3.0"', "the example '3.0' is not a number"),
+        ('type="number"', 'kind="number"', "kind: Extra inputs are not permitted; expected one of name, type, "),
+        ("example=3.0", 'example="3.0"', r"\d: sepal_length: the example '3.0' is not a number"),
+        ('"setosa", ', '"virginica", ', "labels: one of 'virginica', .* stands twice"),
         ('"virginica")', '"virginica"', "'\\(' was never closed"),
         ("split=ByShare()", "split=ByShare(validation=0.9)", "split: shares must be above 0"),
         ("split=ByShare()", "split=ByShare(valid=0.9)", "TypeError: .*unexpected keyword argument 'valid'"),

@@ -154,7 +154,9 @@ def test_a_cluster_must_be_declared(cluster, message):
 
 
 def test_an_empty_window_is_named():
-    with pytest.raises(PrepareError, match="no rows for test"):
+    with pytest.raises(
+        PrepareError, match=r"no rows for test; the rows are from 2013-06-30 23:59:00\+00:00 to 2013-07-31"
+    ):
         split(model_of(frame(), BY_TIME), frame().iloc[:3])
 
 
