@@ -14,6 +14,7 @@ from plumbline.core.documents import parse
 from plumbline.core.templates import templates
 from plumbline.monitoring.experiment import route
 from plumbline.monitoring.experiment.policy import Experiment
+from plumbline.promotion.delivery.release_text import token
 from plumbline.scaffold.look import Data, identifier
 from plumbline.training.data import dvc_md5
 
@@ -26,6 +27,7 @@ def texts(name: str, data: Data, csv: bytes, environments: list[str], owner: str
     pages.filters["literal"] = lambda value: (
         repr(value) if isinstance(value, bool) else json.dumps(value, ensure_ascii=False)
     )
+    pages.filters["token"] = token
     regression = data.task == "regression"
     known: dict[str, Any] = {
         "name": name,

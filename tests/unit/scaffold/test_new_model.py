@@ -43,29 +43,34 @@ def committed(tree: Path) -> Path:
     return tree
 
 
-@pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
-def test_it_is_written_as_the_tree_has_it_and_goes_without_a_trace(committed: Path, task: str) -> None:
+@pytest.mark.parametrize(
+    ("task", "name"),
+    # YAML takes the last ones for something else.
+    [("binary", "churn"), ("multiclass", "churn"), ("regression", "churn"), ("binary", "null"), ("binary", "on")],
+)
+def test_it_is_written_as_the_tree_has_it_and_goes_without_a_trace(committed: Path, task: str, name: str) -> None:
     before = content(committed)
-    assert run(committed, "new-model", "churn", "--task", task)[0] == 0
+    code, said = run(committed, "new-model", name, "--task", task)
+    assert code == 0, said
     added = content(committed).keys() - before.keys()
     assert added
-    assert all(path.startswith(tuple(places("churn", environments(committed)))) for path in added)
+    assert all(path.startswith(tuple(places(name, environments(committed)))) for path in added)
     assert {path: text for path, text in content(committed).items() if path in before} == before
 
-    gate = read(committed / "policies/promotion/churn.yaml", Policy)
+    gate = read(committed / f"policies/promotion/{name}.yaml", Policy)
     assert set(gate.spec.environments) == set(environments(committed))
-    assert [problem for problem in policies(committed) if "churn.yaml" in problem.where] == []
-    read_policy(committed / "policies/experiments/churn.yaml", Experiment, "churn")
-    read_policy(committed / "policies/drift/churn.yaml", Drift, "churn")
+    assert [problem for problem in policies(committed) if f"{name}.yaml" in problem.where] == []
+    read_policy(committed / f"policies/experiments/{name}.yaml", Experiment, name)
+    read_policy(committed / f"policies/drift/{name}.yaml", Drift, name)
     ruff = [sys.executable, "-m", "ruff"]
     for check in (["format", "--check"], ["check"]):
-        subprocess.run([*ruff, *check, committed / "app-src/models/churn"], check=True, cwd=Path(__file__).parents[3])
+        subprocess.run([*ruff, *check, committed / "app-src/models" / name], check=True, cwd=Path(__file__).parents[3])
 
-    code, said = run(committed, "remove-model", "churn", typed="n\n")
+    code, said = run(committed, "remove-model", name, typed="n\n")
     assert code == 1, "files that git does not have are asked about"
-    assert "app-src/models/churn/card.yaml" in said
+    assert f"app-src/models/{name}/card.yaml" in said
     assert content(committed).keys() == before.keys() | added
-    assert run(committed, "remove-model", "churn", "--yes")[0] == 0
+    assert run(committed, "remove-model", name, "--yes")[0] == 0
     assert content(committed) == before
 
 
