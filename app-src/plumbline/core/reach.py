@@ -43,6 +43,9 @@ def tracking_server(address: str | None = None, *, patient: bool = False) -> str
     if "://" not in uri or (parts.scheme in ("http", "https") and not parts.hostname):
         raise wrong
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    # Without a way to its maker MLflow's client takes it back in a thread, out of the environment that a call to the
+    # server is just reading: a training that fails by chance.
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     if not patient:
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     if parts.scheme in ("http", "https"):

@@ -2,6 +2,8 @@
 
 import os
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -183,6 +185,18 @@ def test_redis_that_is_away_is_said(port: str, request: pytest.FixtureRequest, m
     text = said("monitor consume --until-empty", 1)
     assert text.startswith("failed: Redis (MONITORING_REDIS_URL): ")
     assert "secret" not in text
+
+
+def test_mlflows_client_does_not_report_to_its_maker() -> None:
+    """Where that fails, it changes the environment in a thread, which breaks whatever reads it."""
+    script = (
+        "from plumbline.core import reach; reach.tracking_server('sqlite:///x.db')\n"
+        "from mlflow.telemetry.utils import is_telemetry_disabled; print(is_telemetry_disabled())"
+    )
+    # It is quiet by itself within a test or CI.
+    few = {name: os.environ[name] for name in ("PATH", "HOME", "PYTHONPATH") if name in os.environ}
+    done = subprocess.run([sys.executable, "-c", script], env=few, check=True, capture_output=True, text=True)
+    assert done.stdout == "True\n"
 
 
 def test_an_address_that_libpq_does_not_take_is_not_repeated() -> None:
