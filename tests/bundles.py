@@ -133,9 +133,17 @@ def schema_of(kind: Kind, *, views: bool = False) -> ModelSchema:
     return ModelSchema(model=name, fields=FIELDS, output=OUTPUTS[kind], views=(WEATHER,) if views else ())
 
 
-def make_bundle(folder: Path, keys: Keys, kind: Kind = "binary", *, views: bool = False, seed: int = 0) -> Bundle:
+def make_bundle(
+    folder: Path,
+    keys: Keys,
+    kind: Kind = "binary",
+    *,
+    views: bool = False,
+    seed: int = 0,
+    schema: ModelSchema | None = None,
+) -> Bundle:
     """Train, convert and sign one of the models; another `seed` is another model, with another digest."""
-    schema = schema_of(kind, views=views)
+    schema = schema or schema_of(kind, views=views)
     folder.mkdir(parents=True)
     (folder / "model.onnx").write_bytes(model_bytes(kind, seed))
     (folder / "schema.json").write_text(schema.to_json())

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from plumbline.core import encoding
 from plumbline.core.digests import sha256
@@ -24,6 +24,8 @@ from plumbline.core.field import Value as Value
 
 Matrix = npt.NDArray[np.float32]
 Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+Missing = Literal["answer", "answer-and-say", "refuse"]
+_MISSING: Missing = "answer-and-say"
 
 
 class View(Strict):
@@ -35,6 +37,13 @@ class View(Strict):
     fields: tuple[FieldName, ...]
     max_age_seconds: Annotated[int, Field(gt=0)]
     """Older values count as missing, in the point-in-time join of training as well as online."""
+    when_missing: Missing = _MISSING
+    """What a row is answered whose caller gave none of the fields, and for whose entity there are no values either."""
+
+    @model_serializer(mode="wrap")
+    def _without_default(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """It came later: the digests of older schemas stay what they are."""
+        return {name: value for name, value in handler(self).items() if (name, value) != ("when_missing", _MISSING)}
 
 
 class Output(Strict):
@@ -105,6 +114,11 @@ class ModelSchema(Strict):
         for name in copied.__dict__.keys() - type(self).model_fields.keys():
             del copied.__dict__[name]
         return copied
+
+    @cached_property
+    def viewed(self) -> frozenset[str]:
+        """The fields that a view can fill in."""
+        return frozenset(name for view in self.views for name in view.fields)
 
     @cached_property
     def columns(self) -> tuple[SchemaField, ...]:

@@ -1,18 +1,18 @@
 """The online store: the newest values of a view for each entity, as JSON in Redis, under one key.
 
-`write` is what materialisation calls, `OnlineReader` what the server asks. Both take the time as an argument, so that a
-test can hold the values as of any moment against the point-in-time join of training.
+`write` is what materialisation calls, `read` what the server asks. Both are told the time, so that a test can hold the
+values as of any moment against the point-in-time join of training.
 """
 
 import json
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
-from plumbline.core.schema import ModelSchema, Value, View
+from plumbline.core.schema import ModelSchema, SchemaField, Value, View
 from plumbline.core.values import fits
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def write(
     """Write the newest values of each entity and let them expire with their age; answers how many were written.
 
     Entries older than the view's max_age, or after `now`, are left out. Raises ValueError for an entry without an
-    entity's field or with a value that the view does not have, and redis.RedisError where Redis fails.
+    entity's field or with other fields than the view's, and redis.RedisError where Redis fails.
     """
     moment = time.time() if now is None else now
     newest: dict[str, Entry] = {}
@@ -63,8 +63,8 @@ def write(
         key = entity_key(schema.model, view, entry.entity)
         if key is None:
             raise ValueError(f"{view.name}: the entry {dict(entry.entity)} lacks one of {list(view.entity)}")
-        if unknown := set(entry.values) - set(view.fields):
-            raise ValueError(f"{view.name}: {sorted(unknown)} are not fields of the view {list(view.fields)}")
+        if set(entry.values) != set(view.fields):
+            raise ValueError(f"{view.name}: an entry has {sorted(entry.values)}, expected {sorted(view.fields)}")
         fresh = 0 <= moment - entry.at <= view.max_age_seconds
         if fresh and (key not in newest or newest[key].at <= entry.at):
             newest[key] = entry
@@ -75,6 +75,9 @@ def write(
             document = json.dumps({"at": entry.at, "values": _plain(entry.values)}, allow_nan=False)
             pipeline.set(key, document, ex=max(1, math.ceil(entry.at + view.max_age_seconds - moment)))
         pipeline.execute()
+    if newest:
+        # It has no end: how old the values are is to be known when nothing writes any more.
+        client.set(newest_key(schema.model, view), max(entry.at for entry in newest.values()))
     return len(items)
 
 
@@ -83,37 +86,31 @@ def _plain(values: Mapping[str, Value]) -> dict[str, Value]:
     return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in values.items()}
 
 
-class OnlineReader:
-    """Which values of a request's rows the store can fill in, and how its answers are read."""
+def newest_key(model: str, view: View) -> str:
+    """Where the moment of a view's newest values stands, of whatever entity."""
+    return f"{PREFIX}:{model}:{view.name}"
 
-    def __init__(self, schema: ModelSchema) -> None:
-        self._schema = schema
-        self._fields = {field.name: field for field in schema.fields}
-        self.views = schema.views
 
-    def wanted(self, rows: Sequence[Mapping[str, Any]]) -> list[tuple[int, View, str]]:
-        """(row, view, key) for each view that knows a value which the row lacks."""
-        lookups = []
-        for view in self.views:
-            for index, row in enumerate(rows):
-                lacks = any(row.get(name) is None for name in view.fields)
-                if lacks and (key := entity_key(self._schema.model, view, row)) is not None:
-                    lookups.append((index, view, key))
-        return lookups
+class Known(NamedTuple):
+    """What the store holds of one entity."""
 
-    def values(self, view: View, document: bytes | str | None, now: float) -> dict[str, Value]:
-        """The values of a stored document; empty where there is none, it is too old, or it is not of the schema."""
-        if document is None:
-            return {}
-        try:
-            entry = json.loads(document)
-            at, values = float(entry["at"]), entry["values"]
-            if not 0 <= now - at <= view.max_age_seconds:
-                return {}
-            return {
-                name: values[name]
-                for name in view.fields
-                if values.get(name) is not None and fits(self._fields[name], values[name])
-            }
-        except (ValueError, KeyError, TypeError, AttributeError):
-            return {}
+    at: float
+    values: tuple[Value, ...]
+    """In the order of the view's fields; None is known to be missing."""
+
+    def holds(self, view: View, moment: float) -> bool:
+        """Whether these are the values as of a moment: known by then, and not too old."""
+        return 0 <= moment - self.at <= view.max_age_seconds
+
+
+def read(fields: Mapping[str, SchemaField], view: View, document: bytes | str | None) -> Known | None:
+    """A stored document; None where there is none, it lacks one of the view's fields, or a value does not fit."""
+    if document is None:
+        return None
+    try:
+        entry = json.loads(document)
+        at, values = float(entry["at"]), tuple(entry["values"][name] for name in view.fields)
+    except (ValueError, KeyError, TypeError):
+        return None
+    fitting = (value is None or fits(fields[name], value) for name, value in zip(view.fields, values, strict=True))
+    return Known(at, values) if all(fitting) else None

@@ -43,7 +43,11 @@ class Scorer:
             yield cls(release, schema, model)
 
     def score(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """The columns that are no fields (ids, say), and the answers beside them; raises RowsError."""
+        """The columns that are no fields (ids, say), and the answers beside them; raises RowsError.
+
+        A view is missing where the rows have none of its columns: nothing is looked up here.
+        """
+        missing = self._missing(rows)
         matrix = encode_frame(self.schema, rows)
         # A model that answers otherwise in company is asked row by row, as the server does.
         chunk = _CHUNK if self.model.cost.batch_rows > 1 else 1
@@ -57,7 +61,19 @@ class Scorer:
             )
         fields = {field.name for field in self.schema.fields}
         others = rows[[name for name in rows.columns if name not in fields]]
-        return others.assign(**self._columns(answers))
+        said = {"missing_views": ", ".join(missing)} if missing else {}
+        return others.assign(**self._columns(answers), **said)
+
+    def _missing(self, rows: pd.DataFrame) -> list[str]:
+        """The views that the answers are to say they are without; raises RowsError for one that must not be missing."""
+        missing = [view for view in self.schema.views if not rows.columns.isin(view.fields).any()]
+        for view in missing:
+            if view.when_missing == "refuse" and len(rows):
+                raise RowsError(
+                    f"the view {view.name} is missing, and the model does not answer without it: "
+                    f"give the columns {', '.join(view.fields)}"
+                )
+        return [view.name for view in missing if view.when_missing == "answer-and-say"]
 
     def _columns(self, answers: Matrix) -> dict[str, Any]:
         labels, version = self.schema.output.labels, self.release.spec.version

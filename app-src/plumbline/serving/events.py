@@ -2,9 +2,9 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import orjson
@@ -48,6 +48,8 @@ class Event:
     """The rows as their caller wrote them (`Batch.text` of the reader); None where they must be written."""
     keyholder: str = ""
     """Whose key it was, by a hash (`ApiKey.known_as`); empty without keys."""
+    missing: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    """The rows of which a view is missing, by the view's name."""
 
 
 class PredictionLog:
@@ -137,17 +139,18 @@ class PredictionLog:
 
     def encode(self, event: Event) -> bytes:
         """The JSON document of the stream's `event` field."""
-        rest = orjson.dumps(
-            {
-                "id": event.id,
-                "at": timestamp(event.at),
-                "request_id": event.request_id,
-                "arm": event.arm,
-                "subject": event.subject,
-                "keyholder": event.keyholder,
-                "ms": round(event.seconds * 1000, 3),
-            }
-        )
+        said = {
+            "id": event.id,
+            "at": timestamp(event.at),
+            "request_id": event.request_id,
+            "arm": event.arm,
+            "subject": event.subject,
+            "keyholder": event.keyholder,
+            "ms": round(event.seconds * 1000, 3),
+        }
+        if event.missing:
+            said["missing_views"] = event.missing
+        rest = orjson.dumps(said)
         rows = event.text or b'"columns":%b,"data":%b' % (self._columns, orjson.dumps(event.rows))
         return b'%b,%b,%b,"outputs":[%b]}' % (rest[:-1], self._head, rows, event.outputs)
 

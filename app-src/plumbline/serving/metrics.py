@@ -119,8 +119,21 @@ class Metrics:
             "serving_unknown_categories", "Values that training did not see", (*MODEL, "field"), registry=registry
         )
         self.online = Counter(
-            "serving_online_features", "Views filled in from the store", (*MODEL, "view", "result"), registry=registry
+            "serving_online_features",
+            "Rows whose view was looked for in the store: hit, miss, or bypass where it can't be asked",
+            (*MODEL, "view", "result"),
+            registry=registry,
         )
+        self.view_newest = Gauge(
+            "serving_view_newest_timestamp_seconds",
+            "The moment of a view's newest values in the store; 0 where it was never filled",
+            (*MODEL, "view"),
+            registry=registry,
+        )
+        self.view_max_age = Gauge(
+            "serving_view_max_age_seconds", "The age from which on values are not used", (*MODEL, "view"),
+            registry=registry,
+        )  # fmt: skip
         self.wrong_keys = Counter(
             "serving_wrong_keys",
             "Requests without a known API key: refused, or limited by their address",

@@ -25,6 +25,7 @@ from plumbline.serving.http.keys import read_gateway_keys
 from plumbline.serving.inference.engine import Engine
 from plumbline.serving.inference.model import load_model
 from plumbline.serving.inference.reader import Values
+from plumbline.serving.inference.views import Missing
 from plumbline.serving.logs import LogBuffer, log
 from plumbline.serving.metrics import Metrics
 from plumbline.serving.redis_link import RedisLink
@@ -116,7 +117,13 @@ class Server:
         return any(compare_digest(given, key) for key in self._gateway_keys or ())
 
     def record(
-        self, context: Context, event_id: str, rows: list[Values], outputs: bytes, text: bytes | None = None
+        self,
+        context: Context,
+        event_id: str,
+        rows: list[Values],
+        outputs: bytes,
+        missing: Missing,
+        text: bytes | None = None,
     ) -> None:
         """Put an answered request into the prediction log; not the copy of one, whose answer nobody gets.
 
@@ -141,6 +148,7 @@ class Server:
                     text=text,
                     outputs=outputs,
                     seconds=time.perf_counter() - context.started,
+                    missing=missing,
                 )
             )
 
@@ -216,13 +224,15 @@ class Server:
             self._keep_going("redis", link.keep)
             self._keep_going("prediction-log", self.log.run)
             metrics.watch(metrics.breaker, lambda: float(link.state))
+            if engine.schema.views:
+                self._keep_going("views", lambda: engine.views.watch(link))
         metrics.watch(metrics.ready, lambda: float(self.ready))
         metrics.watch(metrics.in_flight, lambda: float(self.in_flight))
         metrics.watch(metrics.bodies, lambda: float(self.bodies.size))
         metrics.watch(metrics.connections, lambda: float(self.connections.open))
         self.connections.refused = metrics.of(metrics.connections_refused).inc
         self.buffer.failed = metrics.of(metrics.task_failures, task="log").inc
-        for task in ("files", "redis", "prediction-log"):
+        for task in ("files", "redis", "prediction-log", "views"):
             metrics.of(metrics.task_failures, task=task)  # a series that begins with 1 shows no increase
         gc.collect()
         gc.freeze()  # what stands now stays: no collection needs to look at it again

@@ -19,7 +19,7 @@ import services
 
 from bundles import logged_rows
 from plumbline.core.schema import Value
-from plumbline.features.online import Entry, OnlineReader, write
+from plumbline.features.online import Entry, entity_key, newest_key, read, write
 from plumbline.serving.events import Event, PredictionLog, append_feedback
 from plumbline.serving.http.app import create_app
 from plumbline.serving.http.keys import ApiKey
@@ -159,7 +159,7 @@ def test_the_view_fills_in_what_a_caller_leaves_out(serve, bundle_of, redis_url)
 def test_online_values_are_the_newest_and_not_older_than_allowed(bundle_of, redis_url):
     schema = bundle_of("binary", views=True).schema
     (view,) = schema.views
-    reader, now = OnlineReader(schema), 1_700_000_000.0
+    fields, now = {field.name: field for field in schema.fields}, 1_700_000_000.0
     entries = [
         Entry({"origin": "JFK", "hour": 1}, {"wind": 1.0}, now - 30),
         Entry({"origin": "JFK", "hour": 1}, {"wind": 2.0}, now - 10),
@@ -171,11 +171,15 @@ def test_online_values_are_the_newest_and_not_older_than_allowed(bundle_of, redi
         assert write(store, schema, view, entries, now=now) == 2
         found = {}
         for origin, hour in (("JFK", 1), ("JFK", 2), ("a|b", 3)):
-            ((_, _, key),) = reader.wanted([{"origin": origin, "hour": hour}])
-            found[origin, hour] = reader.values(view, store.get(key), now)
+            key = entity_key(schema.model, view, {"origin": origin, "hour": hour})
+            known = read(fields, view, store.get(key))
+            found[origin, hour] = known.values if known and known.holds(view, now) else None
             assert store.ttl(key) <= view.max_age_seconds
-    assert found == {("JFK", 1): {"wind": 2.0}, ("JFK", 2): {}, ("a|b", 3): {}}
-    assert reader.values(view, b'{"at": 1699999990, "values": {"wind": 2}}', now + 3600) == {}
+        assert (float(store.get(newest_key(schema.model, view))), store.ttl(newest_key(schema.model, view))) == (
+            now,
+            -1,
+        )
+    assert found == {("JFK", 1): (2.0,), ("JFK", 2): None, ("a|b", 3): (None,)}
 
 
 def test_two_pods_share_one_limit(redis_url):

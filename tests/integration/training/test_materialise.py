@@ -1,15 +1,12 @@
 """What the online store answers is what the point-in-time join gave to training."""
 
-import math
-from typing import Any
-
 import numpy as np
 import pandas as pd
 import pytest
 import redis
 
 from plumbline.features.offline import join_view
-from plumbline.features.online import OnlineReader
+from plumbline.features.online import entity_key, newest_key, read
 from plumbline.training.data import read_tables
 from plumbline.training.materialise import materialise
 from plumbline.training.model import load
@@ -39,14 +36,13 @@ def test_online_and_offline_values_are_equal(model, history, flights, redis_url,
     offline = join_view(rows, view, history)
     counted = materialise("flights", work / "data", redis_url, moment, moment)
     assert counted["weather"] == (offline["temperature"].notna().sum())
-    reader = OnlineReader(model.schema)
-    requests: list[Any] = rows[["origin"]].to_dict("records")
+    fields = {field.name: field for field in model.schema.fields}
     with redis.Redis.from_url(redis_url) as client:
-        wanted = list(reader.wanted(requests))
-        assert [index for index, _, _ in wanted] == list(rows.index)
-        for index, known, key in wanted:
-            values = reader.values(known, client.get(key), moment.timestamp())
-            online = np.array([values.get(name, math.nan) for name in view.fields])
+        for index, origin in enumerate(rows["origin"]):
+            known = read(fields, view, client.get(entity_key("flights", view, {"origin": origin})))
+            if known is not None:
+                assert known.holds(view, moment.timestamp())
+            online = np.array(known.values if known else [None] * len(view.fields), dtype=float)
             np.testing.assert_array_equal(online, offline.loc[index, list(view.fields)].to_numpy(dtype=float))
 
 
@@ -54,8 +50,10 @@ def test_the_command_replays_old_values_as_if_they_were_of_now(training, flights
     _, work = flights
     options = ("--model", "flights", "--data", work / "data", "--redis-url", redis_url, "--as-of", "2013-07-10T21:00")
     assert training("materialise", *options, "--replay").startswith("weather: 3 entities as of 2013-07-10T21:00")
-    reader = OnlineReader(model.schema)
+    (view,) = model.schema.views
+    fields, now = {field.name: field for field in model.schema.fields}, pd.Timestamp.now(tz="UTC").timestamp()
     with redis.Redis.from_url(redis_url) as client:
-        ((_, view, key),) = reader.wanted([{"origin": "JFK"}])
-        now = pd.Timestamp.now(tz="UTC").timestamp()
-        assert "temperature" in reader.values(view, client.get(key), now)
+        known = read(fields, view, client.get(entity_key("flights", view, {"origin": "JFK"})))
+        assert known
+        assert known.holds(view, now)
+        assert now - view.max_age_seconds < float(client.get(newest_key("flights", view)) or 0) <= now

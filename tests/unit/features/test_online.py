@@ -1,15 +1,16 @@
 """Keys and documents of the online store, without the store; integration tests hold them against Redis."""
 
 import json
-from typing import Any, cast
+from typing import cast
 
 import pytest
 from redis import Redis
 
 from bundles import WEATHER, schema_of
-from plumbline.features.online import Entry, OnlineReader, entity_key, write
+from plumbline.features.online import Entry, Known, entity_key, read, write
 
 SCHEMA = schema_of("binary", views=True)
+BY_NAME = {field.name: field for field in SCHEMA.fields}
 
 
 @pytest.mark.parametrize(
@@ -26,34 +27,33 @@ def test_keys_name_one_entity_each(row, key):
     assert entity_key("delays", WEATHER, row) == key
 
 
-def test_only_what_is_lacking_is_asked_for():
-    rows: list[dict[str, Any]] = [{"origin": "JFK", "hour": 5}, {"origin": "JFK", "hour": 5, "wind": 0.0}, {"hour": 5}]
-    assert [index for index, _, _ in OnlineReader(SCHEMA).wanted(rows)] == [0]
-
-
 @pytest.mark.parametrize(
     ("document", "values"),
     [
-        (None, {}),
-        (b"{", {}),
-        (b"[]", {}),
-        ({"at": 995, "values": {"wind": 3}}, {"wind": 3}),
-        ({"at": 995, "values": {"wind": None}}, {}),
-        ({"at": 995, "values": {"wind": "3"}}, {}),
-        ({"at": 995, "values": {"wind": True}}, {}),
-        ({"at": 995, "values": {"other": 3}}, {}),
-        ({"at": 995, "values": 3}, {}),
-        ({"at": 1001, "values": {"wind": 3}}, {}),
-        ({"at": 1000 - 3601, "values": {"wind": 3}}, {}),
-        ({"values": {"wind": 3}}, {}),
+        (None, None),
+        (b"{", None),
+        (b"[]", None),
+        ({"at": 995, "values": {"wind": 3}}, (3,)),
+        ({"at": 995, "values": {"wind": None}}, (None,)),
+        ({"at": 995, "values": {"wind": "3"}}, None),
+        ({"at": 995, "values": {"wind": True}}, None),
+        ({"at": 995, "values": {"other": 3}}, None),
+        ({"at": 995, "values": 3}, None),
+        ({"values": {"wind": 3}}, None),
     ],
 )
-def test_a_document_is_used_only_if_it_is_fresh_and_fits(document, values):
+def test_a_document_is_read_only_if_it_is_of_the_schema(document, values):
     raw = json.dumps(document).encode() if isinstance(document, dict) else document
-    assert OnlineReader(SCHEMA).values(WEATHER, raw, 1000.0) == values
+    known = read(BY_NAME, WEATHER, raw)
+    assert (known and known.values) == values
 
 
-def test_values_outside_a_fields_bounds_or_type_are_left_out():
+@pytest.mark.parametrize(("moment", "holds"), [(994.9, False), (995, True), (995 + 3600, True), (995 + 3601, False)])
+def test_values_hold_from_when_they_were_known_until_they_are_too_old(moment, holds):
+    assert Known(995, (3.0,)).holds(WEATHER, moment) is holds
+
+
+def test_a_view_is_read_wholly_or_not_at_all():
     from plumbline.core.schema import SchemaField, View
 
     fields = (
@@ -62,22 +62,25 @@ def test_values_outside_a_fields_bounds_or_type_are_left_out():
         SchemaField(name="c", type="category", description="d", example="a", required=False),
     )
     view = View(name="v", entity=("id",), fields=("n", "c"), max_age_seconds=10)
-    reader = OnlineReader(SCHEMA.model_copy(update={"fields": fields, "views": (view,)}))
 
-    def read(**values):
-        return reader.values(view, json.dumps({"at": 1, "values": values}), 1.0)
+    def found(**values):
+        known = read({field.name: field for field in fields}, view, json.dumps({"at": 1, "values": values}))
+        return known and known.values
 
-    assert read(n=5, c="x") == {"n": 5, "c": "x"}
-    assert read(n=6, c=1) == {}
-    assert read(n=1.5) == {}
-    assert read(n=2.0) == {"n": 2.0}
+    assert found(n=5, c="x") == (5, "x")
+    assert found(n=None, c="x") == (None, "x")
+    assert found(n=2.0, c="x") == (2.0, "x")
+    assert found(n=6, c="x") is None
+    assert found(n=1.5, c="x") is None
+    assert found(n=2) is None
 
 
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
         (Entry({"origin": "JFK"}, {"wind": 1.0}, 0.0), "lacks one of"),
-        (Entry({"origin": "JFK", "hour": 1}, {"rain": 1.0}, 0.0), "not fields of the view"),
+        (Entry({"origin": "JFK", "hour": 1}, {"wind": 1.0, "rain": 1.0}, 0.0), "expected"),
+        (Entry({"origin": "JFK", "hour": 1}, {}, 0.0), "expected"),
     ],
 )
 def test_entries_that_are_not_of_the_view_are_refused(entry, message):

@@ -36,7 +36,8 @@ def test_an_event_of_the_server(
     metrics = Metrics()
     metrics.bind("flights", "v1.2.3", "canary")
     rows = [(1.5, 'U"A', None), (2, "DL", 3.0)]
-    event = Event(ids.prediction_id(), time.time(), "r-1", "b", "me", rows, outputs, 0.0008, text, "0123456789ab")
+    event = Event(ids.prediction_id(), time.time(), "r-1", "b", "me", rows, outputs, 0.0008, text, "0123456789ab",
+                  {"weather": [1]})  # fmt: skip
     body = PredictionLog(cast(Any, None), ("distance", "carrier", "wind"), 10, 10, metrics).encode(event)
 
     read = parse("predictions", "1-0", {"event": body}, Window.around(datetime.now(UTC), days=1))
@@ -46,4 +47,5 @@ def test_an_event_of_the_server(
     assert read.rows == [{"distance": 1.5, "carrier": 'U"A'}, {"distance": 2, "carrier": "DL", "wind": 3.0}]
     assert [(item.label, item.score) for item in read.outputs] == [(label, score)] * 2
     assert (read.ms, read.keyholder) == (0.8, "0123456789ab")
+    assert [read.missing_in(0), read.missing_in(1)] == [[], ["weather"]]
     assert abs(read.at.timestamp() - event.at) < 0.01

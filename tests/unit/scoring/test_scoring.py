@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 import bundles
+from plumbline.core.schema import ModelSchema
 from plumbline.scoring.cli import app
 
 ROWS = pd.DataFrame(
@@ -79,6 +80,25 @@ def test_rows_that_can_not_be_answered_are_named(store, keys, spoil, said):
     result = call(store, bundle)
     assert result.exit_code == 2
     assert said in result.output
+
+
+@pytest.mark.parametrize("policy", ["answer", "answer-and-say", "refuse"])
+def test_a_view_that_the_rows_do_not_have_is_missing_as_it_is_for_the_server(store, keys, policy):
+    plain = bundles.schema_of("binary", views=True)
+    views = (plain.views[0].model_copy(update={"when_missing": policy}),)
+    schema = ModelSchema.model_validate(plain.model_dump() | {"views": views})
+    bundle = bundles.make_bundle(store / "bundle", keys, schema=schema)
+    ROWS[30:].assign(wind=np.array([np.nan, *[1.0] * 9])).to_parquet(store / "rows" / "3.parquet", index=False)
+    result = call(store, bundle)
+    if policy == "refuse":
+        assert result.exit_code == 2
+        assert "0.parquet: the view weather is missing, and the model does not answer without it" in result.output
+        assert call(store, bundle, "--part", 3, "--parts", 4).exit_code == 0
+    else:
+        said = answers(store, bundle).get("missing_views")
+        assert (said is None) is (policy == "answer")
+        if said is not None:
+            assert [*said[:30].unique(), *said[30:].isna().unique()] == ["weather", True]
 
 
 def test_a_tampered_model_answers_nothing(store, keys):

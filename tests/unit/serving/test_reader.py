@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bundles import FIELDS, OUTPUTS
+from bundles import FIELDS, OUTPUTS, schema_of
 from plumbline.core.schema import ModelSchema
 from plumbline.serving.errors import Problem
 from plumbline.serving.inference.contract import Contract
+from plumbline.serving.inference.reader import ABSENT
 
 CONTRACT = Contract(ModelSchema(model="delays", fields=FIELDS, output=OUTPUTS["binary"]), max_rows=3)
 READER = CONTRACT.reader
@@ -86,7 +87,21 @@ def test_a_padded_body_is_not_logged_as_it_stands():
     compact: Any = READER.batch(json.dumps(batch).encode())
     padded = READER.batch(json.dumps(batch, indent=40).encode())
     assert compact.text is not None
-    assert padded == (compact.rows, None)
+    assert padded == (compact.rows, None, True)
+
+
+@pytest.mark.parametrize(("more", "wind"), [({}, ABSENT), ({"wind": None}, None), ({"wind": 2.0}, 2.0)])
+def test_what_a_view_may_fill_in_is_told_from_null_by_both(more, wind):
+    contract: Any = Contract(schema_of("binary", views=True), 10)
+    row = {name: value for name, value in ROW.items() if name != "wind"} | more
+    one, rows = (json.dumps(body).encode() for body in ({"features": row}, {"rows": [row]}))
+    place = contract.columns.index("wind")
+    for read, judged in ((contract.reader.one(one), contract.judged_one(one)),
+                         (contract.reader.batch(rows).rows[0], contract.judged_batch(rows)[0])):  # fmt: skip
+        assert read == judged
+        assert read[place] is judged[place] is wind or read[place] == wind
+    short = {"columns": list(row), "data": [list(row.values())]}
+    assert contract.batch(json.dumps(short).encode()).rows == contract.judged_batch(rows)
 
 
 @pytest.mark.parametrize("row", [ROW, ROW | {"wind": None}, {"distance": 1, "hour": 0, "carrier": "??"}])

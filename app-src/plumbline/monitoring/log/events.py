@@ -92,6 +92,8 @@ class Prediction(_Event):
     """A row each, in the order of the columns; None is what is missing."""
     outputs: tuple[Answer, ...]
     ms: float
+    missing_views: dict[str, tuple[int, ...]] = Field(default_factory=dict)
+    """The rows of which a view is missing."""
 
     @model_check(mode="after")
     def _whole(self) -> Self:
@@ -100,6 +102,10 @@ class Prediction(_Event):
         if any(len(row) != len(self.columns) for row in self.data):
             raise ValueError(f"a row has not as many values as there are columns, {len(self.columns)}")
         return self
+
+    def missing_in(self, row: int) -> list[str]:
+        """The views that are missing in a row."""
+        return [view for view, rows in self.missing_views.items() if row in rows]
 
     @property
     def rows(self) -> list[dict[str, Value]]:

@@ -24,7 +24,8 @@ _REFUSALS = (errors.DataError, errors.IntegrityError, errors.ProgramLimitExceede
 _INSERT_PREDICTIONS: LiteralString = """
     INSERT INTO monitoring.predictions SELECT * FROM unnest(
         %s::uuid[], %s::int[], %s::int[], %s::timestamptz[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[],
-        %s::text[], %s::text[]::jsonb[], %s::text[]::jsonb[], %s::text[], %s::float8[], %s::float8[], %s::text[])
+        %s::text[], %s::text[]::jsonb[], %s::text[]::jsonb[], %s::text[], %s::float8[], %s::float8[], %s::text[],
+        %s::text[]::jsonb[])
     ON CONFLICT DO NOTHING"""
 _INSERT_FEEDBACK: LiteralString = """
     INSERT INTO monitoring.feedback SELECT * FROM unnest(
@@ -202,7 +203,9 @@ def _rows(item: Prediction) -> Iterator[tuple[Any, ...]]:
     shared = (item.at, item.model, item.version, item.role, item.arm, item.subject, item.request_id)
     for number, (features, output) in enumerate(zip(item.rows, item.outputs, strict=True)):
         texts = (json.dumps(features), output.model_dump_json(exclude_unset=True))
-        yield (item.id, number, len(item.data), *shared, *texts, output.label, output.score, item.ms, item.keyholder)
+        numbers = (output.label, output.score, item.ms)
+        yield (item.id, number, len(item.data), *shared, *texts, *numbers, item.keyholder,
+               json.dumps(item.missing_in(number)))  # fmt: skip
 
 
 def _feedback_row(item: Feedback) -> tuple[Any, ...]:

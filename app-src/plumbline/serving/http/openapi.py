@@ -30,8 +30,10 @@ def add_hot_routes(document: Document, engine: Engine | None, *, keys: bool) -> 
     if engine is None:
         return document
     hot = _hot_routes(engine, schemas)
+    refused = any(view.when_missing == "refuse" for view in engine.schema.views)
     for path, operation in hot.items():
-        _add_problems(operation, keys=keys, body=True, feedback=path == "/v1/feedback")
+        feedback = path == "/v1/feedback"
+        _add_problems(operation, keys=keys, body=True, feedback=feedback, views=refused and not feedback)
     document["paths"] |= {path: {"post": operation} for path, operation in hot.items()}
     return document
 
@@ -42,9 +44,18 @@ def _hot_routes(engine: Engine, schemas: Document) -> Document:
         _add(schemas, kind)
     schemas["MatrixRequest"] = contract.matrix_schema()
     schemas["Prediction"] = prediction_schema(engine)
-    schemas["Predicted"] = _answer_schema("prediction", {"$ref": _ref("Prediction")})
+    views = [view.name for view in engine.schema.views if view.when_missing == "answer-and-say"]
+    said: Document = {"type": "array", "items": {"enum": views}, "description": "the views that the answer is without"}
+    schemas["Predicted"] = _answer_schema("prediction", {"$ref": _ref("Prediction")}, said if views else None)
     many = {"type": "array", "minItems": 1, "items": {"$ref": _ref("Prediction")}}
-    schemas["PredictedBatch"] = _answer_schema("predictions", many)
+    rows: Document = {"type": "array", "minItems": 1, "items": {"type": "integer", "minimum": 0}}
+    said = {
+        "type": "object",
+        "properties": dict.fromkeys(views, rows),
+        "additionalProperties": False,
+        "description": "the views that answers are without, and the rows",
+    }
+    schemas["PredictedBatch"] = _answer_schema("predictions", many, said if views else None)
     schemas["InferResponse"] = _INFER_RESPONSE
     schemas["Accepted"] = {
         "type": "object",
@@ -133,11 +144,13 @@ _KEYS = {
     "403": "The API key is not for this model, or names a version and has not the role tester",
     "429": "The key's rate is used up, or the address sends many requests without a known key; see Retry-After",
 }
+_VIEWS = {"424": "The online store has no fresh values of a view that the model does not answer without"}
 _NOT_OWN = {"403": "The API key is not for this model, or another key asked for this prediction"}
 
 
-def _add_problems(operation: Document, *, keys: bool, body: bool, feedback: bool = False) -> None:
+def _add_problems(operation: Document, *, keys: bool, body: bool, feedback: bool = False, views: bool = False) -> None:
     problems = _COMMON | (_BODY if body else {}) | (_KEYS if keys else {}) | (_NOT_OWN if keys and feedback else {})
+    problems |= _VIEWS if views else {}
     if keys:
         operation["security"] = [{"ApiKey": []}]
     for status, description in problems.items():
@@ -153,7 +166,7 @@ def _add(schemas: Document, model: type[BaseModel]) -> None:
     schemas[model.__name__] = schema
 
 
-def _answer_schema(name: str, schema: Document) -> Document:
+def _answer_schema(name: str, schema: Document, missing: Document | None) -> Document:
     return {
         "type": "object",
         "required": ["model", "version", "prediction_id", name],
@@ -163,6 +176,7 @@ def _answer_schema(name: str, schema: Document) -> Document:
             "version": {"type": "string"},
             "prediction_id": {"type": "string", "format": "uuid"},
             name: schema,
+            **({"missing_views": missing} if missing is not None else {}),
         },
     }
 

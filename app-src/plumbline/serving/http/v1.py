@@ -16,6 +16,7 @@ from plumbline.serving.http.asgi import CONTEXT, Context, Receive, Scope, Send, 
 from plumbline.serving.inference.contract import Contract
 from plumbline.serving.inference.engine import Engine
 from plumbline.serving.inference.reader import Batch, Values
+from plumbline.serving.inference.views import Missing
 from plumbline.serving.redis_link import Bypass
 from plumbline.serving.server import Server
 
@@ -36,12 +37,13 @@ class Predict:
         server = self._server
         engine = server.serving()
         body = await read_body(context, receive, min(self._limit, engine.contract.row_bytes))
-        (row,) = await engine.fill([engine.contract.one(body)])
-        output = await engine.predict_one(row)
+        rows, missing = await engine.fill(Batch([engine.contract.one(body)]))
+        output = await engine.predict_one(rows[0])
         prediction = engine.answers.render(output)
         event_id = context.prediction_id()
-        await respond(send, f'{engine.head}"prediction_id":"{event_id}","prediction":{prediction}}}'.encode())
-        server.record(context, event_id, [row], prediction.encode())
+        said = _said(list(engine.views.said(missing))) if missing else ""
+        await respond(send, f'{engine.head}"prediction_id":"{event_id}",{said}"prediction":{prediction}}}'.encode())
+        server.record(context, event_id, rows, prediction.encode(), missing)
 
 
 class PredictBatch:
@@ -58,13 +60,19 @@ class PredictBatch:
         server = self._server
         engine = server.serving()
         batch = engine.contract.reader.batch(body) or Batch(await _judged(engine.contract, body))
-        rows = await engine.fill(batch.rows)
+        rows, missing = await engine.fill(batch)
         outputs = await engine.predict_rows(rows)
         predictions = engine.answers.render_all(outputs)
         event_id = context.prediction_id()
-        head = f'{engine.head}"prediction_id":"{event_id}","predictions":['.encode()
+        said = _said(engine.views.said(missing)) if missing else ""
+        head = f'{engine.head}"prediction_id":"{event_id}",{said}"predictions":['.encode()
         await respond(send, b"%b%b]}" % (head, predictions))
-        server.record(context, event_id, rows, predictions, batch.text if rows is batch.rows else None)
+        server.record(context, event_id, rows, predictions, missing, batch.text if rows is batch.rows else None)
+
+
+def _said(missing: Missing | list[str]) -> str:
+    """The member of an answer that names its missing views; empty where it names none."""
+    return f'"missing_views":{to_json(missing).decode()},' if missing else ""
 
 
 async def _judged(contract: Contract, body: bytes) -> list[Values]:

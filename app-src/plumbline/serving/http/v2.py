@@ -16,7 +16,8 @@ from plumbline.serving.errors import FieldError, Problem, from_pydantic, invalid
 from plumbline.serving.http.asgi import CONTEXT, INFER, Context, Receive, Scope, Send, read_body, require_json
 from plumbline.serving.http.tensors import Tensor, decode, encode_bytes, matrix_of, row_values
 from plumbline.serving.inference.engine import Engine
-from plumbline.serving.inference.reader import Values
+from plumbline.serving.inference.reader import Batch, Values
+from plumbline.serving.inference.views import NONE, Missing
 from plumbline.serving.server import Server
 
 _MAX_DIGITS = 20
@@ -81,17 +82,20 @@ class Infer:
         most, fields = self._server.settings.max_batch_rows, len(engine.schema.fields)
         request, tensors = _read(body, context.headers.get(HEADER), most, fields)
         asked = _asked(engine, request)
-        rows, outputs = await _predict(engine, tensors, most)
+        rows, outputs, missing = await _predict(engine, tensors, most)
         predictions = engine.answers.render_all(outputs)
         event_id = context.prediction_id()
-        head, answer = _answer(engine, request, asked, outputs, event_id)
+        parameters = {"prediction_id": event_id}
+        if said := engine.views.said(missing):  # a parameter is a text, a number or a truth value
+            parameters["missing_views"] = to_json(said).decode()
+        head, answer = _answer(engine, request, asked, outputs, parameters)
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(answer))]
         if head is not None:
             headers[0] = (b"content-type", b"application/octet-stream")
             headers.append((HEADER, b"%d" % head))
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": answer})
-        self._server.record(context, event_id, rows, predictions)
+        self._server.record(context, event_id, rows, predictions, missing)
 
 
 def served(server: Server, model: str, version: str | None = None) -> Engine:
@@ -163,19 +167,19 @@ def _read(body: bytes, header: bytes | None, rows: int, fields: int) -> tuple[In
     return request, tensors
 
 
-async def _predict(engine: Engine, tensors: list[Tensor], max_rows: int) -> tuple[list[Values], Matrix]:
-    """The rows for the log, and the outputs."""
+async def _predict(engine: Engine, tensors: list[Tensor], max_rows: int) -> tuple[list[Values], Matrix, Missing]:
+    """The rows for the log, the outputs, and which views are missing; a matrix gives them all."""
     names = [tensor.name for tensor in tensors]
     if names == [INPUT] and INPUT not in engine.contract.columns:
         matrix = matrix_of(tensors[0], engine.schema, max_rows)
-        return engine.decode(matrix), await engine.predict_matrix(matrix)
+        return engine.decode(matrix), await engine.predict_matrix(matrix), NONE
     columns = {tensor.name: row_values(tensor, engine.schema) for tensor in tensors}
     sizes = {name: len(values) for name, values in columns.items()}
     if len(set(sizes.values())) > 1:
         raise invalid([FieldError("inputs", f"have {sizes} rows", "tensors of the same number of rows")])
     rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-    checked = await engine.fill(engine.contract.rows(rows))
-    return checked, await engine.predict_rows(checked)
+    checked, missing = await engine.fill(Batch(engine.contract.rows(rows)))
+    return checked, await engine.predict_rows(checked), missing
 
 
 def _asked(engine: Engine, request: InferRequest) -> list[InferOutput]:
@@ -190,7 +194,7 @@ def _asked(engine: Engine, request: InferRequest) -> list[InferOutput]:
 
 
 def _answer(
-    engine: Engine, request: InferRequest, asked: list[InferOutput], outputs: Matrix, event_id: str
+    engine: Engine, request: InferRequest, asked: list[InferOutput], outputs: Matrix, parameters: dict[str, str]
 ) -> tuple[int | None, bytes]:
     """The body, and the length of its JSON part if tensors follow it in binary."""
     kinds = {name: (kind, shape) for name, kind, shape in _output_kinds(engine.schema)}
@@ -212,7 +216,7 @@ def _answer(
     document: dict[str, Any] = {
         "model_name": engine.release.model,
         "model_version": engine.release.spec.version,
-        "parameters": {"prediction_id": event_id},
+        "parameters": parameters,
         "outputs": described,
     }
     if request.id is not None:

@@ -31,7 +31,7 @@ from plumbline.core.encoding import LONGEST_MOMENT, MOMENT_PATTERN
 from plumbline.core.schema import ModelSchema, SchemaField
 from plumbline.core.values import MAX_TEXT, TEXT_PATTERN, bounds, expected, fits
 from plumbline.serving.errors import MAX_ERRORS, FieldError, field_errors, from_pydantic, invalid, not_json
-from plumbline.serving.inference.reader import Batch, Reader, Values
+from plumbline.serving.inference.reader import ABSENT, Batch, Reader, Values
 
 Row = dict[str, Any]
 _BYTES_A_NUMBER = 400
@@ -59,6 +59,7 @@ class Contract:
         self.single_body: type[BaseModel] = create_model("PredictRequest", __base__=_Strict, features=(features, ...))
         self.rows_body: type[BaseModel] = create_model("RowsRequest", __base__=_Strict, rows=(rows, ...))
         self.reader = Reader(schema, max_rows)
+        self._gaps = tuple(ABSENT if name in schema.viewed else None for name in self.columns)
         some: Any = Annotated[list[Any], Field(min_length=1, max_length=max_rows)]
         self._some = TypeAdapter(some).validator.validate_python
         self._row = TypeAdapter(features).validator.validate_python
@@ -115,7 +116,7 @@ class Contract:
         return [self._values(row) for row in _each(lambda row: self._row(_few(row, self.columns)), rows, *place)]
 
     def _values(self, row: Row) -> Values:
-        return tuple(map(row.get, self.columns))
+        return tuple(map(row.get, self.columns, self._gaps))
 
     def _any_matrix(self, document: Row) -> list[Values]:
         """The rows of a matrix with columns in any order."""

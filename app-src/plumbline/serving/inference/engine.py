@@ -1,7 +1,6 @@
 """One served model, made ready from a verified artifact: validate, fill in, encode, look up, run, answer, log."""
 
 import math
-import time
 from typing import Any
 
 import numpy as np
@@ -9,16 +8,16 @@ from pydantic_core import to_json
 
 from plumbline.core.release import Release
 from plumbline.core.schema import ModelSchema, SchemaField, Value
-from plumbline.features.online import OnlineReader
 from plumbline.serving.inference.answers import Answers
 from plumbline.serving.inference.batching import Runner
 from plumbline.serving.inference.cache import ResponseCache
 from plumbline.serving.inference.contract import Contract
 from plumbline.serving.inference.model import Matrix, Model
 from plumbline.serving.inference.profile import Profile
-from plumbline.serving.inference.reader import Values
+from plumbline.serving.inference.reader import Batch, Values
+from plumbline.serving.inference.views import NONE, Missing, Views
 from plumbline.serving.metrics import Metrics
-from plumbline.serving.redis_link import Bypass, RedisLink
+from plumbline.serving.redis_link import RedisLink
 from plumbline.serving.settings import Settings
 
 
@@ -40,9 +39,8 @@ class Engine:
         origin = f"{release.spec.artifact.digest} {release.spec.image.rpartition('@')[2]}"
         self.cache = ResponseCache(origin, model.cost.one_row, key, settings.cache_entries, settings.cache_seconds)
         self.cache.bind(metrics)
-        self._reader = OnlineReader(schema)
+        self.views = Views(schema, metrics)
         self._link: RedisLink | None = None
-        self._metrics = metrics
         self._profile = Profile(schema, metrics)
         self._vocabularies = [
             (index, frozenset((*field.vocabulary, None)), metrics.of(metrics.unknown, field=field.name))
@@ -63,14 +61,14 @@ class Engine:
         self._link = link
         self.cache.use_redis(link)
 
-    async def fill(self, rows: list[Values]) -> list[Values]:
-        """Rows with the views' values where the caller gave none; without Redis they stay missing."""
-        if not self._reader.views or self._link is None:
-            return rows
-        columns = self.contract.columns
-        named = [dict(zip(columns, row, strict=True)) for row in rows]
-        await self._look_up(named, self._link)
-        return [tuple(row.values()) for row in named]
+    async def fill(self, batch: Batch) -> tuple[list[Values], Missing]:
+        """Rows with the views' values where the caller gave none, and which views are missing in them.
+
+        Raises Problem where a view is missing that the model does not answer without.
+        """
+        if batch.whole or not self.views.plans:
+            return batch.rows, NONE
+        return await self.views.fill(batch.rows, self._link)
 
     async def predict_one(self, row: Values) -> list[float]:
         """The model's numbers for one row, from the cache where there is one."""
@@ -137,25 +135,6 @@ class Engine:
             members: list[Any] = [row[index] or () for row in rows]
             counter.inc(sum(len(set(given) - vocabulary) for given in members))
         return self.schema.encode_values(rows)
-
-    async def _look_up(self, rows: list[dict[str, Any]], link: RedisLink) -> None:
-        wanted = self._reader.wanted(rows)
-        if not wanted:
-            return
-        try:
-            documents = await link.call("online", lambda client: client.mget([key for _, _, key in wanted]))
-        except Bypass:
-            for name in {view.name for _, view, _ in wanted}:
-                self._metrics.of(self._metrics.online, view=name, result="bypass").inc()
-            return
-        now = time.time()
-        for (index, view, _), document in zip(wanted, documents, strict=True):
-            values = self._reader.values(view, document, now)
-            self._metrics.of(self._metrics.online, view=view.name, result="hit" if values else "miss").inc()
-            row = rows[index]
-            for field, value in values.items():
-                if row.get(field) is None:
-                    row[field] = value
 
 
 def _decoded(field: SchemaField, value: float) -> Value:

@@ -15,6 +15,8 @@ from plumbline.core.values import MAX_TEXT, bounds, fits
 
 Values = tuple[Value, ...]
 """One row: a value for each field in the schema's order, None where it is missing."""
+ABSENT: Any = msgspec.UNSET
+"""Stands for a field of a view that the caller did not give at all; null is a value that it says is missing."""
 _NUL = b"\\u0000"
 """The only way in which JSON can hold one: no text may. As a pattern of each text it would cost a tenth."""
 _CATEGORY = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_TEXT)]
@@ -28,6 +30,8 @@ class Batch(NamedTuple):
     rows: list[Values]
     text: bytes | None = None
     """The members `columns` and `data` of a JSON object, with the schema's columns in their order."""
+    whole: bool = False
+    """Whether each row gives each field, so that nothing is to be filled in."""
 
 
 class Reader:
@@ -35,10 +39,13 @@ class Reader:
 
     def __init__(self, schema: ModelSchema, max_rows: int) -> None:
         names = tuple(field.name for field in schema.fields)
+        viewed = schema.viewed
         described: list[Any] = [
-            (field.name, _type(field)) if field.required else (field.name, _type(field) | None, None)
+            (field.name, _type(field)) if field.required
+            else (field.name, _type(field) | None | msgspec.UnsetType, ABSENT) if field.name in viewed
+            else (field.name, _type(field) | None, None)
             for field in schema.fields
-        ]
+        ]  # fmt: skip
         row = msgspec.defstruct("Row", described, kw_only=True, forbid_unknown_fields=True, gc=False)
         array: Any = tuple[tuple(_type(field) if field.required else _type(field) | None for field in schema.fields)]  # type: ignore[misc]
         columns: Any = tuple[tuple(Literal[name] for name in names)]  # type: ignore[misc]
@@ -60,7 +67,7 @@ class Reader:
         """The rows of a batch, by name or as a matrix with the schema's columns; None where pydantic must look."""
         if (request := _read(self._matrix, body)) is not None and self._dated(request.data):
             plain = len(body) <= _BYTES_A_VALUE * len(request.data) * len(request.columns)
-            return Batch(request.data, body.strip()[1:-1] if plain else None)
+            return Batch(request.data, body.strip()[1:-1] if plain else None, whole=True)
         if (request := _read(self._rows, body)) is not None:
             rows = list(map(astuple, request.rows))
             return Batch(rows) if self._dated(rows) else None
