@@ -15,7 +15,7 @@ from xgboost import XGBClassifier
 from xgboost.callback import EarlyStopping
 
 from plumbline.core.schema import ModelSchema
-from plumbline.training.model import ByTime, Day, Estimator, Model, Params, Tables
+from plumbline.training.model import ByTime, Day, Estimator, Model, Params, Source, Tables
 
 from .data import TABLES, fetch
 from .schema import SCHEMA
@@ -136,6 +136,8 @@ MODEL = Model(
     fetch=fetch,
     rows=rows,
     views=views,
+    # A demonstration: the data are of 2013, and so is the weather. With a source of today's, `place` says where it is.
+    sources={"weather": Source(tables=("weather",), year=2013)},
     # Two whole months each for choosing and for judging, and the months judged on are later than all others.
     split=ByTime(
         validation=pd.Timestamp("2013-09-01", tz="America/New_York"),

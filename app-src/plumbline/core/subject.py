@@ -25,6 +25,8 @@ class Subject:
     """Metrics with a limit in their name that its reports have."""
     slices: tuple[str, ...] | None = None
     """The columns that it is judged by; None where they are not known."""
+    views: tuple[str, ...] = ()
+    """What the online store knows for it."""
     sections: tuple[str, ...] | None = None
     """Of its card; None where they are not known."""
 
@@ -35,6 +37,10 @@ class Subject:
     def slice_fault(self, name: str) -> str:
         """Why it is not judged by such a column; empty where it is, or where nobody knows."""
         return unknown(name, self.slices, "slice", "the model's rows() gives no slice")
+
+    def view_fault(self, name: str) -> str:
+        """Why it has no such view; empty where it has."""
+        return unknown(name, self.views, "view", "the model's schema has no view")
 
     def section_fault(self, name: str) -> str:
         """Why its card has no such section; empty where it has, or where nobody knows."""

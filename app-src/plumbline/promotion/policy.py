@@ -48,6 +48,12 @@ class SliceLimit(Limit):
     min_rows: PositiveInt
 
 
+class ViewLimit(Limit):
+    """A limit for the metric that is left where the online store has no values of a view: for no row."""
+
+    view: str
+
+
 class Baseline(Strict):
     """Better than the baseline of the same run, on the same rows: the bound of the difference is above 0."""
 
@@ -116,6 +122,7 @@ class Rules(Strict):
     champion: Champion
     slices_against_champion: SliceTest = SliceTest()
     slices: tuple[SliceLimit, ...] = ()
+    without_views: tuple[ViewLimit, ...] = ()
     latency_p95_ms: PositiveFloat
     size_mb: PositiveFloat
     memory_mb: PositiveFloat = 300
@@ -141,6 +148,7 @@ class Rules(Strict):
         metrics: dict[str, Limit | Baseline | Champion] = {f"metrics.{i}": rule for i, rule in enumerate(self.metrics)}
         metrics |= {"beats_baseline": self.beats_baseline, "champion": self.champion}
         metrics |= {f"slices.{i}": rule for i, rule in enumerate(self.slices)}
+        metrics |= {f"without_views.{i}": rule for i, rule in enumerate(self.without_views)}
         named = {f"{field}.metric": rule.metric for field, rule in metrics.items()}
         also: dict[str, Constant | SliceTest] = {
             "beats_constant": self.beats_constant,
@@ -152,6 +160,7 @@ class Rules(Strict):
             **{field: subject.metric_fault(metric) for field, metric in named.items()},
             **{f"slices_against_champion.columns.{i}": subject.slice_fault(name) for i, name in enumerate(columns)},
             **{f"slices.{i}.column": subject.slice_fault(rule.column) for i, rule in enumerate(self.slices)},
+            **{f"without_views.{i}.view": subject.view_fault(rule.view) for i, rule in enumerate(self.without_views)},
             **{f"card.{i}": subject.section_fault(section) for i, section in enumerate(self.card)},
         }
         return ((field, reason) for field, reason in found.items() if reason)

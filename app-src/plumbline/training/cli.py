@@ -12,7 +12,7 @@ import typer
 
 from plumbline.core import reach
 from plumbline.core.commands import AsJson, application
-from plumbline.core.errors import Refused
+from plumbline.core.errors import Accident, Misuse, Refused
 from plumbline.core.settings import load
 
 if TYPE_CHECKING:
@@ -235,19 +235,26 @@ def fetch(
 
 @app.command()
 def materialise(
-    model: ModelOption,
-    data: Annotated[
-        Path, typer.Option(help="the raw tables: a work folder's data, or those of `plumbline train fetch`")
-    ],
     redis_url: Annotated[str, typer.Option(envvar="FEATURES_REDIS_URL", help="the online store")],
+    model: Annotated[str, typer.Option(help="its folder in TRAINING_MODELS; every model's views if not given")] = "",
+    data: Annotated[
+        Path | None,
+        typer.Option(help="raw tables in place of the declared sources: those of `plumbline train fetch`, say"),
+    ] = None,
     as_of: Annotated[str, typer.Option(help="moment whose newest values are written, e.g. 2013-12-30T12:00Z")] = "now",
     replay: Annotated[bool, typer.Option(help="store old values as if they were of now, for a demonstration")] = False,
 ) -> None:
-    """Write the newest values of a model's views to the online store."""
+    """Write the newest values of views to the online store, from the sources that the models' folders declare."""
     import pandas as pd
 
+    from plumbline.training.materialise import fill
     from plumbline.training.materialise import materialise as write
+    from plumbline.training.model import names_of
 
+    if data is None and (replay or as_of != "now"):
+        raise typer.BadParameter("another moment is for --data: a source says what is so now")
+    if data is not None and not model:
+        raise typer.BadParameter("--data are the tables of one model: name it with --model")
     now = pd.Timestamp.now(tz="UTC")
     try:
         moment = now if as_of == "now" else pd.Timestamp(as_of)
@@ -255,8 +262,19 @@ def materialise(
     except ValueError as error:
         raise typer.BadParameter(f"{as_of!r} is no moment; expected one like 2013-12-30T12:00Z") from error
     reach.redis(redis_url, "FEATURES_REDIS_URL")
-    for view, count in write(model, data, redis_url, moment, now if replay else moment).items():
-        typer.echo(f"{view}: {count} entities as of {moment.isoformat()}")
+    if data is not None:
+        for view, count in write(model, data, redis_url, moment, now if replay else moment).items():
+            typer.echo(f"{view}: {count} entities as of {moment.isoformat()}")
+        return
+    faults = []
+    for name in [model] if model else names_of():
+        try:
+            for view, count in fill(name, redis_url, now).items():
+                typer.echo(f"{name}, {view}: {count} entities as of {now.isoformat()}")
+        except (Accident, Misuse) as error:  # one model's source or folder is not another's matter
+            faults.append(str(error))
+    if faults:
+        raise Accident("; ".join(faults))
 
 
 @app.command()

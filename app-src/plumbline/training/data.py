@@ -6,7 +6,7 @@ import io
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -77,9 +77,13 @@ def obtain(name: str, model: Model, destination: Path) -> DataVersion:
     return DataVersion(version=expected, digest=digest_of(destination))
 
 
-def read_tables(model: Model, directory: Path) -> Tables:
-    """Read the columns that the schemas name, checked and typed; raises DataError with file, line and column."""
-    return {name: _read(directory / f"{name}.csv", schema) for name, schema in model.tables.items()}
+def read_tables(model: Model, directory: Path, names: Collection[str] | None = None) -> Tables:
+    """Read the columns that the schemas name, checked and typed; raises DataError with file, line and column.
+
+    All tables of the model unless some are named.
+    """
+    wanted = {name: schema for name, schema in model.tables.items() if names is None or name in names}
+    return {name: _read(directory / f"{name}.csv", schema) for name, schema in wanted.items()}
 
 
 def _read(path: Path, schema: pa.DataFrameSchema) -> pd.DataFrame:

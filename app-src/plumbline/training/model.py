@@ -4,9 +4,9 @@ import importlib
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -115,6 +115,27 @@ class ByShare:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Source:
+    """Where the newest values of a view are read, each time that the online store is filled."""
+
+    tables: tuple[str, ...]
+    """The raw tables that views() makes it of, each held against its schema."""
+    place: str = ""
+    """The folder or address of their CSV files as fsspec names it ("https://…"); what fetch() writes if empty."""
+    year: int | None = None
+    """Of a demonstration: the values of this year's same day and hour are shown as those of now."""
+
+    def fault(self, tables: Collection[str]) -> str:
+        """What is wrong with it; empty where nothing is."""
+        if not isinstance(self.tables, tuple) or not self.tables or (unknown := set(self.tables) - set(tables)):
+            found = repr(self.tables) if not isinstance(self.tables, tuple) or not self.tables else sorted(unknown)
+            return f"tables: found {found}, expected some of the model's tables {', '.join(tables)}, as a tuple"
+        if not isinstance(self.place, str) or (self.year is not None and not 1900 <= self.year <= 2999):
+            return f"place is a text and year one from 1900 to 2999, found {self.place!r} and {self.year!r}"
+        return ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Model:
     """One model, from its raw data to its search space."""
 
@@ -129,6 +150,11 @@ class Model:
     answer is asked for, UTC), and the columns to judge slices by, called `slice_…`."""
     views: Callable[[Tables], Mapping[str, pd.DataFrame]] = lambda _: {}
     """Per view its history: the entity's columns, `at` (from when on a value was known, UTC) and the view's fields."""
+    sources: Mapping[str, Source | None] = field(default_factory=dict)
+    """{view: where its newest values are read}. Each view must be declared: None says that something else fills it."""
+    view_dropout: float = 0.15
+    """The share of the rows to train on in which each view is missing, so that the model learns to do without: an
+    online store that is empty for an hour must not make its answers worse than a constant."""
     split: ByTime | ByShare
     cluster: str | Day | type[Undeclared] | None = Undeclared
     """Whose rows depend on each other: a column of rows() such as "patient", or the Day of `at`. Intervals and tests
@@ -158,8 +184,24 @@ class Model:
             )
         if self.schema.output.task == "regression" and isinstance(self.split, ByShare) and self.split.stratified:
             raise ModelError("split: only labels can be stratified, and a regression has none; leave stratified out")
+        self._sourced_as_declared()
+        if not 0 <= self.view_dropout < 1:
+            raise ModelError(
+                f"view_dropout: {self.view_dropout} is no share of rows, expected 0 or more and less than 1"
+            )
         self._clustered_as_declared()
         self._judged_as_declared()
+
+    def _sourced_as_declared(self) -> None:
+        views = {view.name for view in self.schema.views}
+        if undeclared := sorted(views ^ self.sources.keys()):
+            raise ModelError(
+                f"sources: {', '.join(undeclared)} must stand in both, the schema's views and sources; say where the "
+                f"values come from that fill the online store, as Source(tables=(…)), or None if something else does it"
+            )
+        for name, source in self.sources.items():
+            if source is not None and (wrong := source.fault(self.tables)):
+                raise ModelError(f"sources, {name}: {wrong}")
 
     def _clustered_as_declared(self) -> None:
         if self.cluster is None or (isinstance(self.cluster, str | Day) and self.cluster):
@@ -184,6 +226,15 @@ class Model:
                 raise ModelError(f"metrics: {name!r}, expected names such as {form}; the others are always reported")
 
 
+def names_of(root: Path | None = None) -> list[str]:
+    """The models that have a folder, below TRAINING_MODELS unless a root is given."""
+    return _names(root or Path(os.environ.get("TRAINING_MODELS", models.DEFAULT)))
+
+
+def _names(root: Path) -> list[str]:
+    return sorted(path.parent.name for path in root.glob("*/__init__.py"))
+
+
 def folder_of(name: str, root: Path | None = None) -> Path:
     """The folder that defines a model, below TRAINING_MODELS unless a root is given.
 
@@ -197,7 +248,7 @@ def folder_of(name: str, root: Path | None = None) -> Path:
         # What was imported from another folder is another model, though its name is the same.
         for module in [module for module in sys.modules if module.startswith(f"{models.__name__}.")]:
             del sys.modules[module]
-    known = sorted(path.parent.name for path in root.glob("*/__init__.py"))
+    known = _names(root)
     if name not in known:
         raise ModelError(f"there is no model {name!r} in {root}; expected one of {', '.join(known)}")
     return root / name

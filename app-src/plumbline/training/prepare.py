@@ -183,6 +183,14 @@ def sampled(part: pd.DataFrame, share: float, seed: int, least: int) -> pd.DataF
     return part.sample(n=count, random_state=seed).sort_index() if count < len(part) else part
 
 
+def without_views(rows: pd.DataFrame, schema: ModelSchema, share: float, seed: int) -> pd.DataFrame:
+    """The rows, with each view missing in a seeded share of them: wholly, as it is where the online store has none."""
+    for place, view in enumerate(schema.views):
+        dropped = np.random.default_rng((seed, place)).random(len(rows)) < share
+        rows = rows.assign(**{name: rows[name].where(~dropped, None) for name in view.fields})
+    return rows
+
+
 def fill_vocabularies(schema: ModelSchema, train: pd.DataFrame, target: Floats, minimum: int) -> ModelSchema:
     """The schema with the categories that training saw at least `minimum` times.
 
@@ -248,6 +256,7 @@ def prepare(work: Work) -> dict[str, int]:
     # A sample sees rare categories more rarely by its share.
     minimum = max(2, round(model.minimum_count * settings.sample))
     schema = fill_vocabularies(model.schema, parts["train"], target, minimum)
+    parts["train"] = without_views(parts["train"], schema, model.view_dropout, settings.seed)
     for name, part in parts.items():
         with written(work.rows(name)) as temporary:
             part.to_parquet(temporary, index=False)

@@ -17,6 +17,7 @@ def subject_of(name: str, models: Path) -> Subject:
     return Subject(
         output=schema.output,
         fields=fields_of(schema),
+        views=tuple(view.name for view in schema.views),
         costs=model.costs,
         declared=model.metrics,
         slices=_slices(model),

@@ -30,6 +30,7 @@ RULES = Rules.model_validate(
         "beats_baseline": {"metric": "log_loss", "by": 0.01},
         "champion": {"metric": "log_loss", "margin": 0.01},
         "slices": [{"column": "carrier", "metric": "roc_auc", "min": 0.55, "min_rows": 100}],
+        "without_views": [{"view": "weather", "metric": "log_loss", "bound": "high", "max": 0.6}],
         "latency_p95_ms": 5,
         "size_mb": 5,
         "parity": {"max_abs_difference": 1e-5},
@@ -61,6 +62,7 @@ EVIDENCE = Evidence(
     report=REPORT,
     metrics=REPORT.metrics,
     slices=REPORT.slices,
+    without_views={"weather": {"log_loss": at(0.55)}},
     parity=Parity(1e-7, 10_000),
     p95_ms=0.1,
     peak_mb=12,
@@ -121,6 +123,22 @@ def test_a_good_version_passes_every_rule() -> None:
     assert verdicts(EVIDENCE, replace(STANDING, served=None), compared=first) == {}, "the first release"
     in_staging = replace(STANDING, lifecycle=Lifecycle.STAGING, approved=APPROVED)
     assert verdicts(EVIDENCE, in_staging, PRODUCTION) == {}
+
+
+@pytest.mark.parametrize(
+    ("found", "outcome", "value"),
+    [
+        ({"weather": {"log_loss": at(0.595)}}, "refused", "0.605"),
+        ({"weather": {"roc_auc": at(0.7)}}, "inconclusive", "nan"),
+        ({}, "inconclusive", "nan"),
+    ],
+)
+def test_a_model_that_is_worse_than_allowed_without_a_view_is_refused(
+    found: dict[str, dict[str, Interval]], outcome: str, value: str
+) -> None:
+    (verdict,) = verdicts(replace(EVIDENCE, without_views=found), STANDING).values()
+    assert (verdict.rule, verdict.outcome, verdict.limit) == ("log_loss without weather (high)", outcome, "≤ 0.6")
+    assert verdict.value == value or outcome == "inconclusive"
 
 
 def test_metrics_that_are_as_reported_share_a_line_and_one_that_is_not_has_its_own() -> None:

@@ -12,8 +12,8 @@ def test_a_value_of_the_very_moment_is_never_replayed_as_one_of_the_future():
     (view,) = model.schema.views
     moment = pd.Timestamp("2013-07-10T21:00Z")
     row = {TIME: moment, "origin": "JFK", **dict.fromkeys(view.fields, 1.0)}
-    histories = {view.name: pd.DataFrame([row])}
+    history = pd.DataFrame([row])
     # Sums of seconds as floats fail for 6 % of such moments.
     for now in pd.date_range("2026-11-25T13:00:00.000001Z", periods=200, freq="7919us"):
-        (entry,) = entries(model, histories, moment, now)[view.name]
+        (entry,) = entries(view, history, moment, now)
         assert entry.at == now.timestamp()

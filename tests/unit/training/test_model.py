@@ -1,10 +1,11 @@
 """A model's folder: what is wrong in it is said with file and line, in one line, as a person's mistake."""
 
+import dataclasses
 import sys
 
 import pytest
 
-from plumbline.training.model import ModelError, load
+from plumbline.training.model import ModelError, Source, load
 from plumbline.training.prepare import assemble
 
 
@@ -67,3 +68,22 @@ def test_a_field_may_have_the_name_that_its_data_have(iris):
     path.write_text(path.read_text().replace('"sepal_length"', '"SepalLength"'))
     sys.modules.pop("plumbline.training.models.iris", None)
     assert load("iris").schema.fields[0].name == "SepalLength"
+
+
+@pytest.mark.parametrize(
+    ("sources", "said"),
+    [
+        ({}, "sources: weather must stand in both"),
+        ({"weather": None, "whether": None}, "sources: whether must stand in both"),
+        ({"weather": Source(tables=("rain",))}, r"sources, weather: tables: found \['rain'\], expected some of"),
+        ({"weather": Source(tables=())}, r"sources, weather: tables: found \(\), expected some of"),
+        ({"weather": Source(tables=("weather",), year=13)}, "sources, weather: place is a text and year one from 1900"),
+    ],
+)
+def test_each_view_declares_its_source(sources, said):
+    with pytest.raises(ModelError, match=said):
+        dataclasses.replace(load("flights"), sources=sources)
+
+
+def test_that_something_else_fills_a_view_is_said():
+    assert dataclasses.replace(load("flights"), sources={"weather": None}).sources == {"weather": None}

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from plumbline.core.schema import ModelSchema, Output, SchemaField, View
+from plumbline.features.offline import encode_frame
 from plumbline.training.model import ByShare, ByTime, Day, Model, ModelError, Undeclared
 from plumbline.training.prepare import (
     PrepareError,
@@ -17,6 +18,7 @@ from plumbline.training.prepare import (
     sampled,
     split,
     target_of,
+    without_views,
 )
 
 FIELDS = (
@@ -243,6 +245,7 @@ def test_moments_of_any_zone_and_unit_become_one(tmp_path):
         model_of(there, BY_TIME),
         schema=ModelSchema(model="m", fields=FIELDS, output=SCHEMA.output, views=(view,)),
         views=lambda _: {"weather": history},
+        sources={"weather": None},
     )
     assert assemble(model, {})["year"].tolist() == pytest.approx([7, np.nan, 7, np.nan], nan_ok=True)
     without = dataclasses.replace(model, views=lambda _: {"weather": history.assign(at="2013-06-30")})
@@ -298,3 +301,36 @@ def test_a_split_by_time_says_its_zone(moment):
 def test_without_time_rows_need_no_moment():
     model = dataclasses.replace(model_of(frame().drop(columns="at"), BY_TIME), split=ByShare())
     assert list(assemble(model, {}).columns) == ["carrier", "seats", "year", "truth"]
+
+
+def test_each_view_is_wholly_missing_in_its_own_share_of_rows():
+    optional = [
+        SchemaField(name="low", type="number", description="Low", example=3, required=False),
+        SchemaField(name="sky", type="category", description="Sky", example="AA", required=False),
+        SchemaField(name="wet", type="boolean", description="Wet", example=True, required=False),
+    ]
+    views = (
+        View(name="air", entity=("carrier",), fields=("low", "sky"), max_age_seconds=9),
+        View(name="rain", entity=("carrier",), fields=("wet",), max_age_seconds=9),
+    )
+    schema = ModelSchema(model="m", fields=(*FIELDS, *optional), output=SCHEMA.output, views=views)
+    many = 4000
+    rows = pd.DataFrame({"carrier": "AA", "seats": 1, "low": np.arange(many, dtype=float), "sky": "AA", "wet": True})
+    left = without_views(rows, schema, 0.15, 0)
+    air, rain = left["low"].isna(), left["wet"].isna()
+    assert (air == left["sky"].isna()).all(), "a view is dropped wholly or not at all"
+    for dropped in (air, rain):
+        assert dropped.mean() == pytest.approx(0.15, abs=0.02)
+    assert (air & rain).mean() == pytest.approx(0.15**2, abs=0.01), "each view by itself"
+    pd.testing.assert_frame_equal(left, without_views(rows, schema, 0.15, 0))
+    assert not without_views(rows, schema, 0.15, 1)["low"].isna().equals(air)
+    pd.testing.assert_frame_equal(left[~air & ~rain].astype(rows.dtypes), rows[~air & ~rain])
+    for share, missing in ((0.0, 0), (0.999999, many)):
+        assert without_views(rows, schema, share, 0)["low"].isna().sum() == missing
+    assert encode_frame(schema.model_copy(update={"fields": schema.fields}), left.assign(year=1.0)).shape == (many, 6)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1, 1.5])
+def test_a_share_of_rows_that_is_none_is_refused(share):
+    with pytest.raises(ModelError, match="is no share of rows, expected 0 or more"):
+        dataclasses.replace(model_of(frame(), ByShare()), view_dropout=share)

@@ -15,7 +15,7 @@ from plumbline.promotion.gate.answers import Answers, Rows
 from plumbline.promotion.gate.bundle import Bundle, check_names, one_row_p95_ms, open_bundle
 from plumbline.promotion.gate.holdout import Holdout, Parity, parity, read_holdout
 from plumbline.promotion.gate.memory import peak_mb
-from plumbline.promotion.policy import SliceLimit
+from plumbline.promotion.policy import SliceLimit, ViewLimit
 from plumbline.promotion.registry.client import Registry
 from plumbline.training import metrics
 from plumbline.training.report import Interval, Report, Slice
@@ -64,6 +64,22 @@ class Evaluation:
             for column, value, chosen in metrics.slices(columns, rows.output, rows.truth, rows.clusters)
         )
 
+    def without_views(self, limits: Collection[ViewLimit], seed: int) -> dict[str, dict[str, Interval]]:
+        """{view: the metrics that limits name, of answers given without it}; none without clusters.
+
+        Asked of the ONNX file anew, for the same rows: nothing of it stands in the run's report.
+        """
+        try:
+            rows = self.rows
+        except Inconclusive:
+            return {}
+        named: dict[str, set[str]] = {}
+        for limit in limits:
+            named.setdefault(limit.view, set()).add(limit.metric)
+        views = [view for view in self.bundle.schema.views if view.name in named]
+        answers = {view.name: self.answers_of(self.bundle, self.report.threshold, view.fields) for view in views}
+        return {name: self._intervals(rows, answer, seed, named[name]) for name, answer in answers.items()}
+
     @staticmethod
     def _intervals(
         rows: Rows, answers: Answers, seed: int, names: Collection[str] | None = None
@@ -77,9 +93,12 @@ class Evaluation:
         """What the ONNX file gives for the holdout's rows."""
         return self.answers_of(self.bundle, self.report.threshold)
 
-    def answers_of(self, bundle: Bundle, threshold: float | None) -> Answers:
-        """What any bundle gives for them; raises Inconclusive where they are not its requests."""
-        return Answers(bundle.predict(self.holdout.encode(bundle.schema)), threshold)
+    def answers_of(self, bundle: Bundle, threshold: float | None, without: Collection[str] = ()) -> Answers:
+        """What any bundle gives for them, if need be without some fields.
+
+        Raises Inconclusive where they are not its requests.
+        """
+        return Answers(bundle.predict(self.holdout.encode(bundle.schema, without)), threshold)
 
     @property
     def baseline(self) -> Answers:
@@ -104,6 +123,7 @@ class Evaluation:
         return Subject(
             output=schema.output,
             fields=fields_of(schema),
+            views=tuple(view.name for view in schema.views),
             costs=report.costs,
             declared=tuple(report.declared(schema.output)),
             slices=self.holdout.slices,

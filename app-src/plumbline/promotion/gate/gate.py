@@ -143,6 +143,7 @@ class Candidate:
                 report=evaluation.report,
                 metrics=evaluation.metrics(seed),
                 slices=evaluation.slices(rules.slices, seed),
+                without_views=evaluation.without_views(rules.without_views, seed),
                 parity=evaluation.parity(rules.parity.rows),
                 p95_ms=evaluation.p95_ms(),
                 peak_mb=evaluation.peak_mb(),

@@ -1,5 +1,6 @@
 """The rows that a model is judged on: raw requests, truth, and what the native model answered in its sandbox."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,14 +46,15 @@ class Holdout:
         """The columns that slices are judged by, without `slice_`."""
         return slices(self.table.column_names)
 
-    def encode(self, schema: ModelSchema) -> npt.NDArray[np.float32]:
-        """The rows as a model's input, shape (rows, width).
+    def encode(self, schema: ModelSchema, without: Collection[str] = ()) -> npt.NDArray[np.float32]:
+        """The rows as a model's input, shape (rows, width); the fields of `without` are missing in all of them.
 
         Raises Inconclusive where they are not that model's requests.
         """
         try:
             table = self.table
-            return encode_columns(schema, table.column_names, lambda name: table.column(name).to_pylist(), self.rows)
+            names = [name for name in table.column_names if name not in without]
+            return encode_columns(schema, names, lambda name: table.column(name).to_pylist(), self.rows)
         except RowsError as error:
             raise Inconclusive(f"holdout.parquet: {error}") from error
 

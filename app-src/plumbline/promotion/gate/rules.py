@@ -1,7 +1,7 @@
 """The rules of the gate: pure functions from facts to verdicts. What is missing or not a number is inconclusive."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from plumbline.core.errors import Refused
@@ -25,6 +25,8 @@ class Evidence:
     metrics: dict[str, Interval]
     """Of the ONNX file on the holdout rows, as the gate finds them."""
     slices: tuple[Slice, ...]
+    without_views: Mapping[str, Mapping[str, Interval]]
+    """{view: the metrics of answers that are given without it}."""
     parity: Parity
     p95_ms: float
     peak_mb: float
@@ -72,6 +74,7 @@ def judge(
         *_quality(rules, evidence),
         *comparison.judge(rules, comparisons),
         *(_slices(limit, evidence.slices) for limit in rules.slices),
+        *_without_views(rules, evidence),
         *_budgets(rules, evidence),
         *_paperwork(rules, environment, evidence, standing),
     )
@@ -191,6 +194,14 @@ def _slices(limit: SliceLimit, slices: tuple[Slice, ...]) -> Verdict:
     return decided(
         name, f"{figure:.5g} ({value}, of {len(values)})", limit.text, limit.holds(figure), f"improve {value}"
     )
+
+
+def _without_views(rules: Rules, evidence: Evidence) -> Iterator[Verdict]:
+    for limit in rules.without_views:
+        value = _bound(evidence.without_views.get(limit.view, {}).get(limit.metric), limit)
+        fix = "raise view_dropout in the model's folder, so that it learns to do without, and train again"
+        name = f"{limit.metric} without {limit.view} ({limit.bound})"
+        yield measured(name, value, limit.text, limit.holds(value), fix)
 
 
 def _budgets(rules: Rules, evidence: Evidence) -> Iterator[Verdict]:
