@@ -231,3 +231,13 @@ def _prediction(log: Any, number: int) -> tuple[str, dict[str, str]]:
         "model": "flights", "version": "v1.0.0", "columns": [], "data": [[]], "outputs": [{"value": 1}], "ms": 1,
     }  # fmt: skip
     return "predictions", {"event": json.dumps(event)}
+
+
+def test_the_views_that_a_row_was_answered_without_are_kept_where_a_server_says_them(log: Any) -> None:
+    asked, before = log.predict(rows=3, missing_views={"weather": [0, 2], "traffic": [2]}), log.predict()
+    log.consume()
+    kept = log.query("SELECT id::text, row, missing_views FROM monitoring.predictions ORDER BY row")
+    rows = {(identifier, row): views for identifier, row, views in kept}
+    assert rows == {
+        (asked, 0): ["weather"], (asked, 1): [], (asked, 2): ["weather", "traffic"], (before, 0): []
+    }  # fmt: skip

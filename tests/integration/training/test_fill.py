@@ -105,7 +105,7 @@ def test_the_flights_are_given_the_weather_of_2013_as_if_it_were_of_now_by_tls_a
         offline = join_view(pd.DataFrame({"at": THEN, "origin": ["EWR", "JFK", "LGA"]}), view, history)
         with redis.Redis.from_url(url) as client:
             for row in offline.to_dict("records"):
-                known = read(fields, view, client.get(entity_key("flights", view, row)))
+                known = read(fields, view, client.get(entity_key("flights", view, {"origin": row["origin"]})))
                 assert known
                 assert known.holds(view, NOW.timestamp())
                 expected = np.array([row[name] for name in view.fields], dtype=float)
