@@ -74,7 +74,7 @@ def check(extra: str, environment: Environment) -> bool:
         declared = json.dumps(list(requirements(extra)))
         project.write_text(f'[project]\nname = "{extra}"\nversion = "0"\ndependencies = {declared}\n')
         command = [sys.executable, "-m", "deptry", "--config", str(project), *environment.folders]
-        for module in ("plumbline", "models", "argo", "teams"):
+        for module in ("plumbline", "models", "argo", "people", "teams"):
             command += ["--known-first-party", module]
         command += ["--per-rule-ignores", f"DEP002={'|'.join(environment.not_imported)}"]
         # One at least, for what deptry leaves out by itself holds the tests.

@@ -15,12 +15,17 @@ _TLS = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3"
 
 @contextmanager
 def running(
-    folder: Path, ours: list[dict[str, Any]], routes: list[dict[str, Any]], server: str = "", secret: Path | None = None
+    folder: Path,
+    ours: list[dict[str, Any]],
+    routes: list[dict[str, Any]],
+    server: str = "",
+    secret: Path | None = None,
+    **others: str,
 ) -> Iterator[int]:
-    """Its port; routes may lead to the cluster `server`, and with a folder of a certificate it speaks TLS alone."""
+    """Its port. Routes may lead to the cluster `server`, filters to `others`; with a certificate it speaks TLS."""
     port = free_port()
     (folder / "envoy.json").write_text(
-        json.dumps(_bootstrap(port, ours, routes, server, secret and folder / "sds.json"))
+        json.dumps(_bootstrap(port, ours, routes, {"server": server} | others, secret and folder / "sds.json"))
     )
     if secret is not None:
         (folder / "sds.json").write_text(json.dumps({"resources": [_secret(secret)]}))
@@ -33,7 +38,7 @@ def running(
 
 
 def _bootstrap(
-    port: int, ours: list[dict[str, Any]], routes: list[dict[str, Any]], server: str, secrets: Path | None
+    port: int, ours: list[dict[str, Any]], routes: list[dict[str, Any]], servers: dict[str, str], secrets: Path | None
 ) -> dict[str, Any]:
     kind = "type.googleapis.com/envoy.extensions.filters"
     router = {"name": "envoy.filters.http.router", "typed_config": {"@type": f"{kind}.http.router.v3.Router"}}
@@ -50,12 +55,14 @@ def _bootstrap(
     if secrets is not None:
         chain["transport_socket"] = _tls(secrets)
     static: dict[str, Any] = {"listeners": [{"address": _at("127.0.0.1", port), "filter_chains": [chain]}]}
-    if server:
-        host, _, number = server.rpartition("/")[2].partition(":")
-        endpoint = {"endpoint": {"address": _at(host, int(number))}}
-        assignment = {"cluster_name": "server", "endpoints": [{"lb_endpoints": [endpoint]}]}
-        static["clusters"] = [{"name": "server", "load_assignment": assignment}]
+    static["clusters"] = [_cluster(name, url) for name, url in servers.items() if url]
     return {"node": {"id": "test", "cluster": "test"}, "static_resources": static}
+
+
+def _cluster(name: str, url: str) -> dict[str, Any]:
+    host, _, number = url.rpartition("/")[2].partition(":")
+    endpoint = {"endpoint": {"address": _at(host, int(number))}}
+    return {"name": name, "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]}}
 
 
 def _at(host: str, port: int) -> dict[str, Any]:

@@ -4,6 +4,7 @@ The server reads and writes artifacts with its own credentials, for everybody. W
 that the server reads, and writes where others believe what they find.
 """
 
+import people
 from mlflow.protos.service_pb2 import CreateExperiment
 
 # Flask's own, as MLflow has them.
@@ -19,8 +20,12 @@ CREATE = "/mlflow/experiments/create"
 
 
 def authenticate() -> Authorization | Response:
-    """Who asks, as basic authentication says; a refusal where an experiment names its own place."""
-    found = authenticate_request_basic_auth()
+    """Who asks, as a token of the door or basic authentication says; a refusal where an experiment names its place."""
+    given = request.authorization
+    if given is not None and given.type == "bearer":
+        found = people.person(given.token or "") or Response("the token is of nobody who may ask\n", status=401)
+    else:
+        found = authenticate_request_basic_auth()
     if isinstance(found, Response) or request.url_rule is None or not request.url_rule.rule.endswith(CREATE):
         return found
     # As the server itself reads it: the body may say it in more than one way.

@@ -4,10 +4,12 @@
 which is every one that begins so when this runs. A team that git does not name any more is taken away with its rights.
 """
 
+import secrets
 from fnmatch import fnmatchcase
 from typing import Any
 
 from mlflow import MlflowClient
+from mlflow.exceptions import RestException
 from mlflow.server.auth.client import AuthServiceClient
 
 WORKSPACE, PREFIX = "default", "team-"
@@ -38,7 +40,17 @@ def apply(client: AuthServiceClient, registry: MlflowClient, teams: dict[str, di
 def _members(client: AuthServiceClient, team: str, wished: dict[str, Any]) -> set[int]:
     if unknown := wished.keys() - {"members", "experiment", "registered_model"}:
         raise SystemExit(f"{team}: {', '.join(sorted(unknown))}: expected members, experiment or registered_model")
-    return {client.get_user(name).id for name in wished.get("members", [])}
+    return {_account(client, name) for name in wished.get("members", [])}
+
+
+def _account(client: AuthServiceClient, name: str) -> int:
+    """The id of a member's account; one who never signed in gets one that a password of nobody opens (people.py)."""
+    try:
+        return int(client.get_user(name).id)
+    except RestException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return int(client.create_user(name, secrets.token_urlsafe(32)).id)
 
 
 def _grants(registry: MlflowClient, wished: dict[str, Any]) -> set[Grant]:

@@ -14,6 +14,8 @@ Repository = Annotated[str, Field(pattern=rf"\A(https|ssh)://([a-z0-9-]+@)?{HOST
 Registry = Annotated[str, Field(pattern=rf"\A{HOST}(:[0-9]+)?(/[a-z0-9._-]+)*\z")]
 """Host and path, to which `/model-server` is added."""
 Domain = Annotated[str, Field(pattern=rf"\A{HOST}\z")]
+Issuer = Annotated[str, Field(pattern=rf"\Ahttps://{HOST}(:[0-9]+)?(/[A-Za-z0-9._/-]*)?\z")]
+"""As its OpenID Connect discovery says it."""
 Region = Annotated[str, Field(pattern=r"\A[a-z]{2}(-[a-z]+)+-[0-9]\z")]
 Buckets = Annotated[str, Field(pattern=r"\A[a-z0-9][a-z0-9-]{1,40}\z")]
 
@@ -29,6 +31,8 @@ class Values(Strict):
     registry: Registry
     """Of our own images."""
     domain: Domain | Literal[""] = ""
+    issuer: Issuer | Literal[""] = ""
+    """Of the identity provider that signs people in."""
     region: Region | Literal[""] = ""
     buckets: Buckets | Literal[""] = ""
     """What the names of its buckets begin with."""

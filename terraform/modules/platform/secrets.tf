@@ -8,7 +8,7 @@ locals {
     postgresql       = { random = ["PGPASSWORD"] }
     redis            = { random = ["REDIS_PASSWORD"] }
   }
-  written_by_people = ["alertmanager-receivers", "api-keys", "argocd-oidc", "git", "git-read", "grafana", "public-key", "signing-key"]
+  written_by_people = ["alertmanager-receivers", "api-keys", "argocd-oidc", "git", "git-read", "grafana", "people", "public-key", "signing-key"]
 
   entries  = setunion(keys(local.drawn), local.written_by_people)
   to_draw  = { for name, entry in local.drawn : name => entry if var.draw_passwords }

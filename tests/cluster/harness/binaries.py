@@ -59,6 +59,7 @@ MODULES = (
     ),
     Module("metrics-server", 85),
     Module("prometheus-operator", 75, (("operator", "prometheus-operator"),)),
+    Module("oauth2-proxy", 60),
     Module("keda", 295, (("operator", "keda"), ("adapter", "keda-adapter"), ("webhooks", "keda-admission-webhooks"))),
 )
 

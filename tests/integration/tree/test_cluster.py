@@ -18,8 +18,6 @@ from plumbline.tree.validate.examples import (
     check_examples,
     of_environment,
     read_examples,
-    spaces,
-    witnesses,
 )
 
 ROOT = Path(__file__).parents[3]
@@ -60,29 +58,11 @@ def test_a_repository_whose_crds_are_nowhere_is_an_error() -> None:
         crds_of({("https://example.com/other.git", "v1.0.0")})
 
 
-@pytest.fixture(scope="session")
-def kinds(cluster: Cluster) -> None:
-    """The kinds of third parties that the examples are of."""
-    used = {(item.object["apiVersion"].split("/")[0], item.object["kind"]) for item in read_examples(ROOT)}
-    sources = {source for name in environments(ROOT) for source in Environment.load(ROOT, name).sources()}
-    cluster.load(list({crd.name: crd for crd in crds_of(sources) if crd.kind in used}.values()))
-
-
 def test_crds_have_the_schema_of_the_version_that_apps_names(cluster: Cluster, kinds: None) -> None:
     rollout = yaml.safe_load((ROOT / "policies/admission/examples/rollout.yaml").read_text())
     assert cluster.ask(rollout, "default").refusal == ""
     rollout["spec"]["strategy"]["canary"]["steps"][0] = {"setWieght": 10}
     assert "setWieght" in cluster.ask(rollout, "default").refusal
-
-
-@pytest.fixture(scope="session")
-def policies(cluster: Cluster, kinds: None) -> set[str]:
-    """The rules of production, in force."""
-    objects = [*build(ROOT, "policies/admission"), *build(ROOT, "policies/admission/guarded")]
-    bindings = [item for item in objects if item["kind"] == "ValidatingAdmissionPolicyBinding"]
-    for item in [*spaces(bindings), *objects, *(second for binding in bindings for second in witnesses(binding))]:
-        cluster.apply(item)
-    return {item["metadata"]["name"] for item in objects}
 
 
 def test_every_rule_has_an_accepted_and_a_refused_example(policies: set[str]) -> None:

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import runpy
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, redirect_stdout
 from dataclasses import dataclass, field
@@ -11,6 +12,8 @@ from functools import partial
 from pathlib import Path
 
 import httpx
+import identities
+import jwt
 import mlflow
 import pytest
 import services
@@ -34,6 +37,8 @@ class Server:
     accounts: Command
     """The hook, to run it again."""
     passwords: dict[str, str]
+    provider: identities.Provider
+    """Who signs people in."""
     http: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=60))
 
     def get(self, path: str, account: str = "", replica: int = 0, **arguments: object) -> httpx.Response:
@@ -66,6 +71,9 @@ def server(tmp_path_factory: pytest.TempPathFactory, postgres_url: str, role: st
     assert "made the database mlflow\n" in migrate.run(), "an empty server"
     assert "made" not in migrate.run(), "a server that has them"
     with ExitStack() as stack:
+        groups = {"vera": ["plumbline:viewer"], "ivy": ["plumbline:admin"], "carl": ["other"], "dora": []}
+        provider = stack.enter_context(identities.running(groups))
+        here |= {"ISSUER": provider.url, "AUDIENCE": identities.CLIENT}
         urls = []
         for _ in range(2):
             pod, port = workload(), services.free_port()
@@ -86,7 +94,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, postgres_url: str, role: st
             name: keys["MLFLOW_TRACKING_PASSWORD"] for name, keys in values.items() if name.startswith("mlflow-")
         }
         passwords["admin"] = values["mlflow"]["MLFLOW_AUTH_ADMIN_PASSWORD"]
-        yield Server((urls[0], urls[1]), metrics, accounts, passwords)
+        yield Server((urls[0], urls[1]), metrics, accounts, passwords, provider)
 
 
 def probe(workload: Workload) -> str:
@@ -321,6 +329,57 @@ def test_a_team_sees_its_experiments_and_models_and_another_does_not(
         file.write_text(before)
         server.accounts_again(monkeypatch)
     assert seen("ada") == (403, 403, 403, 403), "a team that git does not name has nothing"
+
+
+def test_a_token_of_the_door_says_who_asks(server: Server, work: Work) -> None:
+    def runs(token: str, replica: int = 0) -> int:
+        address = f"{server.replicas[replica]}/api/2.0/mlflow/runs/get?run_id={work.run}"
+        return httpx.get(address, headers={"authorization": f"Bearer {token}"}, timeout=30).status_code
+
+    provider = server.provider
+    assert runs(provider.token("ivy")) == runs(provider.token("ivy"), replica=1) == 200, "an administrator sees all"
+    assert runs(provider.token("vera")) == 403, "somebody whom no team names sees nothing"
+    file = Path(server.accounts.arguments[-1])
+    before = file.read_text()
+    try:
+        # Zoe never signed in.
+        members = ["vera@example.org", "zoe@example.org"]
+        file.write_text(yaml.safe_dump({"herons": {"members": members, "experiment": {"herons/*": "READ"}}}))
+        assert "team-herons: 2 members" in server.accounts.run()
+        assert runs(provider.token("vera")) == 200
+    finally:
+        file.write_text(before)
+        server.accounts.run()
+    provider.people["ivy"] = ["plumbline:viewer"]
+    assert runs(provider.token("ivy")) == 403, "who is no administrator any more is none here"
+
+
+def test_a_token_that_is_none_of_the_doors_opens_nothing(server: Server) -> None:
+    provider = server.provider
+    provider.people["ivy"] = ["plumbline:admin"]
+    now = int(time.time())
+    nobody = jwt.encode({"iss": provider.url, "aud": identities.CLIENT, "sub": "admin", "iat": now}, "x" * 32)
+    other = identities.Provider({"ivy": ["plumbline:admin"]})
+    other.url = provider.url
+    tokens = {
+        "no role": provider.token("carl"),
+        "no group": provider.token("dora"),
+        "for another client": provider.token("ivy", aud="grafana"),
+        "of another issuer": provider.token("ivy", iss="https://elsewhere.example"),
+        "of yesterday": provider.token("ivy", iat=now - 9 * 3600),
+        "of tomorrow": provider.token("ivy", iat=now + 9 * 3600),
+        "groups that are a text": provider.token("ivy", groups="plumbline:admin"),
+        "groups that are numbers": provider.token("ivy", groups=[1, None]),
+        "a moment that is none": provider.token("ivy", iat="soon"),
+        "signed by another": other.token("ivy"),
+        "signed with a word": nobody,
+        "not signed": jwt.encode({"sub": "admin"}, "", algorithm="none"),
+        "nonsense": "nonsense",
+        "nothing": "",
+    }
+    for name, token in tokens.items():
+        answer = httpx.get(server.replicas[0] + SEARCH, headers={"authorization": f"Bearer {token}"}, timeout=30)
+        assert answer.status_code == 401, f"{name}: {answer.status_code} {answer.text}"
 
 
 def test_metrics_are_on_a_port_of_their_own(server: Server) -> None:

@@ -47,13 +47,16 @@ class Cluster:
         if answer.refusal:
             raise ClusterError(f"{name_of(item)}: {answer.refusal}")
 
-    def ask(self, item: Object, namespace: str = "", subresource: str = "") -> Answer:
-        """Would it be accepted: every field known, every value legal, every policy content? Nothing is stored."""
-        return self._put(item, _STRICT | {"dryRun": "All"}, namespace, subresource)
+    def ask(self, item: Object, namespace: str = "", subresource: str = "", user: str = "") -> Answer:
+        """Would it be accepted: every field known, every value legal, every policy content? Nothing is stored.
+
+        user: who is said to ask, with every right of the cluster.
+        """
+        return self._put(item, _STRICT | {"dryRun": "All"}, namespace, subresource, user)
 
     def set_status(self, item: Object, controller: str) -> None:
         """Write the status of an object that exists, as its controller would; some kinds keep it in the object."""
-        headers = _JSON | {"Impersonate-User": controller, "Impersonate-Group": "system:masters"}
+        headers = _JSON | _as(controller)
         for path in (f"{self._path(item)}/status", self._path(item)):
             answer = self.client.patch(path, params=_STRICT, headers=headers, json=item)
             if answer.status_code != httpx.codes.NOT_FOUND:
@@ -92,12 +95,15 @@ class Cluster:
         resources = answer.json()["resources"] if answer.is_success else []
         return {entry["kind"]: entry for entry in resources if "/" not in entry["name"]}
 
-    def _put(self, item: Object, parameters: dict[str, str], namespace: str = "", subresource: str = "") -> Answer:
+    def _put(
+        self, item: Object, parameters: dict[str, str], namespace: str = "", subresource: str = "", user: str = ""
+    ) -> Answer:
         try:
             path = self._path(item, namespace) + (f"/{subresource}" if subresource else "")
         except UnknownKindError as error:
             return Answer(str(error))
-        answer = self.client.patch(path, params=parameters, headers=_JSON, content=json.dumps(item))
+        headers = _JSON | (_as(user) if user else {})
+        answer = self.client.patch(path, params=parameters, headers=headers, content=json.dumps(item))
         warnings = tuple(value.split(" ", 2)[2].strip('"') for value in answer.headers.get_list("warning"))
         return Answer("" if answer.is_success else str(answer.json()["message"]), warnings)
 
@@ -115,6 +121,10 @@ class Cluster:
             return self._kinds[version][kind]
         except KeyError:
             raise UnknownKindError(f"no kind {kind} in {version}: its CRD is in none of the pinned versions") from None
+
+
+def _as(user: str) -> dict[str, str]:
+    return {"Impersonate-User": user, "Impersonate-Group": "system:masters"}
 
 
 def name_of(item: Object) -> str:

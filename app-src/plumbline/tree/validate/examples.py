@@ -36,6 +36,8 @@ class Change(BaseModel):
     """A name that the rule looks at; else it is the file's."""
     subresource: str = ""
     """What of it is written: nothing else of the object then counts."""
+    user: str = ""
+    """Who asks; else somebody who may do everything."""
     accepted_in: tuple[str, ...] = Field((), alias="acceptedIn")
     """Environments that take it all the same."""
 
@@ -51,6 +53,7 @@ class Example:
     standing: Object | None
     accepted_in: tuple[str, ...] = ()
     subresource: str = ""
+    user: str = ""
 
 
 def read_examples(root: Path) -> list[Example]:
@@ -76,6 +79,7 @@ def _read(root: Path, folder: Path, path: Path) -> Example:
         before if change.standing is not None else None,
         change.accepted_in,
         change.subresource,
+        change.user,
     )
 
 
@@ -144,7 +148,7 @@ def check_examples(cluster: Cluster, examples: list[Example], policies: set[str]
 
 
 def _judge(cluster: Cluster, example: Example, policies: set[str]) -> Problem | None:
-    answer = cluster.ask(example.object, subresource=example.subresource)
+    answer = cluster.ask(example.object, subresource=example.subresource, user=example.user)
     objecting = {policy for policy in policies if any(f"'{policy}'" in warning for warning in answer.warnings)}
     if example.refused and example.policy in policies:
         if f"ValidatingAdmissionPolicy '{example.policy}'" in answer.refusal and objecting == {example.policy}:
