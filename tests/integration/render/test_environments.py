@@ -20,8 +20,11 @@ MEANT = [
         r"data\.(environment|class|scoring-store|BACKUP_STORE|s3)",
     ),
     # And in the names by which its models are asked.
-    (r"models/(Gateway|VirtualService)/.*", r"spec\.(servers\..*\.)?hosts\..*"),
-    (r"istio-system/Certificate/models-tls", r"spec\.dnsNames\..*"),
+    (r"(models|istio-system)/(Gateway|VirtualService)/.*", r"spec\.(servers\..*\.)?hosts\..*"),
+    (r"istio-system/Certificate/(models|people)-tls", r"spec\.dnsNames\..*"),
+    # And its pages.
+    (r"mlflow/Deployment/mlflow", r".*containers\.mlflow\.args\.[56]"),
+    (r"monitoring/Deployment/grafana", r".*containers\..*\.env\..*"),
     # Where its secrets are.
     (r"/ClusterSecretStore/aws", r"spec\.provider\.aws\.prefix"),
     # Policies of production: two replicas, an approved and signed release.
