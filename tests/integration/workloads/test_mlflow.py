@@ -331,7 +331,7 @@ def test_a_team_sees_its_experiments_and_models_and_another_does_not(
     assert seen("ada") == (403, 403, 403, 403), "a team that git does not name has nothing"
 
 
-def test_a_token_of_the_door_says_who_asks(server: Server, work: Work) -> None:
+def test_a_token_of_the_door_says_who_asks(server: Server, work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
     def runs(token: str, replica: int = 0) -> int:
         address = f"{server.replicas[replica]}/api/2.0/mlflow/runs/get?run_id={work.run}"
         return httpx.get(address, headers={"authorization": f"Bearer {token}"}, timeout=30).status_code
@@ -345,11 +345,11 @@ def test_a_token_of_the_door_says_who_asks(server: Server, work: Work) -> None:
         # Zoe never signed in.
         members = ["vera@example.org", "zoe@example.org"]
         file.write_text(yaml.safe_dump({"herons": {"members": members, "experiment": {"herons/*": "READ"}}}))
-        assert "team-herons: 2 members" in server.accounts.run()
+        assert "team-herons: 2 members" in server.accounts_again(monkeypatch)
         assert runs(provider.token("vera")) == 200
     finally:
         file.write_text(before)
-        server.accounts.run()
+        server.accounts_again(monkeypatch)
     provider.people["ivy"] = ["plumbline:viewer"]
     assert runs(provider.token("ivy")) == 403, "who is no administrator any more is none here"
 
