@@ -120,10 +120,10 @@ bench-lock: $(UV) ## Resolve the peers of the benchmark into tests/bench/locks a
 	  $(UV) pip compile -q --generate-hashes --no-header --python-version 3.11 $$peer -o $${peer%.in}.txt; \
 	done
 
-cluster-up: install tools ## Start a single-node Kubernetes that runs clusters/local, as root (docs/testing.md)
-	@cd tests/cluster && ../../.venv/bin/python -m harness up
+cluster-up: install tools ## Start a single-node Kubernetes that runs clusters/local or another ENV, as root (docs/testing.md)
+	@cd tests/cluster && ../../.venv/bin/python -m harness up $(ENV)
 
-cluster-test: install ## Run the tests of tests/cluster against it
+cluster-test: install ## Run the tests of tests/cluster against it, those of its environment
 	@.venv/bin/pytest tests/cluster -v -s --durations=0 --durations-min=5 $(PYTEST)
 
 cluster-down: install ## Stop it; nothing of it stays

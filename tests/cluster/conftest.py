@@ -21,7 +21,16 @@ from workstation import Workstation, workstation
 
 from harness.binaries import binaries
 from harness.kubectl import Kubectl
-from harness.settings import GATEWAY_NODE_PORT, GIVEN, KUBECONFIG, STATE
+from harness.settings import GATEWAY_NODE_PORT, GIVEN, KUBECONFIG, ROOT, RUNNING, STATE
+from plumbline.tree.values import read_values
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests are of the environment that runs: those of a cloud, or all others."""
+    in_cloud = RUNNING.exists() and bool(read_values(ROOT, RUNNING.read_text()).region)
+    others = [item for item in items if (item.get_closest_marker("cloud") is not None) != in_cloud]
+    config.hook.pytest_deselected(items=others)
+    items[:] = [item for item in items if item not in others]
 
 
 @pytest.fixture(scope="session")

@@ -3,15 +3,22 @@
 import uuid
 from typing import Literal
 
-from harness.images import SERVER, Image, push, push_server
-from harness.settings import STATE
+from harness import images
+from harness.images import Image, push, push_server
+from harness.settings import ROOT, RUNNING, STATE
+from plumbline.tree.values import Values, read_values
 
 Fault = Literal["none", "errors", "slow", "permuted", "dead", "refusing", "crashing"]
 
 
 def server() -> str:
     """The model server of this work tree, by digest."""
-    return f"{SERVER}@{push_server()}"
+    return f"{images.server(_values())}@{push_server(_values())}"
+
+
+def _values() -> Values:
+    """Of the environment that runs; on a cluster of somebody's own `local`."""
+    return read_values(ROOT, RUNNING.read_text() if RUNNING.exists() else "local")
 
 
 def another(fault: Fault) -> str:
@@ -21,5 +28,6 @@ def another(fault: Fault) -> str:
     """
     path = STATE / "fault"
     path.write_text(f"{fault} {uuid.uuid4()}\n")
-    image = Image(f"{SERVER}:{fault}", "with-fault", (path,), (f"SERVER={SERVER}:built",))
-    return f"{SERVER}@{push(image)}"
+    name = images.server(_values())
+    image = Image(f"{name}:{fault}", "with-fault", (path,), (f"SERVER={name}:built",))
+    return f"{name}@{push(image)}"

@@ -11,17 +11,18 @@ from plumbline.tree.render.build import render
 pytestmark = pytest.mark.timeout(600)
 
 
-def declared() -> set[str]:
+def declared(environment: str) -> set[str]:
     """The Applications of apps/ and of the folders that its ApplicationSets find; models have them once they serve."""
-    folders = render(ROOT, "local")
-    single = {item["metadata"]["name"] for item in folders["clusters/local"] if item["kind"] == "Application"}
+    folders = render(ROOT, environment)
+    root = folders[f"clusters/{environment}"]
+    single = {item["metadata"]["name"] for item in root if item["kind"] == "Application"}
     return single | {folder.rsplit("/", 1)[1] for folder in folders if "/workloads/" in folder}
 
 
 def test_every_declared_application_is_synced_and_healthy_and_there_is_no_other(kubectl: Kubectl) -> None:
     wait_until("the Applications", lambda: not applications.complaints(kubectl), seconds=120)
     found = set(applications.states(kubectl))
-    assert {name for name in found if not name.startswith("model-")} == declared()
+    assert {name for name in found if not name.startswith("model-")} == declared("local")
 
 
 def test_what_is_deleted_by_hand_comes_back(kubectl: Kubectl) -> None:

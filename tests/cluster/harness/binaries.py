@@ -34,6 +34,8 @@ class Module:
     names: tuple[tuple[str, str], ...] = ()
     ldflags: str = "-s -w"
     tags: str = ""
+    # Only environments with charts, which are all but `local`, need it.
+    for_charts: bool = False
     # Files that are symbolic links in git, which a module's zip leaves out: (link, what it points to).
     links: tuple[tuple[str, str], ...] = ()
 
@@ -61,6 +63,8 @@ MODULES = (
     Module("prometheus-operator", 75, (("operator", "prometheus-operator"),)),
     Module("oauth2-proxy", 60),
     Module("keda", 295, (("operator", "keda"), ("adapter", "keda-adapter"), ("webhooks", "keda-admission-webhooks"))),
+    Module("helm", 60, for_charts=True),
+    Module("istio-agent", 90, for_charts=True),
 )
 
 
@@ -68,9 +72,11 @@ class BuildError(RuntimeError):
     """A program could not be built; the message holds the end of what Go said."""
 
 
-def binaries(*folders: str) -> dict[str, Path]:
+def binaries(*folders: str, charts: bool = False) -> dict[str, Path]:
     """Build what is not in the cache yet, of these modules or of all: {program: its path}. Raises BuildError."""
-    modules = [module for module in MODULES if not folders or module.folder in folders]
+    modules = [
+        module for module in MODULES if module.folder in folders or (not folders and module.for_charts <= charts)
+    ]
     missing = [module for module in modules if not _folder(module).exists()]
     progress = Progress(total=sum(module.seconds for module in missing))
     for module in missing:

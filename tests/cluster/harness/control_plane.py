@@ -1,5 +1,6 @@
 """etcd, the API server, controller manager, scheduler and DNS, as processes of the host."""
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from harness import pki
@@ -11,7 +12,6 @@ from harness.settings import (
     API_URL,
     ETCD_PEER_URL,
     ETCD_URL,
-    GIT_HOSTS,
     KUBECONFIG,
     NODE_IP,
     SERVICE_CIDR,
@@ -23,10 +23,10 @@ _COREFILE = """\
     bind {node}
     errors
     hosts {{
-        {node} {hosts}
+{hosts}
         fallthrough
     }}
-    kubernetes cluster.local in-addr.arpa {{
+{zones}    kubernetes cluster.local in-addr.arpa {{
         kubeconfig {kubeconfig}
     }}
     cache 5
@@ -34,8 +34,23 @@ _COREFILE = """\
 """
 
 
-def start_control_plane(binaries: dict[str, Path], kubectl: Kubectl) -> None:
-    """Start all five and wait until the API server is ready and the names resolve."""
+_ZONE = """\
+    template IN A {zone} {{
+        answer "{{{{ .Name }}}} 60 IN A {address}"
+    }}
+    template IN AAAA {zone} {{
+        rcode NOERROR
+    }}
+"""
+
+
+def start_control_plane(
+    binaries: dict[str, Path], kubectl: Kubectl, names: Mapping[str, Iterable[str]], zones: Mapping[str, str]
+) -> None:
+    """Start all five and wait until the API server is ready and the names resolve.
+
+    names: {address: the names that lead there}; zones: {zone: the address of every name in it}.
+    """
     _start_etcd(binaries["etcd"])
     _start_api_server(binaries["kube-apiserver"])
     pki.kubeconfig(KUBECONFIG, "admin", "system:masters")
@@ -45,7 +60,9 @@ def start_control_plane(binaries: dict[str, Path], kubectl: Kubectl) -> None:
         start(name, [binaries[name], f"--kubeconfig={config}", "--leader-elect=false", *_EXTRA[name]])
     config = pki.kubeconfig(STATE / "coredns.kubeconfig", "coredns", "system:masters")
     corefile = STATE / "Corefile"
-    corefile.write_text(_COREFILE.format(node=NODE_IP, hosts=" ".join(GIT_HOSTS), kubeconfig=config))
+    hosts = "\n".join(f"        {address} {' '.join(sorted(given))}" for address, given in names.items())
+    templates = "".join(_ZONE.format(zone=zone, address=address) for zone, address in zones.items())
+    corefile.write_text(_COREFILE.format(node=NODE_IP, hosts=hosts, zones=templates, kubeconfig=config))
     start("coredns", [binaries["coredns"], "-conf", corefile])
 
 

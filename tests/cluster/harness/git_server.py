@@ -1,7 +1,7 @@
-"""Serves bare repositories over HTTPS as a public host would, by git's own http-backend.
+"""Serves bare repositories over HTTPS as a public host would, by git's own http-backend, and charts as files.
 
-Run as `python -m harness.git_server FOLDER ADDRESS PORT CERTIFICATE KEY`; FOLDER holds <owner>/<name>.git. Whoever has
-the token of $GIT_TOKEN as password may push.
+Run as `python -m harness.git_server FOLDER CHARTS ADDRESS PORT CERTIFICATE KEY`; FOLDER holds <owner>/<name>.git,
+CHARTS <host>/<path>. Whoever has the token of $GIT_TOKEN as password may push.
 """
 
 import base64
@@ -19,12 +19,21 @@ class Handler(BaseHTTPRequestHandler):
     """Hands each request to `git http-backend` as a CGI program."""
 
     root: Path
+    charts: Path
     token: str
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        """The first half of a fetch or push."""
-        self._serve(b"")
+        """The first half of a fetch or push, or a chart."""
+        path = urlsplit(self.path).path.lstrip("/")
+        file = self.charts / self.headers.get("Host", "").partition(":")[0] / path
+        if ".." not in path and file.is_file():
+            self.send_response(200)
+            self.send_header("Content-Length", str(file.stat().st_size))
+            self.end_headers()
+            self.wfile.write(file.read_bytes())
+        else:
+            self._serve(b"")
 
     def do_POST(self) -> None:
         """The second half."""
@@ -80,8 +89,8 @@ class Handler(BaseHTTPRequestHandler):
 
 def main() -> None:
     """Serve until killed."""
-    root, address, port, certificate, key = sys.argv[1:]
-    Handler.root, Handler.token = Path(root), os.environ["GIT_TOKEN"]
+    root, charts, address, port, certificate, key = sys.argv[1:]
+    Handler.root, Handler.charts, Handler.token = Path(root), Path(charts), os.environ["GIT_TOKEN"]
     server = ThreadingHTTPServer((address, int(port)), Handler)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)

@@ -5,6 +5,8 @@ import os
 import re
 import shutil
 import subprocess
+import urllib.error
+import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,11 +17,9 @@ from harness.binaries import CACHE
 from harness.processes import start, wait_until
 from harness.repositories import git
 from harness.settings import REGISTRY, ROOT, STATE
-from plumbline.tree.values import read_values
+from plumbline.tree.values import Values
 
 IMAGES = Path(__file__).parent.parent / "images"
-_OURS = read_values(ROOT, "local").registry
-SERVER = f"{_OURS}/model-server"
 _BASE = "docker.io/library/python:3.11-slim-bookworm"
 _PACKAGES = ["ca-certificates", "git", "gpg", "gpg-agent", "libgomp1", "openssh-client", "python-is-python3", "python3"]
 _PACKAGES += ["python3-pip", "python3-venv", "tini", "tzdata"]
@@ -72,7 +72,8 @@ def start_registry() -> None:
 def push(image: Image) -> str:
     """Build an image and push it, unless the same content was pushed before: its digest, sha256:…"""
     done = CACHE / "images" / _key(image)
-    if not done.exists():
+    # Another environment may have pushed something else under this name.
+    if not done.exists() or _pushed(image.name) != done.read_text():
         _base()
         context = STATE / "contexts" / image.folder
         shutil.copytree(IMAGES / image.folder, context, dirs_exist_ok=True)
@@ -85,20 +86,31 @@ def push(image: Image) -> str:
     return done.read_text()
 
 
-def push_project_images() -> dict[str, str]:
-    """Build and push those that clusters/local/images lists: {its short name: digest}."""
-    digests = {}
-    for name, folder in ((f"{_OURS}/mlflow", "mlflow-server"), (f"{_OURS}/platform", "platform")):
-        content = _build_project_image(folder, name)
-        trusting = Image(f"{name}:trusting-{content}", "trusting", (pki.CA,), (f"IMAGE={name}:built",))
-        digests[f"plumbline/{name.rpartition('/')[2]}"] = push(trusting)
-    return digests
+def push_project_images(values: Values) -> dict[str, str]:
+    """Build and push those that clusters/<env>/images lists: {its short name: digest}."""
+    return {
+        f"plumbline/{name}": _push_trusting(f"{values.registry}/{name}", folder, values)
+        for name, folder in (("mlflow", "mlflow-server"), ("platform", "platform"))
+    }
 
 
-def push_server() -> str:
+def server(values: Values) -> str:
+    """The name of the model server's image."""
+    return f"{values.registry}/model-server"
+
+
+def push_server(values: Values) -> str:
     """Build and push the model server, which releases name by digest: sha256:…"""
-    _build_project_image("model-server", SERVER)
-    return _push(f"{SERVER}:built")
+    if values.region:
+        return _push_trusting(server(values), "model-server", values)
+    _build_project_image("model-server", server(values))
+    return _push(f"{server(values)}:built")
+
+
+def _push_trusting(name: str, folder: str, values: Values) -> str:
+    content = _build_project_image(folder, name)
+    how = "in-cloud" if values.region else "trusting"
+    return push(Image(f"{name}:{how}-{content}", how, (pki.CA,), (f"IMAGE={name}:built",)))
 
 
 def _build_project_image(folder: str, name: str) -> str:
@@ -141,6 +153,18 @@ def _push(name: str) -> str:
     options = ("--tls-verify=false", "--disable-compression", "--digestfile", str(digest))
     _buildah("push", *options, name, f"docker://{REGISTRY}/{name.split('/', 1)[1]}")
     return digest.read_text().strip()
+
+
+def _pushed(name: str) -> str:
+    """The digest of a name in the registry, empty where it is not there."""
+    repository, _, tag = name.split("/", 1)[1].rpartition(":")
+    kinds = {"Accept": "application/vnd.oci.image.manifest.v1+json"}
+    request = urllib.request.Request(f"http://{REGISTRY}/v2/{repository}/manifests/{tag}", headers=kinds, method="HEAD")
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - our own
+            return str(answer.headers["Docker-Content-Digest"])
+    except urllib.error.HTTPError:
+        return ""
 
 
 def _key(image: Image) -> str:

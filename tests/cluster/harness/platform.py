@@ -12,19 +12,22 @@ from harness.binaries import module_dir, module_version
 from harness.images import Image, named, program, push
 from harness.kubectl import Kubectl
 from harness.processes import StartError
-from harness.repositories import GIT, OURS, TOKEN, git
-from harness.settings import GIT_HOSTS, KUBECONFIG, ROOT, STATE
+from harness.repositories import GIT, OURS, TOKEN, git, hosts
+from harness.settings import KUBECONFIG, ROOT, STATE
 from plumbline.tree.render.build import build
 from plumbline.tree.tools import kustomize
+from plumbline.tree.values import Values
 
 _OPERATOR = "quay.io/prometheus-operator"
 _VERSITYGW = kustomize().with_name("versitygw").resolve()
+_ENVOY = Path(str(files("envoy") / "_bin/envoy"))
 _ARGO_CD = ("argocd", "github.com/argoproj/argo-cd/v3")
 
 
-def push_images(binaries: dict[str, Path]) -> None:
+def push_images(binaries: dict[str, Path], values: Values) -> None:
     """Every image that the manifests name and the machine can supply, under the tag that they ask for."""
-    for image in (*_argo_cd(binaries), *_controllers(binaries), *_services(binaries)):
+    own = _in_cloud(binaries) if values.region else _local(binaries)
+    for image in (*_argo_cd(binaries), *_controllers(binaries), *_services(binaries), *own):
         push(image)
 
 
@@ -45,7 +48,6 @@ def _controllers(binaries: dict[str, Path]) -> list[Image]:
     wanted = (
         (f"quay.io/argoproj/argo-rollouts:{rollouts}", "rollouts-controller", "/bin/rollouts-controller", 999),
         (f"quay.io/argoproj/workflow-controller:{workflows}", "workflow-controller", "/bin/workflow-controller", 8737),
-        (f"quay.io/argoproj/argoexec:{workflows}", "argoexec", "/bin/argoexec", 8737),
         (f"ghcr.io/kedacore/keda:{keda}", "keda", "/keda", 1000),
         (f"ghcr.io/kedacore/keda-metrics-apiserver:{keda}", "keda-adapter", "/keda-adapter", 1000),
         (f"registry.k8s.io/metrics-server/metrics-server:{metrics}", "metrics-server", "/metrics-server", 65534),
@@ -56,22 +58,67 @@ def _controllers(binaries: dict[str, Path]) -> list[Image]:
             "/bin/prometheus-config-reloader",
             65534,
         ),
-        ("docker.io/istio/pilot:test", "pilot-discovery", "/usr/local/bin/pilot-discovery", 1337),
     )
-    return [program(name, binaries[built], at, user) for name, built, at, user in wanted]
+    executor = Image(f"quay.io/argoproj/argoexec:{workflows}", "argoexec", (binaries["argoexec"],))
+    return [executor, *(program(name, binaries[built], at, user) for name, built, at, user in wanted)]
 
 
 def _services(binaries: dict[str, Path]) -> list[Image]:
-    gateway = Path(str(files("envoy") / "_bin/envoy"))
     bases = ROOT / "kustomize"
     return [
         Image("registry.k8s.io/pause:3.10", "pause"),
-        program("docker.io/istio/proxyv2:test", gateway, "/usr/local/bin/envoy", 1337),
         Image(named(bases / "postgresql/stateful-set.yaml"), "postgres"),
         Image(named(bases / "redis/stateful-set.yaml"), "redis"),
-        program(named(bases / "object-store/stateful-set.yaml"), _VERSITYGW, "/usr/local/bin/versitygw", 10001),
         program(named(bases / "monitoring/prometheus.yaml"), binaries["prometheus"], "/bin/prometheus"),
-        Image(named(ROOT / "clusters/local/workloads/monitoring/kustomization.yaml", "alertmanager"), "alertmanager"),
+    ]
+
+
+def _local(binaries: dict[str, Path]) -> list[Image]:
+    monitoring = ROOT / "clusters/local/workloads/monitoring/kustomization.yaml"
+    store = named(ROOT / "kustomize/object-store/stateful-set.yaml")
+    return [
+        program("docker.io/istio/pilot:test", binaries["pilot-discovery"], "/usr/local/bin/pilot-discovery", 1337),
+        program("docker.io/istio/proxyv2:test", _ENVOY, "/usr/local/bin/envoy", 1337),
+        program(store, _VERSITYGW, "/usr/local/bin/versitygw", 10001),
+        Image(named(monitoring, "alertmanager"), "alertmanager"),
+    ]
+
+
+def _in_cloud(binaries: dict[str, Path]) -> list[Image]:
+    """Of charts and of what stands outside (docs/testing.md)."""
+    components, monitoring = ROOT / "apps/components", ROOT / "kustomize/monitoring"
+    argo_cd = f"quay.io/argoproj/argocd:{module_version(*_ARGO_CD)}"
+    istio = yaml.safe_load((components / "istio/istiod.yaml").read_text())["spec"]["source"]
+    hub = "{hub}/{{}}:{tag}".format_map(istio["helm"]["valuesObject"]["global"])
+    bootstrap = module_dir("istio", "istio.io/istio") / "tools/packaging/common/envoy_bootstrap.json"
+    versions = {
+        name: module_version("charts", f"github.com/{name}/{name}") for name in ("cert-manager", "external-secrets")
+    }
+    signing = (
+        Image(
+            f"quay.io/jetstack/cert-manager-{part}:{versions['cert-manager']}",
+            "stand-in",
+            (),
+            ("PROGRAM=cert_manager.py",),
+        )
+        for part in ("controller", "webhook", "cainjector")
+    )
+    server = module_version("argo-workflows", "github.com/argoproj/argo-workflows/v4")
+    return [
+        Image(argo_cd, "argocd-helm", (binaries["helm"],), (f"IMAGE={argo_cd}",)),
+        Image(hub.format("pilot"), "pilot", (binaries["pilot-discovery"],)),
+        Image(hub.format("proxyv2"), "proxy", (binaries["pilot-agent"], _ENVOY, bootstrap)),
+        *signing,
+        Image(
+            f"ghcr.io/external-secrets/external-secrets:{versions['external-secrets']}",
+            "stand-in",
+            (),
+            ("PROGRAM=external_secrets.py",),
+        ),
+        Image(f"quay.io/argoproj/argocli:{server}", "stand-in", (), ("PROGRAM=argo_server.py",)),
+        Image(named(monitoring / "components/grafana/deployment.yaml"), "stand-in", (), ("PROGRAM=grafana.py",)),
+        Image("localhost/stand-in/web:test", "stand-in", (), ("PROGRAM=web.py",)),
+        Image(named(monitoring / "alertmanager.yaml"), "alertmanager"),
     ]
 
 
@@ -82,21 +129,23 @@ def install_istio(kubectl: Kubectl) -> None:
     kubectl.apply(build(ROOT, "tests/cluster/manifests/istio"))
 
 
-def bootstrap(binaries: dict[str, Path], kubectl: Kubectl) -> None:
+def bootstrap(binaries: dict[str, Path], kubectl: Kubectl, name: str) -> None:
     """As a person would: scripts/bootstrap, until every Application is Synced and Healthy."""
     # What the git host gives: whom to believe that it is the public name, and a token that may push.
     for namespace in ("argocd", "workflows"):
         kubectl.run("create", "namespace", namespace)
-    certificates = [f"--from-file={host}={pki.CA}" for host in GIT_HOSTS]
+    certificates = [f"--from-file={host}={pki.CA}" for host in hosts(name)]
     kubectl.run("create", "configmap", "argocd-tls-certs-cm", "--namespace=argocd", *certificates)
-    kubectl.run("create", "secret", "generic", "git", "--namespace=workflows", f"--from-file=GIT_TOKEN={TOKEN}")
+    if (ROOT / "clusters" / name / "secrets.yaml").exists():
+        kubectl.run("create", "secret", "generic", "git", "--namespace=workflows", f"--from-file=GIT_TOKEN={TOKEN}")
     # The public names of git are this machine's for pods alone; Kustomize is told where they are.
     served = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": f"url.{GIT}/.insteadOf"}
     served |= {"GIT_CONFIG_VALUE_0": "https://github.com/"}
     environment = os.environ | served | {"KUBECONFIG": str(KUBECONFIG), "KUBECTL": str(binaries["kubectl"])}
+    minutes = 10 if (ROOT / "clusters" / name / "secrets.yaml").exists() else 30
     # The tree that the cluster follows, in which the images' digests stand.
     followed = STATE / "followed"
     git(STATE, "clone", "--quiet", str(OURS), str(followed))
-    command: list[str | Path] = [ROOT / "scripts/bootstrap", "local", "--minutes=10", f"--root={followed}"]
+    command: list[str | Path] = [ROOT / "scripts/bootstrap", name, f"--minutes={minutes}", f"--root={followed}"]
     if subprocess.run(command, env=environment, check=False).returncode:
-        raise StartError(f"scripts/bootstrap local failed\n{applications.complaints(kubectl)}")
+        raise StartError(f"scripts/bootstrap {name} failed\n{applications.complaints(kubectl)}")

@@ -14,12 +14,18 @@ KUBECONFIG = Path(os.environ.get("KUBECONFIG") or _OWN)
 GIVEN = KUBECONFIG != _OWN
 """Whether the cluster is somebody's own: it is used as it is, never started or stopped."""
 
+RUNNING = STATE / "environment"
+"""The folder of clusters/ that was started."""
+
 BRIDGE = "plumb0"
 NETWORK = "plumbline"  # what the CNI calls it, in files and firewall comments
 NODE_IP = "10.244.0.1"  # the bridge's own address: neither kubelet nor API server may sit on loopback
 POD_CIDR = "10.244.0.0/16"
 SERVICE_CIDR = "10.245.0.0/16"
 API_SERVICE_IP = "10.245.0.1"
+# What staging and production leave to a cloud stands beside the node, below the addresses of pods.
+AWS_IP, S3_IP, S3_DUALSTACK_IP, DATABASES_IP = (f"10.244.0.{number}" for number in range(2, 6))
+POD_IDENTITY_IP = "169.254.170.23"
 API_PORT = 16443
 API_URL = f"https://{NODE_IP}:{API_PORT}"
 ETCD_URL = "http://127.0.0.1:23790"

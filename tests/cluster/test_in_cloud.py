@@ -1,0 +1,93 @@
+"""An environment that leans on a cloud, as it stands in clusters/: from a training in pods to a caller's prediction."""
+
+import base64
+import http.client
+import json
+import socket
+import ssl
+import time
+
+import pytest
+import servers
+import workflows
+from rollouts import MODEL, NAMESPACE, phase
+from test_applications import declared
+
+from harness import applications, outside
+from harness.kubectl import Kubectl
+from harness.processes import wait_until
+from harness.settings import ROOT, RUNNING
+from plumbline.tree.api_keys import for_everything
+from plumbline.tree.values import Values, read_values
+
+pytestmark = [pytest.mark.cloud, pytest.mark.timeout(1800)]
+_ROW = {"features": {"distance": 1400.0, "hour": 17, "carrier": "UA"}}
+
+
+@pytest.fixture(scope="module")
+def values() -> Values:
+    """What the environment is."""
+    return read_values(ROOT, RUNNING.read_text())
+
+
+def test_every_declared_application_is_synced_and_healthy(kubectl: Kubectl, values: Values) -> None:
+    wait_until("the Applications", lambda: not applications.complaints(kubectl), seconds=300)
+    found = set(applications.states(kubectl))
+    assert {name for name in found if not name.startswith("model-")} == declared(values.name)
+
+
+def test_every_secret_that_git_names_is_filled_from_the_store(kubectl: Kubectl, values: Values) -> None:
+    asked = kubectl.items("externalsecrets", "--all-namespaces")
+    for item in asked:
+        space, name = item["metadata"]["namespace"], item["metadata"]["name"]
+        filled = kubectl.get("secret", name, f"--namespace={space}")["data"]
+        entry = outside.secret(values, name)
+        wanted = {one["secretKey"]: entry[one["remoteRef"]["property"]] for one in item["spec"]["data"]}
+        assert {key: base64.b64decode(value).decode() for key, value in filled.items()} == wanted
+    assert {item["metadata"]["namespace"] for item in asked} >= {"argocd", "istio-system", "models", "workflows"}
+
+
+def test_a_training_in_pods_ends_at_a_prediction_by_tls_and_key(kubectl: Kubectl, values: Values) -> None:
+    """docs/adopt.md, steps 6 and 7: nobody but the Workflow does anything."""
+    begun = time.monotonic()
+    image = servers.server()
+    name = workflows.submit(kubectl, "train-model", model=MODEL, sample="0.05", trials="2", seed="0", image=image)
+    workflows.succeeded(kubectl, name, seconds=1200)
+    trained = time.monotonic()
+    wait_until("the release to serve", lambda: phase(kubectl) == (image, "Healthy"), seconds=300)
+    door = _Door(kubectl, f"{MODEL}.models.{values.name}.{values.domain}")
+    key = outside.secret(values, "api-key")["API_KEY"]
+    assert for_everything(key)
+    wait_until("a prediction", lambda: door.ask(key)[0] == 200, seconds=60)
+    status, answer = door.ask(key)
+    print(f"{trained - begun:.0f} s of training, {time.monotonic() - trained:.0f} s to the first prediction: {answer}")
+    assert status == 200
+    assert door.ask("")[0] == door.ask("guess")[0] == 401
+    git = kubectl.get("rollout", f"{MODEL}-server", *NAMESPACE)["metadata"]["labels"]["app.kubernetes.io/version"]
+    assert answer["version"] == git
+
+
+class _Door:
+    """The gateway's port on loopback, by the model's public name and the environment's own authority."""
+
+    def __init__(self, kubectl: Kubectl, host: str) -> None:
+        service = kubectl.get("service", "istio-ingressgateway", "--namespace=istio-system")
+        self._port = next(port["nodePort"] for port in service["spec"]["ports"] if port["port"] == 443)
+        authority = kubectl.get("secret", "models-ca", "--namespace=istio-system")["data"]["ca.crt"]
+        self._trust = ssl.create_default_context(cadata=base64.b64decode(authority).decode())
+        self._host = host
+
+    def ask(self, key: str) -> tuple[int, dict[str, str]]:
+        """Status and answer of a prediction; 0 where nobody answers."""
+        connection = http.client.HTTPSConnection(self._host, timeout=20)
+        try:
+            plain = socket.create_connection(("127.0.0.1", self._port), timeout=20)
+            connection.sock = self._trust.wrap_socket(plain, server_hostname=self._host)
+            headers = {"Content-Type": "application/json"} | ({"x-api-key": key} if key else {})
+            connection.request("POST", "/v1/predict", json.dumps(_ROW), headers)
+            answer = connection.getresponse()
+            return answer.status, json.loads(answer.read())
+        except (OSError, ValueError):
+            return 0, {}
+        finally:
+            connection.close()
