@@ -74,7 +74,7 @@ def _certificate(item: dict[str, Any], issuers: dict[tuple[str, str], Any]) -> d
             return end
     with tempfile.TemporaryDirectory() as folder:
         data = _made(item, issuer, present, Path(folder))
-    wanted = {
+    wanted: dict[str, Any] = {
         "apiVersion": "v1",
         "kind": "Secret",
         "type": "kubernetes.io/tls",
@@ -85,7 +85,13 @@ def _certificate(item: dict[str, Any], issuers: dict[tuple[str, str], Any]) -> d
         },
         "data": {key: base64.b64encode(value).decode() for key, value in data.items()},
     }
-    kube.apply(f"/api/v1/namespaces/{namespace}/secrets/{spec['secretName']}", wanted, "cert-manager")
+    # Of two replicas that see it at once one is refused, and looks again.
+    path = f"/api/v1/namespaces/{namespace}/secrets"
+    if present is None:
+        kube.request("POST", path, wanted)
+    else:
+        wanted["metadata"]["resourceVersion"] = present["metadata"]["resourceVersion"]
+        kube.request("PUT", f"{path}/{spec['secretName']}", wanted)
     return _end(data["tls.crt"].decode())
 
 
