@@ -62,14 +62,9 @@ class Bootstrap:
         with ThreadPoolExecutor() as pool:
             built = list(pool.map(manifests, applications))
         for application, objects in zip(applications, built, strict=True):
-            name, namespace = application["metadata"]["name"], application["spec"]["destination"].get("namespace", "")
-            crds = [item for item in objects if item["kind"] == "CustomResourceDefinition"]
-            for crd in crds:
-                metadata = crd["metadata"]
-                tracked = f"{name}:apiextensions.k8s.io/{crd['kind']}:{namespace}/{metadata['name']}"
-                metadata.setdefault("annotations", {})[_TRACKED] = tracked
+            crds = tracked_crds(application, objects)
             if crds:
-                self._say(f"{len(crds)} CRDs of {name}")
+                self._say(f"{len(crds)} CRDs of {application['metadata']['name']}")
                 self._kubectl.apply(crds)
 
     def make_secrets(self, wanted: list[dict[str, Any]]) -> None:
@@ -120,6 +115,17 @@ class Bootstrap:
         if text != self._last:
             sys.stderr.write(f"[{time.monotonic() - self._start:5.0f} s] {text}\n")
             self._last = text
+
+
+def tracked_crds(application: dict[str, Any], objects: Objects) -> Objects:
+    """The CRDs among an Application's objects, marked as Argo CD marks them."""
+    name, namespace = application["metadata"]["name"], application["spec"]["destination"].get("namespace", "")
+    crds = [item for item in objects if item["kind"] == "CustomResourceDefinition"]
+    for crd in crds:
+        metadata = crd["metadata"]
+        tracked = f"{name}:apiextensions.k8s.io/{crd['kind']}:{namespace}/{metadata['name']}"
+        metadata.setdefault("annotations", {})[_TRACKED] = tracked
+    return crds
 
 
 def contents(secret: dict[str, Any], earlier: dict[str, dict[str, str]]) -> dict[str, str]:

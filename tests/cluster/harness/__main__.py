@@ -61,6 +61,11 @@ def up(environment: str) -> None:
         ),
         ("node", lambda: node.start_node(programs, kubectl, small=not in_cloud)),
         *((("Istio", lambda: platform.install_istio(kubectl)),) if values.given else ()),
+        *(
+            (("CRDs of charts", lambda: platform.install_crds(programs["helm"], kubectl, environment)),)
+            if in_cloud
+            else ()
+        ),
         (f"scripts/bootstrap {environment}", lambda: platform.bootstrap(programs, kubectl, environment)),
         ("webhook", repositories.call_webhook),
     )

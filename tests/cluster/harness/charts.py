@@ -35,6 +35,20 @@ def publish(helm: Path, sources: Sequence[dict[str, Any]]) -> None:
             _run(helm, "repo", "index", repository, "--url", source["repoURL"])
 
 
+def crds(helm: Path, application: dict[str, Any], folder: Path | None) -> list[dict[str, Any]]:
+    """Those of a chart with an Application's values; `folder` is the chart's, where it stands in git."""
+    spec, name = application["spec"], application["metadata"]["name"]
+    source = spec["source"]
+    values = STATE / "values.yaml"
+    values.write_text(yaml.safe_dump(source.get("helm", {}).get("valuesObject", {})))
+    url = urlsplit(source["repoURL"])
+    archive = f"{source.get('chart')}-{source['targetRevision']}.tgz"
+    chart = folder or FOLDER / str(url.hostname) / url.path.strip("/") / archive
+    options = ("--include-crds", f"--namespace={spec['destination']['namespace']}", f"--values={values}")
+    objects = yaml.safe_load_all(_run(helm, "template", name, chart, *options))
+    return [item for item in objects if item and item["kind"] == "CustomResourceDefinition"]
+
+
 def _package(helm: Path, name: str, version: str, repository: Path) -> None:
     work = STATE / "contexts" / name
     shutil.copytree(_folder(name), work)
@@ -65,7 +79,8 @@ def _crds(work: Path) -> Path:
     return work / "crds/bundle.yaml"
 
 
-def _run(helm: Path, *arguments: object) -> None:
+def _run(helm: Path, *arguments: object) -> str:
     done = subprocess.run([helm, *map(str, arguments)], capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"helm {arguments[0]}: {done.stderr.strip()}")
+    return done.stdout

@@ -7,14 +7,15 @@ from pathlib import Path
 
 import yaml
 
-from harness import applications, pki
+from harness import applications, charts, pki
 from harness.binaries import module_dir, module_version
 from harness.images import Image, named, program, push
 from harness.kubectl import Kubectl
 from harness.processes import StartError
 from harness.repositories import GIT, OURS, TOKEN, git, hosts
 from harness.settings import KUBECONFIG, ROOT, STATE
-from plumbline.tree.render.build import build
+from plumbline.tree.bootstrap import tracked_crds
+from plumbline.tree.render.build import build, render
 from plumbline.tree.tools import kustomize
 from plumbline.tree.values import Values
 
@@ -127,6 +128,16 @@ def install_istio(kubectl: Kubectl) -> None:
     charts = module_dir("istio", "istio.io/istio") / "manifests/charts"
     kubectl.apply(yaml.safe_load_all((charts / "base/files/crd-all.gen.yaml").read_text()))
     kubectl.apply(build(ROOT, "tests/cluster/manifests/istio"))
+
+
+def install_crds(helm: Path, kubectl: Kubectl, environment: str) -> None:
+    """Those of charts, which `scripts/bootstrap` has no Helm to read; for why it installs the others, see there."""
+    for item in render(ROOT, environment)[f"clusters/{environment}"]:
+        source = item.get("spec", {}).get("source", {})
+        if item["kind"] == "Application" and ("chart" in source or "helm" in source):
+            folder = None if "chart" in source else module_dir("istio", "istio.io/istio") / source["path"]
+            if found := tracked_crds(item, charts.crds(helm, item, folder)):
+                kubectl.apply(found)
 
 
 def bootstrap(binaries: dict[str, Path], kubectl: Kubectl, name: str) -> None:

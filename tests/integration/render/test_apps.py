@@ -235,3 +235,21 @@ def test_what_the_bootstrap_needs_is_declared(environment: str, rendered: Render
     assert argo_cd["source"]["kustomize"]["namespace"] == "argocd"
     assert argo_cd["syncPolicy"]["managedNamespaceMetadata"]["labels"]
     assert "platform" in applications
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_whoever_has_an_autoscaler_comes_after_the_figures_of_pods(environment: str, rendered: Rendered) -> None:
+    """Its health is Degraded until metrics-server answers, and one Degraded Application fails its wave's sync."""
+    objects = rendered[environment][f"clusters/{environment}"]
+    waves = {
+        item["metadata"]["name"]: int(item["metadata"].get("annotations", {}).get("argocd.argoproj.io/sync-wave", "0"))
+        for item in objects
+        if item["kind"] == "Application"
+    }
+    scaled = {
+        name
+        for name, spec in of_kind(objects, "Application").items()
+        if {"autoscaling", "autoscaleMin"} & spec["source"].get("helm", {}).get("valuesObject", {}).keys()
+    }
+    assert scaled or "istiod" not in waves
+    assert all(waves["metrics-server"] < waves[name] for name in scaled)
