@@ -49,6 +49,8 @@ def test_every_secret_that_git_names_is_filled_from_the_store(kubectl: Kubectl, 
 
 def test_a_training_in_pods_ends_at_a_prediction_by_tls_and_key(kubectl: Kubectl, values: Values) -> None:
     """docs/adopt.md, steps 6 and 7: nobody but the Workflow does anything."""
+    if values.class_ == "guarded":
+        pytest.skip("its releases were served in another environment first, and are approved")
     begun = time.monotonic()
     image = servers.server()
     name = workflows.submit(kubectl, "train-model", model=MODEL, sample="0.05", trials="2", seed="0", image=image)
