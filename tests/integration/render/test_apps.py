@@ -6,6 +6,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+import asis
 import pytest
 import yaml
 
@@ -22,7 +23,7 @@ OURS = {environment: read_values(ROOT, environment) for environment in ENVIRONME
 @pytest.fixture(scope="module")
 def rendered() -> Rendered:
     """{environment: {folder: objects}}."""
-    return {environment: render(ROOT, environment) for environment in ENVIRONMENTS}
+    return {environment: asis.rendered(environment) for environment in ENVIRONMENTS}
 
 
 def of_kind(objects: list[dict[str, Any]], kind: str) -> dict[str, dict[str, Any]]:

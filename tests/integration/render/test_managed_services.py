@@ -3,12 +3,13 @@
 import re
 from typing import Any
 
+import asis
 import pytest
 import trees
 import yaml
 from cryptography import x509
 
-from plumbline.tree.render.build import environments, render
+from plumbline.tree.render.build import environments
 from plumbline.tree.values import read_values
 
 Objects = list[dict[str, Any]]
@@ -18,7 +19,7 @@ BUNDLE = next((trees.ROOT / "kustomize/components/managed-services/postgresql").
 
 @pytest.fixture(scope="module", params=MANAGED)
 def folders(request: pytest.FixtureRequest) -> dict[str, Objects]:
-    return render(trees.ROOT, request.param)
+    return asis.rendered(request.param)
 
 
 def services(objects: Objects) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import asis
 import pytest
 import yaml
 from typer.testing import CliRunner
@@ -15,7 +16,7 @@ ROOT = Path(__file__).parents[3]
 def test_every_environment_renders() -> None:
     assert {"local", "staging", "production"} <= set(environments(ROOT))
     for environment in environments(ROOT):
-        rendered = render(ROOT, environment)
+        rendered = asis.rendered(environment)
         assert f"clusters/{environment}" in rendered
         assert set(rendered) == set(synced(ROOT, environment))
         assert all(rendered.values())

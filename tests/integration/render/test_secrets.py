@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import asis
 import pytest
 import yaml
 
 from plumbline.tree.bootstrap import contents
-from plumbline.tree.render.build import render
 
 ROOT = Path(__file__).parents[3]
 Key = tuple[str, str, str]
@@ -75,7 +75,7 @@ def _filled_locally() -> set[Key]:
 def test_what_is_named_is_filled_and_no_more(environment: str) -> None:
     # The environment's own folder is Argo CD's, which names its Secrets in texts of its own.
     own = f"clusters/{environment}"
-    objects = [item for folder, items in render(ROOT, environment).items() if folder != own for item in items]
+    objects = [item for folder, items in asis.rendered(environment).items() if folder != own for item in items]
     ours = {item["metadata"]["namespace"] for item in objects if "namespace" in item["metadata"]}
     # So does the server of Argo Workflows, in its ConfigMap.
     ours -= {"argo"}

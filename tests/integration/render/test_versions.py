@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
+import asis
 import pytest
 from versions import applications, built, images, modules, table
 
-from plumbline.tree.render.build import Objects, environments, render
+from plumbline.tree.render.build import Objects, environments
 from plumbline.tree.validate.crds import SOURCES
 
 ROOT = Path(__file__).parents[3]
@@ -14,7 +15,7 @@ ROOT = Path(__file__).parents[3]
 @pytest.fixture(scope="module")
 def own() -> dict[str, Objects]:
     """{environment: the objects of its own folder}."""
-    return {name: render(ROOT, name)[f"clusters/{name}"] for name in environments(ROOT)}
+    return {name: asis.rendered(name)[f"clusters/{name}"] for name in environments(ROOT)}
 
 
 def test_the_document_is_what_the_pins_say() -> None:

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import asis
 import pytest
 import yaml
 
 from plumbline.monitoring.log.settings import Settings
-from plumbline.tree.render.build import render
 
 ROOT = Path(__file__).parents[3]
 Object = dict[str, Any]
@@ -20,7 +20,7 @@ SERVERS = ("Deployment", "StatefulSet")
 @pytest.fixture(scope="module", params=ENVIRONMENTS)
 def workloads(request: pytest.FixtureRequest) -> dict[str, list[Object]]:
     """{workload: its objects} of one environment."""
-    rendered = render(ROOT, request.param)
+    rendered = asis.rendered(request.param)
     return {folder.rsplit("/", 1)[1]: objects for folder, objects in rendered.items() if "/workloads/" in folder}
 
 

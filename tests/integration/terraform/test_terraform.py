@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import asis
 import pytest
 import yaml
 
@@ -13,7 +14,6 @@ from plumbline.core import programs
 from plumbline.core.errors import PlumblineError
 from plumbline.tree import tools
 from plumbline.tree.outputs import write_outputs
-from plumbline.tree.render.build import render
 from plumbline.tree.values import read_values
 
 from .mocked import ENVIRONMENTS, ROOT, SOURCE, SUITES, Suite, Terraform
@@ -143,7 +143,7 @@ def test_outputs_are_what_the_environments_folder_holds(suites: Suites, environm
 def test_every_bucket_that_the_folder_names_is_made(suites: Suites, environment: str) -> None:
     made = {values["bucket"] for values in suites[f"environments/{environment}"].planned("aws_s3_bucket").values()}
     prefix = read_values(ROOT, environment).buckets
-    texts = [yaml.safe_dump_all(objects) for objects in render(ROOT, environment).values()]
+    texts = [yaml.safe_dump_all(objects) for objects in asis.rendered(environment).values()]
     named = {name for text in texts for name in re.findall(rf"{prefix}-[a-z-]*[a-z]", text)}
     assert set() < named <= made
 
@@ -167,7 +167,7 @@ def test_every_entry_that_external_secrets_asks_for_is_made_with_its_keys(suites
 def test_every_account_of_ours_that_has_a_role_exists(suites: Suites) -> None:
     """By the name that it has in the cluster: a prefix would leave a role that nobody has."""
     for environment in ENVIRONMENTS:
-        items = [item for found in render(ROOT, environment).values() for item in found]
+        items = [item for found in asis.rendered(environment).values() for item in found]
         accounts = [item["metadata"] for item in items if item["kind"] == "ServiceAccount"]
         ours = {f"{account['namespace']}/{account['name']}" for account in accounts}
         roles = suites[f"environments/{environment}"].outputs["identities"].values()

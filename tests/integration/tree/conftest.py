@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import asis
 import pytest
 
-from plumbline.tree.render.build import build, environments
-from plumbline.tree.render.environment import Environment
+from plumbline.tree.render.build import build
 from plumbline.tree.validate.api_server import api_server
 from plumbline.tree.validate.cluster import Cluster
 from plumbline.tree.validate.crds import crds_of
@@ -26,7 +26,7 @@ def cluster() -> Iterator[Cluster]:
 def kinds(cluster: Cluster) -> None:
     """The kinds of third parties that the examples are of."""
     used = {(item.object["apiVersion"].split("/")[0], item.object["kind"]) for item in read_examples(ROOT)}
-    sources = {source for name in environments(ROOT) for source in Environment.load(ROOT, name).sources()}
+    sources = {source for item in asis.everywhere() for source in item.sources()}
     cluster.load(list({crd.name: crd for crd in crds_of(sources) if crd.kind in used}.values()))
 
 

@@ -4,12 +4,12 @@ import copy
 from pathlib import Path
 from typing import Any
 
+import asis
 import pytest
 import yaml
 
 from plumbline.serving.settings import Settings
-from plumbline.tree.render.build import Object, build, environments
-from plumbline.tree.render.environment import Environment
+from plumbline.tree.render.build import Object, build
 from plumbline.tree.validate.cluster import Cluster
 from plumbline.tree.validate.crds import CrdError, crds_of
 from plumbline.tree.validate.examples import (
@@ -162,7 +162,7 @@ def test_every_file_that_a_server_reads_by_a_setting_has_one_place() -> None:
 def test_the_objects_of_a_sign_in_at_the_gateway_have_their_shape(cluster: Cluster) -> None:
     """No environment of this repository has them, so that nothing else asks."""
     kinds = {"RequestAuthentication", "AuthorizationPolicy"}
-    sources = {source for name in environments(ROOT) for source in Environment.load(ROOT, name).sources()}
+    sources = {source for item in asis.everywhere() for source in item.sources()}
     cluster.load([crd for crd in crds_of(sources) if crd.kind in {("security.istio.io", kind) for kind in kinds}])
     folder = ROOT / "kustomize/gateway/components/sign-in"
     items = [yaml.safe_load(path.read_text()) for path in folder.glob("*.yaml") if path.stem != "kustomization"]

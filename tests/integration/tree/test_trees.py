@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import asis
 import pytest
 import trees
 
@@ -24,7 +25,7 @@ SEEDS = range(int(os.environ.get("TREES", "2")))
 @pytest.fixture(scope="module")
 def knowing() -> Iterator[Cluster]:
     """An API server of their own with the kinds of the third parties, which are loaded once for all trees."""
-    used = [Environment.load(trees.ROOT, name) for name in environments(trees.ROOT)]
+    used = asis.everywhere()
     crds = {crd.name: crd for tree in used for crd in crds_of(tree.sources())}
     asked = [*(item for tree in used for _, _, item in tree.objects()), *(one.object for one in EXAMPLES)]
     kinds = {(item["apiVersion"].split("/")[0], item["kind"]) for item in asked}
