@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-import yaml
 
 from plumbline.core.commands import AsJson, application, print_json
 from plumbline.core.errors import Refused
-from plumbline.tree.render.build import environments, render, without_release
+from plumbline.tree.render.build import as_yaml, environments, render, without_release
 
 app = application(__doc__ or "")
 
@@ -34,7 +33,7 @@ def render_all(
             name = "platform" if folder == own else folder.removeprefix(f"{own}/")
             file = out / environment / f"{name}.yaml"
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(yaml.safe_dump_all(objects, sort_keys=False), encoding="utf-8")
+            file.write_text(as_yaml(objects), encoding="utf-8")
         examples = without_release(root, environment)
         note = f"; with an example release: {', '.join(examples)}" if examples else ""
         typer.echo(f"{out / environment}: {sum(map(len, folders.values()))} objects of {len(folders)} folders{note}")

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from plumbline.tree.copies import copy_environment
-from plumbline.tree.render.build import build, environments, render
+from plumbline.tree.render.build import as_yaml, build, environments, render
 from plumbline.tree.values import read_values
 
 ROOT = Path(__file__).parents[3]
@@ -145,7 +145,7 @@ def test_a_new_environment_is_one_folder(tree: Path) -> None:
     }
     own = objects["clusters/quality"]
     assert of_kind(own, "Application")["platform"]["source"]["path"] == "clusters/quality"
-    assert "staging" not in yaml.safe_dump_all(own)
+    assert "staging" not in as_yaml(own)
 
 
 def test_a_new_model_is_one_folder(tree: Path) -> None:

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from plumbline.tree.cli import app
 from plumbline.tree.fill_in import to_fill_in
-from plumbline.tree.render.build import environments
+from plumbline.tree.render.build import as_yaml, environments
 from plumbline.tree.render.environment import Environment
 from plumbline.tree.validate import checks
 from plumbline.tree.validate.foreign import foreign, known_values
@@ -39,7 +39,7 @@ def copy(tree: Path) -> Environment:
 def test_no_word_of_production_is_in_its_files_or_in_its_objects(copy: Environment, tree: Path) -> None:
     found = {name: text for name, text in texts(tree / "clusters" / NAME).items() if WORD.search(text)}
     assert found == {}
-    objects = yaml.safe_dump_all(item for _, _, item in copy.objects())
+    objects = as_yaml(item for _, _, item in copy.objects())
     assert WORD.findall(objects) == []
     settings = next(
         item["data"]
@@ -53,7 +53,7 @@ def test_no_word_of_production_is_in_its_files_or_in_its_objects(copy: Environme
     assert (own.class_, own.region, own.registry) == (origin.class_, REGION, origin.registry)
     # Certificates are of all regions.
     elsewhere = [item for _, _, item in copy.objects() if item["metadata"]["name"] != "postgresql-ca"]
-    assert origin.region not in yaml.safe_dump_all(elsewhere).replace(own.registry, "")
+    assert origin.region not in as_yaml(elsewhere).replace(own.registry, "")
 
 
 def test_the_copy_and_its_origin_are_accepted_and_what_is_to_fill_in_is_named(copy: Environment, tree: Path) -> None:

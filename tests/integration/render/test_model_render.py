@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ from plumbline.serving.main import KEEP_ALIVE_SECONDS
 from plumbline.tree.render.build import build, complete
 
 ROOT = Path(__file__).parents[3]
-KUSTOMIZE = ROOT / ".cache" / "bin" / "kustomize"
 OF_FLIGHTS = "../../../../policies/experiments/flights"
 IMAGE = "ghcr.io/plumbline/model-server@sha256:" + "1" * 64
 RELEASE = f"""\
@@ -48,11 +46,7 @@ def model(tree: Path) -> Path:
 
 def _render(folder: Path) -> dict[str, dict[str, Any]]:
     """{Kind/name: object}."""
-    if not KUSTOMIZE.exists():
-        pytest.fail("kustomize is missing: run `make tools`")
-    done = subprocess.run([KUSTOMIZE, "build", folder], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
-    return {f"{item['kind']}/{item['metadata']['name']}": item for item in yaml.safe_load_all(done.stdout)}
+    return {f"{item['kind']}/{item['metadata']['name']}": item for item in build(folder, ".")}
 
 
 def test_the_release_reaches_the_pod_by_value_and_as_a_file(model: Path) -> None:

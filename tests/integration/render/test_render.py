@@ -8,7 +8,7 @@ import yaml
 from typer.testing import CliRunner
 
 from plumbline.tree.cli import app
-from plumbline.tree.render.build import RenderError, environments, render, synced, without_release
+from plumbline.tree.render.build import Loader, RenderError, environments, render, synced, without_release
 
 ROOT = Path(__file__).parents[3]
 
@@ -52,7 +52,7 @@ def test_a_missing_file_is_named_without_the_place_of_the_copy(tree: Path) -> No
 def test_the_command_writes_a_file_for_each_folder(tree: Path) -> None:
     done = CliRunner().invoke(app, ["render", "--root", str(tree), "--out", str(tree / "out")])
     assert done.exit_code == 0, done.output
-    platform = list(yaml.safe_load_all((tree / "out/production/platform.yaml").read_text()))
+    platform = list(yaml.load_all((tree / "out/production/platform.yaml").read_text(), Loader))
     assert any(item["kind"] == "AppProject" for item in platform)
     assert (tree / "out/production/models/flights.yaml").exists()
 

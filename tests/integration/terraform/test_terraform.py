@@ -143,7 +143,7 @@ def test_outputs_are_what_the_environments_folder_holds(suites: Suites, environm
 def test_every_bucket_that_the_folder_names_is_made(suites: Suites, environment: str) -> None:
     made = {values["bucket"] for values in suites[f"environments/{environment}"].planned("aws_s3_bucket").values()}
     prefix = read_values(ROOT, environment).buckets
-    texts = [yaml.safe_dump_all(objects) for objects in asis.rendered(environment).values()]
+    texts = [json.dumps(objects) for objects in asis.rendered(environment).values()]
     named = {name for text in texts for name in re.findall(rf"{prefix}-[a-z-]*[a-z]", text)}
     assert set() < named <= made
 

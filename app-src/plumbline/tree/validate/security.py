@@ -5,12 +5,10 @@ import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import yaml
-
 from plumbline.core import programs
 from plumbline.core.errors import Accident
 from plumbline.tree import tools
-from plumbline.tree.render.build import Object
+from plumbline.tree.render.build import Object, as_yaml
 from plumbline.tree.render.environment import Environment
 from plumbline.tree.validate.problem import Problem
 
@@ -26,7 +24,7 @@ def insecure(root: Path, trees: list[Environment]) -> list[Problem]:
             for name, objects in tree.folders.items():
                 file = Path(folder) / f"{name}.yaml"
                 file.parent.mkdir(parents=True, exist_ok=True)
-                file.write_text(yaml.safe_dump_all(map(_as_deployment, objects)), encoding="utf-8")
+                file.write_text(as_yaml(map(_as_deployment, objects)), encoding="utf-8")
         options = ("--config-file", root / ".checkov.yaml", "-d", folder, "-o", "json")
         done = programs.run(tools.checkov(), *options, missing="run `make .venv-checkov/.installed`")
     try:
