@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,12 @@ import httpx
 import local
 import pandas as pd
 import services
+import weeks
 import yaml
 from jinja2 import Environment, FileSystemLoader
+
+from plumbline.monitoring.experiment.policy import Experiment
+from plumbline.monitoring.policy import read_policy
 
 HERE, PLUMBLINE = local.HERE, local.PLUMBLINE
 HOME = HERE / ".cache" / "demo"
@@ -240,20 +244,36 @@ def plain(value: Any) -> Any:
 
 
 def measure(demo: Demo) -> None:
-    """From the stream to answers: arms, the experiment's verdict, and the stable release's drift from its own test."""
+    """From the stream to answers: arms, the stable release's drift from its own test, and the experiment's verdict."""
     monitoring = (PLUMBLINE, "monitor")
     demo.run("log predictions and feedback to PostgreSQL", *monitoring, "consume", "--until-empty")
     demo.run("how the releases do", *monitoring, "readout", "--model", MODEL)
     demo.run("why the first answer was given", PLUMBLINE, "why", demo.asked)
-    demo.tell("an experiment is judged after whole weeks: today it can only go on")
-    policies = ("--model", MODEL, "--policies", HERE / "policies")
-    demo.run("what the experiment's policy says", *monitoring, "experiment", *policies)
-    demo.run("how long it takes", *monitoring, "experiment", "plan", *policies)
     run = yaml.safe_load((HOME / "stable" / RELEASE).read_text(encoding="utf-8"))["spec"]["lineage"]["run"]
     # What was answered in these minutes are flights of all months: no day of the reference is like it, a week may be.
     window = ("--hours", "168", "--out", HOME / "drift", "--exit-code")
     drift = (*monitoring, "drift", "--model", MODEL, "--run", run, *window)
     demo.run("drift of the stable release against its test window", *drift)
+    later = dated(demo)
+    later.run("log the same answers with the dates of weeks", *monitoring, "migrate")
+    later.run("and store them", *monitoring, "consume", "--until-empty", show=False)
+    policies = ("--model", MODEL, "--policies", HERE / "policies")
+    later.run("what an experiment of that time needs", *monitoring, "experiment", "plan", *policies)
+    later.run("the experiment's verdict", *monitoring, "experiment", *policies, "--exit-code")
+
+
+def dated(demo: Demo) -> Demo:
+    """The same demo with a log of its own, in which the answers of these minutes are dated over the policy's weeks."""
+    policy = read_policy(HERE / f"policies/experiments/{MODEL}.yaml", Experiment, MODEL)
+    days = 7 * policy.weeks[-1] + policy.labelDays + 1
+    redis, database = (demo.environment[f"MONITORING_{name}_URL"] for name in ("REDIS", "DATABASE"))
+    own = {
+        "MONITORING_REDIS_URL": f"{redis.rpartition('/')[0]}/1",
+        "MONITORING_DATABASE_URL": f"{database.rpartition('/')[0]}/weeks",
+    }
+    count = weeks.spread(redis, own["MONITORING_REDIS_URL"], days)
+    demo.tell(f"an experiment is judged after whole weeks: {count} answers are dated over {days} days in a second log")
+    return replace(demo, environment=demo.environment | own)
 
 
 def write_page(demo: Demo, links: dict[str, str]) -> Path:

@@ -54,6 +54,7 @@ def why(
     if as_json:
         print_json(told)
     else:
+        told["served"] = "; ".join(told["served"])
         typer.echo("\n".join(f"{name:<16} {value}" for name, value in told.items()))
     if not same:
         raise typer.Exit(Refused.exit_code)

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from plumbline.training.work import DataVersion, Settings
 
 UNKNOWN_COMMIT = "0" * 40
+_OF_THE_PLATFORM = ("locks", "pyproject.toml")
+"""What decides, besides the package and the model's folder, how a training ends."""
 
 
 def code_version(model: str) -> tuple[str, bool]:
@@ -23,8 +25,21 @@ def code_version(model: str) -> tuple[str, bool]:
     if commit := os.environ.get("TRAINING_CODE_COMMIT"):
         return commit, False
     package, folder = Path(__file__).resolve().parents[1], folder_of(model).resolve()
-    commit, changed = _state(package, str(package), "locks", "pyproject.toml")
+    commit, changed = _state(package, str(package), *_OF_THE_PLATFORM)
     return commit, changed or _state(folder, str(folder))[1]
+
+
+def unchanged_since(model: str, commit: str) -> bool:
+    """Whether git knows that HEAD has nothing that a training of this model reads otherwise than that commit.
+
+    What is committed beside it changes no result: the model's own promotion, before all.
+    """
+    package, folder = Path(__file__).resolve().parents[1], folder_of(model).resolve()
+    top = programs.git("rev-parse", "--show-toplevel", cwd=package)
+    paths = (str(package), *_OF_THE_PLATFORM, str(folder))
+    return not (
+        top.code or programs.git("diff", "--quiet", commit, "HEAD", "--", *paths, cwd=Path(top.text.strip())).code
+    )
 
 
 def prepared_key(settings: "Settings", data: "DataVersion", run: str) -> str:

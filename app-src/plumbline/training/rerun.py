@@ -10,7 +10,7 @@ from plumbline.core.digests import sha256
 from plumbline.core.errors import Accident, Misuse
 from plumbline.training.data import pinned
 from plumbline.training.model import folder_of
-from plumbline.training.provenance import code_version
+from plumbline.training.provenance import code_version, unchanged_since
 from plumbline.training.work import Settings
 
 _TAGS = ("model", "data.version", "code.commit", "code.dirty")
@@ -74,7 +74,7 @@ def differences_here(run: Recorded) -> Iterator[str]:
     """What is not here as it was when the run was made: a line each, with what to do."""
     model = run.settings.model
     commit, dirty = code_version(model)
-    if commit != run.commit:
+    if commit != run.commit and not unchanged_since(model, run.commit):
         yield f"code: the run's commit is {run.commit}, here is {commit}; `git checkout {run.commit}`"
     if dirty:
         yield "code: here are changes that no commit has; commit them or take them back"

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import redis
+import weeks
 import yaml
 from experiments import POLICY
 from typer.testing import CliRunner
@@ -203,6 +205,26 @@ def experiment_share(log: Any, role: str) -> float:
         role,
     )
     return float(share)
+
+
+def test_minutes_that_are_dated_over_weeks_end_in_a_verdict(log: Any, policies: Path) -> None:
+    """As `make demo` does it, into a second log."""
+    dated = f"{log.redis_url.rpartition('/')[0]}/1"
+    with redis.Redis.from_url(dated) as second:
+        second.flushdb()
+    for number in range(1200):
+        treated = number % 10 < 3
+        arm = {"role": "canary", "version": "v1.1.0"} if treated else {}
+        right = number // 10 % 10 < (9 if treated else 6)
+        log.label(log.predict(subject=f"s{number % 200}", **arm), "late" if right else "on time")
+    log.predict()  # of nobody: it stays where it is
+    assert weeks.spread(log.redis_url, dated, 15.5) == 1200
+    log.consume(redis_url=dated)
+    found = experiment(log, policies, "--exit-code")
+    assert (found["verdict"], found["treatment"], found["control"]) == ("promote", "v1.1.0", "v1.0.0")
+    assert log.query("SELECT count(DISTINCT id) FROM monitoring.feedback JOIN monitoring.predictions USING (id)") == [
+        (1200,)
+    ]
 
 
 def test_before_its_weeks_are_over_an_experiment_goes_on(log: Any, policies: Path) -> None:

@@ -68,6 +68,25 @@ def test_a_model_kept_elsewhere_is_asked_about_too(
     assert provenance.code_version("toy") == (head, True), "a file that no commit has"
 
 
+def test_a_commit_beside_the_code_changes_no_training(
+    package: Path, git: Git, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = commit(git, package)
+    (package / "README.md").write_text("promoted")
+    commit(git, package)
+    assert provenance.unchanged_since("toy", first)
+    assert not provenance.unchanged_since("toy", "1" * 40), "no commit of this repository"
+    for name in ("app-src/models/toy/data.py", "app-src/plumbline/new.py", "pyproject.toml"):
+        before = git(package, "rev-parse", "HEAD")
+        (package / name).write_text("changed")
+        commit(git, package)
+        assert not provenance.unchanged_since("toy", before), name
+    (tmp_path / "owners/toy").mkdir(parents=True)
+    (tmp_path / "owners/toy/__init__.py").write_text("")
+    monkeypatch.setenv("TRAINING_MODELS", str(tmp_path / "owners"))
+    assert not provenance.unchanged_since("toy", git(package, "rev-parse", "HEAD")), "of another repository"
+
+
 def test_the_repository_of_a_hook_is_not_asked(
     package: Path, git: Git, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
