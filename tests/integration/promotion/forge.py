@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -47,7 +48,11 @@ class StandIn:
         self.checks_pending = False
         """Whether a check is still to pass: a pull request is merged later then."""
         self.faults: list[int] = []
-        """Statuses of the next answers; 0 breaks the connection after the work was done."""
+        """Statuses of the next answers; 0 breaks the connection after the work was done, 200 is a page to sign in."""
+        self.thinks = 0
+        """How often it is asked until it has found out whether a pull request can be merged."""
+        self.most = 50
+        """Items of a page."""
         self.url = ""
         hook = Path(remote) / "hooks/update"
         hook.write_text(f'#!/bin/sh\n[ "$1" != refs/heads/main ] || {{ echo "{REFUSED}" >&2; exit 1; }}\n')
@@ -66,7 +71,12 @@ class StandIn:
         self.git("update-ref", "refs/heads/main", commit)
         request.state, request.merged, request.commit = "closed", True, commit
 
+    def thinking(self) -> bool:
+        self.thinks -= 1
+        return self.thinks >= 0
+
     def ask_merge(self, number: int) -> None:
+        assert self.thinks <= 0, "it does not know yet whether that can be merged"
         if self.checks_pending:
             self.requests[number - 1].automatic = True
         else:
@@ -92,7 +102,7 @@ class StandIn:
         base = f"{self.url}/api/v3/repos/o/r"
 
         def shown(r: Request) -> dict[str, Any]:
-            mergeable = "blocked" if self.checks_pending else "clean"
+            mergeable = "unknown" if self.thinks > 0 else "blocked" if self.checks_pending else "clean"
             return {
                 "number": r.number,
                 "url": f"{base}/pulls/{r.number}",
@@ -112,6 +122,7 @@ class StandIn:
 
         if path == "/api/graphql":
             assert "enablePullRequestAutoMerge" in body["query"]
+            assert self.checks_pending, "Pull request is in clean status"
             self.requests[int(body["variables"]["input"]["pullRequestId"][3:]) - 1].automatic = True
             return {"data": {"enablePullRequestAutoMerge": {"actor": {"login": "bot"}, "clientMutationId": None}}}
         match method, path.removeprefix("/api/v3/repos/o/r").strip("/").split("/"):
@@ -124,7 +135,9 @@ class StandIn:
                 assert body["base"] == "main"
                 return shown(self.open(body["head"], body["title"], body["body"], []))
             case "GET", ["pulls", number]:
-                return shown(self.requests[int(number) - 1])
+                said = shown(self.requests[int(number) - 1])
+                self.thinking()
+                return said
             case "PATCH", ["pulls", number]:
                 request = self.requests[int(number) - 1]
                 for name, value in body.items():
@@ -164,6 +177,7 @@ class StandIn:
                 "web_url": f"{self.url}/o/r/-/merge_requests/{r.number}",
                 "source_branch": r.branch,
                 "state": "merged" if r.merged else {"open": "opened"}.get(r.state, r.state),
+                "detailed_merge_status": "checking" if self.thinks > 0 else "mergeable",
                 "title": r.title,
                 "labels": r.labels,
                 "author": {"username": r.author},
@@ -180,7 +194,9 @@ class StandIn:
                 labels = body["labels"].split(",")
                 return shown(self.open(body["source_branch"], body["title"], body["description"], labels))
             case "GET", ["7", "merge_requests", number]:
-                return shown(self.requests[int(number) - 1])
+                said = shown(self.requests[int(number) - 1])
+                self.thinking()
+                return said
             case "PUT", ["7", "merge_requests", number]:
                 request = self.requests[int(number) - 1]
                 request.state = "closed" if body.get("state_event") == "close" else request.state
@@ -229,6 +245,8 @@ class StandIn:
                     setattr(request, name, body.get(name, getattr(request, name)))
                 return shown(request)
             case "POST", ["pulls", number, "merge"]:
+                if self.thinking():
+                    raise NotYet
                 self.ask_merge(int(number))
                 return None
             case "POST", ["issues", number, "comments"]:
@@ -259,6 +277,10 @@ class NotThere(Exception):
     """404."""
 
 
+class NotYet(Exception):
+    """405: Gitea's answer while it thinks."""
+
+
 class Twice(Exception):
     """A second open pull request from one branch."""
 
@@ -276,6 +298,9 @@ def serving(forge: StandIn) -> Iterator[StandIn]:
             fault = forge.faults.pop(0) if forge.faults else None
             if TOKEN not in str(self.headers.get("Authorization")) + str(self.headers.get("PRIVATE-TOKEN")):
                 fault = 401
+            if fault == HTTPStatus.OK:
+                self._send(fault, "<html>Sign in, please</html>")
+                return
             if fault:
                 self._send(fault, {"message": f"the words of {fault}"})
                 return
@@ -285,9 +310,16 @@ def serving(forge: StandIn) -> Iterator[StandIn]:
             except NotThere:
                 self._send(404, {"message": "not found"})
                 return
+            except NotYet:
+                self._send(405, {"message": "Please try again later"})
+                return
             except Twice:
                 self._send(422, {"message": "Validation Failed", "errors": [{"message": "A pull request exists"}]})
                 return
+            if isinstance(said, list):
+                most = min(forge.most, int(asked.get("limit") or asked.get("per_page") or forge.most))
+                page = int(asked.get("page", 1))
+                said = said[most * (page - 1) : most * page]
             if fault == 0:
                 self.close_connection = True
                 self.connection.close()
@@ -297,9 +329,10 @@ def serving(forge: StandIn) -> Iterator[StandIn]:
         do_POST = do_PATCH = do_PUT = do_GET
 
         def _send(self, status: int, said: Any) -> None:
-            text = json.dumps(said).encode() if said is not None else b""
+            page = isinstance(said, str)
+            text = said.encode() if page else json.dumps(said).encode() if said is not None else b""
             self.send_response(status)
-            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Type", "text/html" if page else "application/json")
             self.send_header("Content-Length", str(len(text)))
             self.end_headers()
             self.wfile.write(text)

@@ -124,6 +124,16 @@ def test_staging_merges_by_itself(forge: StandIn, by_request: Settings, remote: 
     assert promotion(by_request, made(model, *THREE), "staging") is None, "served already"
 
 
+def test_a_forge_that_has_not_found_out_yet_whether_it_merges_is_asked_again(
+    forge: StandIn, by_request: Settings, remote: Remote, model: str
+) -> None:
+    forge.thinks = 2
+    landed = promotion(by_request, made(model, *THREE), "staging")
+    assert landed is not None
+    assert landed.waiting == ""
+    assert remote.release("staging", model).spec.version == "v1.0.2"
+
+
 def test_the_forge_merges_when_checks_have_passed(forge: StandIn, by_request: Settings, model: str) -> None:
     forge.checks_pending = True
     for _ in range(2):
@@ -180,6 +190,28 @@ def test_what_a_forge_answers_is_one_line(
     assert f"the words of {status}" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert TOKEN not in str(caught.value)
+
+
+def test_a_page_to_sign_in_at_is_no_answer(forge: StandIn, by_request: Settings, model: str) -> None:
+    """What stands before many a forge answers 200 to whatever it does not know."""
+    for call in range(3):
+        forge.faults = [*[None] * call, 200]  # type: ignore[list-item]
+        with pytest.raises(PlumblineError) as caught:
+            promotion(by_request, made(model, *THREE))
+        assert "the forge " in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("forge", ["gitea"], indirect=True)
+def test_a_server_that_gives_few_at_once_gives_all(forge: StandIn, by_request: Settings, model: str) -> None:
+    forge.most = 2
+    for number in range(2, 7):
+        made_of = made(model, f"v1.0.{number}", "abcdef0"[number])
+        promotion(by_request, made_of, "production" if number % 2 else "staging")
+    again = promotion(by_request, made(model, "v1.0.5", "f"))
+    assert again is not None
+    assert len([item for item in forge.requests if item.branch == again.branch]) == 1
+    assert len(connect(by_request).opened()) == 1, "each promotion closed the one before"
 
 
 def test_a_connection_that_breaks_after_the_work_leaves_one_pull_request(

@@ -56,6 +56,10 @@ RELIES_ON = {
 """{rule of the branch: why the design relies on it}; .github/rulesets/main.json holds them for GitHub."""
 
 
+THINKS = (0.5, 1, 2, 4, 8)
+"""Seconds between questions: forges find out in the background whether a new pull request can be merged."""
+
+
 class Forge(Protocol):
     """What promotion needs of a forge. Everything but `create` may be called again without harm."""
 
@@ -94,8 +98,11 @@ def answer(status: int | None, said: object, doing: str) -> PlumblineError:
         return Misuse(f"{text}; PROMOTION_FORGE_TOKEN_FILE must name a file with a token that is valid")
     if status == 404:
         return Misuse(f"{text}; look at PROMOTION_FORGE_URL and PROMOTION_FORGE_PROJECT, and whether the token sees it")
-    if status == 429 or status >= 500 or (status == 403 and "rate limit" in words.lower()):
+    later = ("rate limit", "try again later")  # Gitea while it thinks
+    if status == 429 or status >= 500 or (status >= 400 and any(words.lower().count(word) for word in later)):
         return Accident(f"{text}; try again later")
+    if status < 400:  # a page to sign in at, or another address
+        return Misuse(f"{text}; expected JSON: PROMOTION_FORGE_URL must be the API's own address")
     if status == 403:
         return Refused(f"{text}; allow the token to write pull requests and contents (docs/promotion.md)")
     return Refused(text)

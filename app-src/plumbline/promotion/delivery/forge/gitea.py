@@ -1,10 +1,14 @@
 """Gitea and Forgejo, by their REST API: the few calls that promotion makes."""
 
+import time
+from collections.abc import Iterator
+from itertools import count
 from typing import Any
 
 import httpx
 
-from plumbline.promotion.delivery.forge import Pull, Review, Wanted, answer
+from plumbline.core.errors import Accident
+from plumbline.promotion.delivery.forge import THINKS, Pull, Review, Wanted, answer
 
 
 class Gitea:
@@ -15,12 +19,14 @@ class Gitea:
         self._http = httpx.Client(base_url=base, headers={"Authorization": f"token {token}"}, timeout=20)
 
     def newest(self, branch: str) -> Pull | None:
-        """The newest pull request from that branch."""
-        return next((pull for pull in self._pulls("all") if pull.branch == branch), None)
+        """The newest pull request from that branch: Gitea lists the newest first."""
+        return next(
+            (pull for item in self._pages("pulls", state="all") if (pull := _pull(item)).branch == branch), None
+        )
 
     def opened(self) -> list[Pull]:
         """All open pull requests."""
-        return self._pulls("open")
+        return [_pull(item) for item in self._pages("pulls", state="open")]
 
     def create(self, base: str, wanted: Wanted) -> Pull:
         """Open a pull request."""
@@ -39,7 +45,16 @@ class Gitea:
 
     def merge(self, pull: Pull) -> None:
         """Merge it, or as soon as its checks have passed."""
-        self._ask("POST", f"pulls/{pull.number}/merge", {"Do": "merge", "merge_when_checks_succeed": True})
+        said = {"Do": "merge", "merge_when_checks_succeed": True}
+        for seconds in THINKS:
+            try:
+                self._ask("POST", f"pulls/{pull.number}/merge", said)
+                return
+            except Accident as error:
+                if " 405 " not in str(error):
+                    raise
+            time.sleep(seconds)
+        self._ask("POST", f"pulls/{pull.number}/merge", said)
 
     def review(self, commit: str) -> Review | None:
         """What is stale was of an earlier push."""
@@ -65,10 +80,6 @@ class Gitea:
             "no deletion": found is not None,
         }
 
-    def _pulls(self, state: str) -> list[Pull]:
-        pulls = [_pull(item) for item in self._pages("pulls", state=state)]
-        return sorted(pulls, key=lambda pull: -pull.number)
-
     def _labels(self, names: tuple[str, ...]) -> list[int]:
         """Gitea knows labels by number; those that are missing are made."""
         known = {item["name"]: item["id"] for item in self._pages("labels")}
@@ -77,14 +88,13 @@ class Gitea:
                 known[name] = self._ask("POST", "labels", {"name": name, "color": "#5319e7"})["id"]
         return [known[name] for name in names]
 
-    def _pages(self, path: str, **asked: str) -> list[Any]:
-        found: list[Any] = []
-        for page in range(1, 100):
+    def _pages(self, path: str, **asked: str) -> Iterator[Any]:
+        """Until a page is empty: how many items one has at most is the server's to say."""
+        for page in count(1):
             items = self._ask("GET", path, params=asked | {"page": str(page), "limit": "50"})
-            found += items
-            if len(items) < 50:
-                break
-        return found
+            if not items:
+                return
+            yield from items
 
     def _ask(
         self,
@@ -103,16 +113,19 @@ class Gitea:
             raise answer(None, type(error).__name__, doing) from None
         if absent and response.status_code == httpx.codes.NOT_FOUND:
             return None
-        if response.is_error:
+        if not response.is_success:
             raise answer(response.status_code, _words(response), doing)
-        return response.json() if response.content else None
+        try:
+            return response.json() if response.content else None
+        except ValueError:
+            raise answer(response.status_code, response.text, doing) from None
 
 
 def _words(response: httpx.Response) -> str:
     try:
         return str(response.json()["message"])
     except (ValueError, KeyError, TypeError):
-        return response.text
+        return response.text or response.headers.get("Location", "")
 
 
 def _pull(item: Any) -> Pull:

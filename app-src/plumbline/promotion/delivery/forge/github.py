@@ -1,5 +1,6 @@
 """GitHub and GitHub Enterprise, by PyGithub."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING
 from github import Auth, Github, GithubException
 from requests import RequestException
 
-from plumbline.promotion.delivery.forge import Pull, Review, Wanted, answer
+from plumbline.promotion.delivery.forge import THINKS, Pull, Review, Wanted, answer
 
 if TYPE_CHECKING:
     from github.PullRequest import PullRequest
@@ -60,6 +61,11 @@ class GitHub:
         """A pull request that waits for nothing takes no automatic merge, so it is merged."""
         with _told(f"merge {pull}"):
             item = self._repository.get_pull(pull.number)
+            for seconds in THINKS:
+                if item.mergeable_state != "unknown":
+                    break
+                time.sleep(seconds)
+                item = self._repository.get_pull(pull.number)
             if item.mergeable_state == "clean":
                 item.merge(merge_method="merge", sha=item.head.sha)
             elif not item.raw_data.get("auto_merge"):

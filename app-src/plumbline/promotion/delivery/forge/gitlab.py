@@ -1,5 +1,6 @@
 """GitLab, by python-gitlab."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -8,8 +9,9 @@ from gitlab import Gitlab
 from gitlab.exceptions import GitlabError, GitlabGetError
 from requests import RequestException
 
-from plumbline.promotion.delivery.forge import Pull, Review, Wanted, answer
+from plumbline.promotion.delivery.forge import THINKS, Pull, Review, Wanted, answer
 
+_THINKING = {"preparing", "unchecked", "checking"}
 _STATES = {"opened": "open", "locked": "open", "merged": "merged", "closed": "closed"}
 
 
@@ -54,7 +56,13 @@ class GitLab:
     def merge(self, pull: Pull) -> None:
         """Merge it once its pipeline has succeeded."""
         with _told(f"merge {pull}"):
-            self._project.mergerequests.get(pull.number).merge(merge_when_pipeline_succeeds=True)
+            item = self._project.mergerequests.get(pull.number)
+            for seconds in THINKS:
+                if getattr(item, "detailed_merge_status", "") not in _THINKING:
+                    break
+                time.sleep(seconds)
+                item = self._project.mergerequests.get(pull.number)
+            item.merge(merge_when_pipeline_succeeds=True)
 
     def review(self, commit: str) -> Review | None:
         """GitLab takes approvals back at a push where the project says so."""
