@@ -47,6 +47,8 @@ def made(tmp_path, keys, redis_url):
             **({"redis_url": redis_url} if store else {}),
         )
         server = Server(settings, Metrics(), LogBuffer())
+        if server.link is not None:
+            server.link._timeout = 5.0  # a busy machine is not what is tried
         app = create_app(server, None)
         server.start()
         while server.engine is None or (server.link is not None and server.link.state is not State.CLOSED):
