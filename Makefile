@@ -47,7 +47,7 @@ services: ## Install PostgreSQL, Redis and git where they are missing (apt, as r
 
 tools: install ## Build the Go programs that the tests use: some into .cache/bin, those the cluster has too into its cache
 	@scripts/build-tools
-	@cd tests/cluster && ../../.venv/bin/python -m harness.binaries prometheus
+	@cd tests/cluster && ../../.venv/bin/python -m harness.binaries prometheus argocd oauth2-proxy
 
 api-server: install ## Build etcd and the Kubernetes API server, for `make validate`
 	@scripts/build-api-server

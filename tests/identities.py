@@ -59,6 +59,12 @@ class Provider:
 def running(people: dict[str, list[str]]) -> Iterator[Provider]:
     """One of these people, on loopback."""
     provider = Provider(people)
+    with serving(handler(provider)) as provider.url:
+        yield provider
+
+
+def handler(provider: Provider) -> type[BaseHTTPRequestHandler]:
+    """What answers for it."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -82,8 +88,7 @@ def running(people: dict[str, list[str]]) -> Iterator[Provider]:
         def log_message(self, *_: Any) -> None:
             pass
 
-    with serving(Handler) as provider.url:
-        yield provider
+    return Handler
 
 
 @contextmanager

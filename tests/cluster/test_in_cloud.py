@@ -6,14 +6,16 @@ import json
 import socket
 import ssl
 import time
+from urllib.parse import urlsplit
 
 import pytest
 import servers
 import workflows
+from browsers import Browser
 from rollouts import MODEL, NAMESPACE, phase
 from test_applications import declared
 
-from harness import applications, outside
+from harness import applications, outside, pki
 from harness.kubectl import Kubectl
 from harness.processes import wait_until
 from harness.settings import ROOT, RUNNING
@@ -67,6 +69,31 @@ def test_a_training_in_pods_ends_at_a_prediction_by_tls_and_key(kubectl: Kubectl
     assert door.ask("")[0] == door.ask("guess")[0] == 401
     git = kubectl.get("rollout", f"{MODEL}-server", *NAMESPACE)["metadata"]["labels"]["app.kubernetes.io/version"]
     assert answer["version"] == git
+
+
+def test_three_people_sign_in_and_see_what_their_roles_say(kubectl: Kubectl, values: Values) -> None:
+    service = kubectl.get("service", "istio-people", "--namespace=istio-system")
+    port = next(port["nodePort"] for port in service["spec"]["ports"] if port["port"] == 443)
+    authority = kubectl.get("secret", "models-ca", "--namespace=istio-system")["data"]["ca.crt"]
+    trusted = ssl.create_default_context(cadata=base64.b64decode(authority).decode())
+    provider = {str(urlsplit(values.issuer).hostname): ssl.create_default_context(cafile=str(pki.CA))}
+
+    def browser(name: str, page: str) -> Browser:
+        page = f"{page}.{values.name}.{values.domain}"
+        return Browser(name, page, port, trusted, page, provider)
+
+    experiments = "/api/2.0/mlflow/experiments/search?max_results=100"
+    seen = {name: browser(name, "mlflow").open(experiments) for name in ("vera", "ivy", "eve")}
+    assert {name: answer.status_code for name, answer in seen.items()} == {"vera": 200, "ivy": 200, "eve": 403}
+    assert len(seen["ivy"].json()["experiments"]) > len(seen["vera"].json().get("experiments", []))
+    for name, status in (("vera", 200), ("eve", 403)):
+        assert browser(name, "prometheus").open("/api/v1/query?query=up").status_code == status
+        assert browser(name, "alertmanager").open("/api/v2/alerts").status_code == status
+    vera = browser("vera", "alertmanager")
+    vera.open("/api/v2/alerts")
+    assert vera.ask(f"https://{vera.page}/api/v2/silences", "POST").status_code == 405, "it is to be read"
+    # Argo CD asks at the identity provider itself, and tells nobody anything before.
+    assert browser("vera", "argocd").open("/api/v1/applications").status_code == 401
 
 
 class _Door:

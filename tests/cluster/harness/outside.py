@@ -1,6 +1,7 @@
 """What staging and production leave to AWS, each at its own interface: under its name, with a certificate of that name.
 
-PostgreSQL and Redis are Debian's, the S3 API is versitygw, the rest is harness.aws and harness.cloud.
+PostgreSQL and Redis are Debian's, the S3 API is versitygw, the rest is harness.aws, harness.cloud and, for people,
+harness.identity.
 """
 
 import json
@@ -11,13 +12,24 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import yaml
 
 from harness import pki
 from harness.processes import start, wait_until
 from harness.repositories import TOKEN
-from harness.settings import AWS_IP, BRIDGE, DATABASES_IP, POD_IDENTITY_IP, ROOT, S3_DUALSTACK_IP, S3_IP, STATE
+from harness.settings import (
+    AWS_IP,
+    BRIDGE,
+    DATABASES_IP,
+    IDENTITY_IP,
+    POD_IDENTITY_IP,
+    ROOT,
+    S3_DUALSTACK_IP,
+    S3_IP,
+    STATE,
+)
 from plumbline.tree.bootstrap import contents
 from plumbline.tree.kubectl import Kubectl
 from plumbline.tree.tools import kustomize
@@ -29,6 +41,7 @@ _BINARIES = Path("/usr/lib/postgresql/15/bin")
 # Of the entries that docs/secrets.md lists, those that clusters/local has no Secret for.
 _WRITTEN_BY_PEOPLE = {
     "alertmanager-receivers": {"slack-url": "https://slack.example/x", "pagerduty-key": "none"},
+    "people": {"client-id": "people", "client-secret": "none", "cookie-secret": "32-characters-for-this-test-only"},
     "argocd-oidc": {"issuer": "https://id.example", "client-id": "argocd", "client-secret": "none"},
     "grafana": {
         "client-id": "grafana",
@@ -62,6 +75,7 @@ def names(values: Values) -> dict[str, tuple[str, ...]]:
     return {
         AWS_IP: (f"secretsmanager.{values.region}.amazonaws.com",),
         DATABASES_IP: (known["PGHOST"], known["REDIS_ADDRESS"].partition(":")[0]),
+        IDENTITY_IP: (str(urlsplit(values.issuer).hostname),),
     }
 
 
@@ -81,7 +95,7 @@ def serve(values: Values, kubectl: Kubectl) -> None:
     from harness.cloud import STORAGE_CLASS
 
     FOLDER.mkdir()
-    for address in (AWS_IP, S3_IP, S3_DUALSTACK_IP, DATABASES_IP, POD_IDENTITY_IP):
+    for address in (AWS_IP, S3_IP, S3_DUALSTACK_IP, DATABASES_IP, IDENTITY_IP, POD_IDENTITY_IP):
         subprocess.run(["ip", "addr", "add", f"{address}/32", "dev", BRIDGE], check=True)
     secrets = _secrets()
     path = FOLDER / "secrets.json"
@@ -89,6 +103,7 @@ def serve(values: Values, kubectl: Kubectl) -> None:
     path.write_text(json.dumps({f"plumbline/{values.name}/{name}": entry for name, entry in secrets.items()}))
     keys = {"ROOT_ACCESS_KEY": "AKIATEST", "ROOT_SECRET_KEY": secrets["mlflow"]["MLFLOW_FLASK_SERVER_SECRET_KEY"]}
     _start_aws(values, path, keys)
+    _start_identity(values)
     _start_s3(values, keys)
     _start_postgresql(values, secrets["postgresql"]["PGPASSWORD"])
     _start_redis(values, secrets["redis"]["REDIS_PASSWORD"])
@@ -97,7 +112,7 @@ def serve(values: Values, kubectl: Kubectl) -> None:
 
 
 def _python() -> dict[str, str]:
-    return {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])}
+    return {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), str(ROOT / "tests"), *sys.path])}
 
 
 def secret(values: Values, name: str) -> dict[str, str]:
@@ -120,6 +135,12 @@ def _start_aws(values: Values, secrets: Path, keys: Mapping[str, str]) -> None:
     certificate, key = pki.issue("aws", "aws", hosts=names(values)[AWS_IP])
     command = [sys.executable, "-m", "harness.aws", AWS_IP, certificate, key, secrets]
     start("aws", command, _python() | dict(keys))
+
+
+def _start_identity(values: Values) -> None:
+    certificate, key = pki.issue("identity", "identity", hosts=names(values)[IDENTITY_IP])
+    command = [sys.executable, "-m", "harness.identity", IDENTITY_IP, certificate, key, values.issuer]
+    start("identity", command, _python())
 
 
 def _start_s3(values: Values, keys: Mapping[str, str]) -> None:

@@ -118,6 +118,7 @@ def _in_cloud(binaries: dict[str, Path]) -> list[Image]:
         ),
         Image(f"quay.io/argoproj/argocli:{server}", "stand-in", (), ("PROGRAM=argo_server.py",)),
         Image(named(monitoring / "components/grafana/deployment.yaml"), "stand-in", (), ("PROGRAM=grafana.py",)),
+        Image(named(ROOT / "kustomize/people/deployment.yaml"), "oauth2-proxy", (binaries["oauth2-proxy"], pki.CA)),
         Image("localhost/stand-in/web:test", "stand-in", (), ("PROGRAM=web.py",)),
         Image(named(monitoring / "alertmanager.yaml"), "alertmanager-newer"),
     ]

@@ -24,7 +24,7 @@ POD_CIDR = "10.244.0.0/16"
 SERVICE_CIDR = "10.245.0.0/16"
 API_SERVICE_IP = "10.245.0.1"
 # What staging and production leave to a cloud stands beside the node, below the addresses of pods.
-AWS_IP, S3_IP, S3_DUALSTACK_IP, DATABASES_IP = (f"10.244.0.{number}" for number in range(2, 6))
+AWS_IP, S3_IP, S3_DUALSTACK_IP, DATABASES_IP, IDENTITY_IP = (f"10.244.0.{number}" for number in range(2, 7))
 POD_IDENTITY_IP = "169.254.170.23"
 API_PORT = 16443
 API_URL = f"https://{NODE_IP}:{API_PORT}"

@@ -3,20 +3,17 @@
 import os
 import re
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import yaml
+from programs import program
 
 from plumbline.tree.render.build import build
 from plumbline.tree.validate.cluster import Cluster
 
 ROOT = Path(__file__).parents[3]
-sys.path.append(str(ROOT / "tests/cluster"))
-from harness.binaries import binaries  # noqa: E402 - the cluster's tests have a path of their own
-
 ROLES = ("viewer", "trainer", "promoter", "approver", "admin")
 _ROW = re.compile(r"^\| (argocd|workflows): (\S+) (.+?) \| (.+) \|$", re.MULTILINE)
 
@@ -66,7 +63,7 @@ def test_nobody_in_particular_sees_nothing_of_argo_cd(policy: Path) -> None:
 
 
 def _argo_cd_lets(policy: Path, whom: str, verb: str, target: str) -> bool:
-    command = [binaries("argocd")["argocd"], "admin", "settings", "rbac", "can", whom, verb, "applications", target]
+    command = [program("argocd"), "admin", "settings", "rbac", "can", whom, verb, "applications", target]
     # By its name one program is many.
     environment = os.environ | {"ARGOCD_BINARY_NAME": "argocd", "KUBECONFIG": str(policy.with_name("kubeconfig"))}
     done = subprocess.run(

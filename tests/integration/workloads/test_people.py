@@ -1,28 +1,28 @@
 """The people's door: TLS, the gateway's question to oauth2-proxy as git declares both, and a page behind them."""
 
 import ssl
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from functools import partial
-from http.cookies import SimpleCookie
 from http.server import BaseHTTPRequestHandler
-from pathlib import Path
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 import envoys
-import httpx
 import identities
 import jwt
 import pytest
 import services
 import yaml
+from browsers import Browser
 from certificates import Authority
+from programs import program
 
 from plumbline.tree.render.build import build
 
 from .rendered import ROOT
 
+Door = Callable[[str], Browser]
+"""{who: a browser of hers}."""
 PAGE = "mlflow.staging.plumbline.internal"
 PEOPLE = {
     "vera": ["plumbline:viewer"],
@@ -47,52 +47,10 @@ class Page(BaseHTTPRequestHandler):
         pass
 
 
-@dataclass(slots=True)
-class Browser:
-    """Somebody's: it keeps cookies for one page, and goes where it is sent."""
-
-    name: str
-    port: int
-    authority: Path
-    cookies: dict[str, str] = field(default_factory=dict)
-
-    def open(self, path: str, method: str = "GET", **headers: str) -> httpx.Response:
-        """What the page shows in the end."""
-        address = f"https://{PAGE}{path}"
-        for _ in range(8):
-            answer = self.ask(address, method, **headers)
-            if answer.status_code != 302:
-                break
-            address = urljoin(address, answer.headers["location"])
-        return answer
-
-    def ask(self, address: str, method: str = "GET", **headers: str) -> httpx.Response:
-        """One answer, of the page or of the identity provider."""
-        place = urlsplit(address)
-        if place.hostname != PAGE:
-            return httpx.get(address, params=dict(httpx.QueryParams(place.query)) | {"person": self.name})
-        url = f"https://localhost:{self.port}{place._replace(scheme='', netloc='').geturl()}"
-        headers |= {"host": PAGE, "cookie": "; ".join(f"{name}={value}" for name, value in self.cookies.items())}
-        context = ssl.create_default_context(cafile=str(self.authority))
-        answer = httpx.request(method, url, headers=headers, verify=context, timeout=20)
-        for line in answer.headers.get_list("set-cookie"):
-            for name, cookie in SimpleCookie(line).items():
-                assert cookie["secure"], "no cookie goes over plain HTTP"
-                self.cookies[name] = cookie.value
-        return answer
-
-
 @pytest.fixture(scope="module")
 def provider() -> Iterator[identities.Provider]:
     with identities.running(PEOPLE) as provider:
         yield provider
-
-
-def program() -> Path:
-    """Built by `make tools`."""
-    from harness.binaries import binaries
-
-    return binaries("oauth2-proxy")["oauth2-proxy"]
 
 
 def question() -> dict[str, Any]:
@@ -141,15 +99,15 @@ def refusal() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def door(provider: identities.Provider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, Path]]:
-    """Its port, and the authority of its certificate."""
+def door(provider: identities.Provider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
+    """One page behind it."""
     folder = tmp_path_factory.mktemp("door")
     objects = build(ROOT, "clusters/staging/workloads/people")
     (deployment,) = [item for item in objects if item["kind"] == "Deployment"]
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     port, metrics = services.free_port(), services.free_port()
     here = {"ISSUER": provider.url, "0.0.0.0:4180": f"127.0.0.1:{port}", "0.0.0.0:44180": f"127.0.0.1:{metrics}"}
-    arguments = [str(program()), *container["args"]]
+    arguments = [str(program("oauth2-proxy")), *container["args"]]
     for name, value in here.items():
         arguments = [argument.replace(f"$({name})", value).replace(name, value) for argument in arguments]
     secret = {"client-id": identities.CLIENT, "client-secret": identities.SECRET, "cookie-secret": "a" * 32}
@@ -169,12 +127,13 @@ def door(provider: identities.Provider, tmp_path_factory: pytest.TempPathFactory
             folder, [question(), refusal()], routes, page, folder / "tls", people=f"http://127.0.0.1:{port}"
         ) as gateway,
     ):
-        yield gateway, authority.ca
+        trusted = ssl.create_default_context(cafile=str(authority.ca))
+        yield lambda name: Browser(name, PAGE, gateway, trusted)
 
 
 @pytest.mark.parametrize(("name", "status"), [("vera", 200), ("tom", 200), ("eve", 403), ("nobody", 403)])
-def test_who_has_a_role_signs_in_once_and_nobody_else(door: tuple[int, Path], name: str, status: int) -> None:
-    browser = Browser(name, *door)
+def test_who_has_a_role_signs_in_once_and_nobody_else(door: Door, name: str, status: int) -> None:
+    browser = door(name)
     answer = browser.open("/some/page?x=1")
     assert answer.status_code == status, answer.text
     assert "__Host-people" in browser.cookies if status == 200 else "__Host-people" not in browser.cookies
@@ -195,8 +154,8 @@ def test_who_has_a_role_signs_in_once_and_nobody_else(door: tuple[int, Path], na
         {"cookie": "__Host-people=made-up"},
     ],
 )
-def test_what_a_stranger_says_of_himself_opens_nothing(door: tuple[int, Path], headers: dict[str, str]) -> None:
-    browser = Browser("eve", *door)
+def test_what_a_stranger_says_of_himself_opens_nothing(door: Door, headers: dict[str, str]) -> None:
+    browser = door("eve")
     if "cookie" in headers:
         browser.cookies["__Host-people"] = "made-up"
     answer = browser.ask(f"https://{PAGE}/api", **{name: value for name, value in headers.items() if name != "cookie"})
@@ -209,14 +168,14 @@ def test_what_a_stranger_says_of_himself_opens_nothing(door: tuple[int, Path], h
         "/oauth2/static/css/bulma.min.css", "/oauth2/../api", "/oauth2/static/../../api", "//robots.txt",
     ],
 )  # fmt: skip
-def test_no_path_of_the_sign_in_itself_reaches_the_page(door: tuple[int, Path], path: str) -> None:
-    answer = Browser("eve", *door).ask(f"https://{PAGE}{path}")
+def test_no_path_of_the_sign_in_itself_reaches_the_page(door: Door, path: str) -> None:
+    answer = door("eve").ask(f"https://{PAGE}{path}")
     assert answer.text != "nobody", "the page was asked by somebody who is not signed in"
     assert answer.status_code in (301, 302, 401, 403), answer.status_code
 
 
-def test_a_session_of_one_page_is_no_session_of_another_name(door: tuple[int, Path]) -> None:
-    browser = Browser("vera", *door)
+def test_a_session_of_one_page_is_no_session_of_another_name(door: Door) -> None:
+    browser = door("vera")
     browser.open("/")
     assert {name for name, value in browser.cookies.items() if value} == {"__Host-people"}
     gone = browser.ask(f"https://{PAGE}/oauth2/sign_out").headers.get_list("set-cookie")
