@@ -3,13 +3,22 @@
 import pandas as pd
 
 from plumbline.core.columns import TIME
+from plumbline.core.schema import ModelSchema, Output, SchemaField, View
 from plumbline.training.materialise import entries
-from plumbline.training.model import load
+
+SCHEMA = ModelSchema(
+    model="m",
+    fields=(
+        SchemaField(name="origin", type="category", description="", example="JFK"),
+        SchemaField(name="wind", type="number", description="", example=1.0, required=False),
+    ),
+    output=Output(task="regression", name="y", description=""),
+    views=(View(name="weather", entity=("origin",), fields=("wind",), max_age_seconds=3600),),
+)
 
 
 def test_a_value_of_the_very_moment_is_never_replayed_as_one_of_the_future():
-    model = load("flights")
-    (view,) = model.schema.views
+    (view,) = SCHEMA.views
     moment = pd.Timestamp("2013-07-10T21:00Z")
     row = {TIME: moment, "origin": "JFK", **dict.fromkeys(view.fields, 1.0)}
     history = pd.DataFrame([row])
