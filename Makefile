@@ -102,6 +102,10 @@ trees: install tools api-server ## 50 legal trees before the API server, and the
 histories: install services ## 200 random histories end with git, cluster and registry in agreement (HISTORIES, SEED)
 	@HISTORIES=$${HISTORIES:-200} EVENTS=$${EVENTS:-25} .venv/bin/pytest tests/integration/promotion/test_histories.py $(PYTEST)
 
+gitea: install ## Build a real Gitea (minutes, once) and let promotion write by its pull requests
+	@scripts/build-gitea
+	@.venv/bin/pytest tests/integration/promotion/test_gitea.py $(PYTEST)
+
 fuzz: install services ## Every operation of the running server, with 1,000 examples each (FUZZ_EXAMPLES)
 	@FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-1000} .venv/bin/pytest tests/integration/serving/test_fuzz.py $(PYTEST)
 
@@ -146,4 +150,4 @@ lock: $(UV) ## Resolve pyproject.toml into locks/ again
 clean: ## Remove what make installed and built here
 	@rm -rf .venv .venv-serving .venv-checkov .cache build dist .coverage*
 
-.PHONY: help coverage install services tools api-server render validate diff versions estimators dev dev-clean demo lint test unit trees histories fuzz verdicts bench soak bench-lock cluster-up cluster-test cluster-down format workflows lock clean
+.PHONY: help coverage install services tools api-server render validate diff versions estimators dev dev-clean demo lint test unit trees histories gitea fuzz verdicts bench soak bench-lock cluster-up cluster-test cluster-down format workflows lock clean

@@ -1,7 +1,7 @@
 """A stand-in of GitHub, GitLab and Gitea: their published answers, for the calls that we make, over a real repository.
 
-Gitea itself does not build from the module proxy, which does not serve three of its modules. Pull requests are kept
-in memory; a merge is a merge commit in the bare repository, whose hook refuses every push to main.
+Pull requests are kept in memory; a merge is a merge commit in the bare repository, whose hook refuses every push to
+main. test_gitea.py asks a real Gitea.
 """
 
 import json
@@ -135,9 +135,9 @@ class StandIn:
                 assert body["base"] == "main"
                 return shown(self.open(body["head"], body["title"], body["body"], []))
             case "GET", ["pulls", number]:
-                said = shown(self.requests[int(number) - 1])
+                found = shown(self.requests[int(number) - 1])
                 self.thinking()
-                return said
+                return found
             case "PATCH", ["pulls", number]:
                 request = self.requests[int(number) - 1]
                 for name, value in body.items():
@@ -194,9 +194,9 @@ class StandIn:
                 labels = body["labels"].split(",")
                 return shown(self.open(body["source_branch"], body["title"], body["description"], labels))
             case "GET", ["7", "merge_requests", number]:
-                said = shown(self.requests[int(number) - 1])
+                found = shown(self.requests[int(number) - 1])
                 self.thinking()
-                return said
+                return found
             case "PUT", ["7", "merge_requests", number]:
                 request = self.requests[int(number) - 1]
                 request.state = "closed" if body.get("state_event") == "close" else request.state
@@ -247,6 +247,8 @@ class StandIn:
             case "POST", ["pulls", number, "merge"]:
                 if self.thinking():
                     raise NotYet
+                if self.requests[int(number) - 1].automatic:
+                    raise Scheduled
                 self.ask_merge(int(number))
                 return None
             case "POST", ["issues", number, "comments"]:
@@ -281,6 +283,10 @@ class NotYet(Exception):
     """405: Gitea's answer while it thinks."""
 
 
+class Scheduled(Exception):
+    """409: Gitea's answer to who asks for an automatic merge twice."""
+
+
 class Twice(Exception):
     """A second open pull request from one branch."""
 
@@ -312,6 +318,9 @@ def serving(forge: StandIn) -> Iterator[StandIn]:
                 return
             except NotYet:
                 self._send(405, {"message": "Please try again later"})
+                return
+            except Scheduled:
+                self._send(409, {"message": "pull request is already scheduled to auto merge when checks succeed"})
                 return
             except Twice:
                 self._send(422, {"message": "Validation Failed", "errors": [{"message": "A pull request exists"}]})

@@ -11,11 +11,12 @@ from typer.testing import CliRunner
 from plumbline.core import programs
 from plumbline.core.release import Artifact, Evidence, Lineage, Metadata, Release, Spec
 from plumbline.promotion.cli import app
-from plumbline.promotion.delivery.cluster import Failure, Running, Served
+from plumbline.promotion.delivery.cluster import Cluster, Failure, Running, Served
 from plumbline.promotion.delivery.documents import Barred, barred_path, checked, dump, release_path
 from plumbline.promotion.delivery.git import Checkout, checkout
 from plumbline.promotion.delivery.governance import bar
 from plumbline.promotion.delivery.hold import HeldError, held, hold_path, problems, refuse_held
+from plumbline.promotion.delivery.reconcile import reconcile
 from plumbline.promotion.delivery.release_text import new_text
 from plumbline.promotion.delivery.rollback import take_back, take_out
 from plumbline.promotion.settings import Settings
@@ -149,6 +150,59 @@ def test_a_rejection_bars_and_leaves_what_is_held(remote: Remote) -> None:
     [line] = done.skipped
     assert line.startswith("production still serves flights v1.1.0: flights is held in production until ")
     assert (remote.version("staging"), remote.version("production")) == ("v1.0.0", "v1.1.0")
+
+
+GATE = """\
+apiVersion: plumbline.dev/v1
+kind: PromotionPolicy
+metadata: {name: flights}
+spec:
+  rules:
+    images: [registry.example/model-server]
+    metrics: [{metric: roc_auc, bound: low, min: 0.6}]
+    beats_baseline: {metric: log_loss, by: 0.01}
+    champion: {metric: log_loss, margin: 0.005, resamples: 200, seed: 1}
+    latency_p95_ms: 100
+    size_mb: 5
+    parity: {max_abs_difference: 1e-5, rows: 10000}
+    card: [owner]
+  environments:
+    production: {lifecycle: Production}
+"""
+
+
+class NoRegistry:
+    def versions(self, _: str) -> list[object]:
+        return []
+
+
+class Says(Cluster):
+    """What a person's merge brought is its canary, or serves all."""
+
+    def __init__(self, phase: str, failure: Failure | None) -> None:
+        self._running = Running(
+            Served.of(BAD), Served.of(BAD if phase == "Healthy" else GOOD), phase, 0, "", failure, ()
+        )
+
+    def running(self, _: str) -> Running:
+        return self._running
+
+
+@pytest.mark.parametrize(("phase", "failure"), [("Progressing", None), ("Healthy", None), ("Degraded", SLOW)])
+def test_what_a_person_merges_while_a_model_is_held_is_served_and_left(
+    remote: Remote, phase: str, failure: Failure | None
+) -> None:
+    gate = {"policies/promotion/flights.yaml": GATE}
+    remote.commit(gate | {release_path("production", "flights"): new_text(GOOD)})
+    run("hold", "--env", "production", "--model", "flights", "--for", "3d", *WORD)
+    remote.commit({release_path("production", "flights"): new_text(BAD)})
+    before = remote.log()
+    steps = reconcile(NoRegistry(), remote.settings, Says(phase, failure), "production", ["flights"])  # type: ignore[arg-type]
+    said = [step.did for step in steps]
+    assert remote.log() == before
+    assert remote.version("production") == "v1.1.0"
+    assert any("left as it is, for flights is held" in line for line in said) == (failure is not None)
+    assert checks.holds(remote.work) == []
 
 
 def test_whoever_ends_a_hold_writes_no_other_line_into_the_commit(remote: Remote) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from plumbline.core.errors import Accident
+from plumbline.core.errors import Accident, Refused
 from plumbline.promotion.delivery.forge import THINKS, Pull, Review, Wanted, answer
 
 
@@ -45,16 +45,18 @@ class Gitea:
 
     def merge(self, pull: Pull) -> None:
         """Merge it, or as soon as its checks have passed."""
-        said = {"Do": "merge", "merge_when_checks_succeed": True}
-        for seconds in THINKS:
+        for seconds in (*THINKS, 0):
             try:
-                self._ask("POST", f"pulls/{pull.number}/merge", said)
+                self._ask("POST", f"pulls/{pull.number}/merge", {"Do": "merge", "merge_when_checks_succeed": True})
+                return
+            except Refused as error:
+                if "already scheduled" not in str(error):
+                    raise
                 return
             except Accident as error:
-                if " 405 " not in str(error):
+                if " 405 " not in str(error) or not seconds:
                     raise
             time.sleep(seconds)
-        self._ask("POST", f"pulls/{pull.number}/merge", said)
 
     def review(self, commit: str) -> Review | None:
         """What is stale was of an earlier push."""

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from github import Auth, Github, GithubException
@@ -118,3 +119,5 @@ def _told(doing: str) -> Iterator[None]:
         raise answer(error.status, ", ".join(str(word) for word in words if word), doing) from None
     except RequestException as error:
         raise answer(None, type(error).__name__, doing) from None
+    except (AssertionError, TypeError) as error:  # PyGithub takes a page to sign in at for an object without fields
+        raise answer(HTTPStatus.OK, f"what is no object of GitHub's ({type(error).__name__})", doing) from error

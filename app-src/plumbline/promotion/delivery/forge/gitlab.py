@@ -3,10 +3,11 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from typing import Any
 
 from gitlab import Gitlab
-from gitlab.exceptions import GitlabError, GitlabGetError
+from gitlab.exceptions import GitlabError, GitlabGetError, GitlabParsingError
 from requests import RequestException
 
 from plumbline.promotion.delivery.forge import THINKS, Pull, Review, Wanted, answer
@@ -108,6 +109,8 @@ def _pull(item: Any) -> Pull:
 def _told(doing: str) -> Iterator[None]:
     try:
         yield
+    except GitlabParsingError as error:  # it does not keep the status
+        raise answer(HTTPStatus.OK, error.error_message, doing) from None
     except GitlabError as error:
         raise answer(error.response_code, error.error_message, doing) from None
     except RequestException as error:
