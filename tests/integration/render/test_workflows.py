@@ -13,6 +13,7 @@ from plumbline.tree.render.build import build
 
 ROOT = Path(__file__).parents[3]
 ENVIRONMENTS = ("local", "staging", "production")
+FILLS = ("materialise", "fill")
 
 
 @cache
@@ -112,8 +113,34 @@ def test_who_signs_who_judges_and_who_reads_all_data_are_accounts_of_their_own()
     assert by_account["register"] == with_secret("signing-key")
     assert by_account["promote"] == {("promote-model", name) for name in ("check", "record", "promote")}
     assert {workflow for workflow, _ in by_account["backup"]} == {"backup", "restore"}
-    assert by_account.keys() == {"register", "promote", "backup", "reconcile", "workflow"}
+    assert by_account["materialise"] == with_secret("redis") == {FILLS}
+    assert by_account.keys() == {"register", "promote", "backup", "materialise", "reconcile", "workflow"}
     assert {("ServiceAccount", name) for name in by_account} <= objects("local").keys()
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_the_step_that_fills_the_online_store_reaches_redis_as_servers_do_and_no_other_step_does(
+    environment: str,
+) -> None:
+    found = objects(environment)
+    step = pods(environment)[FILLS]
+    assert secrets_of(step) == {"redis"}, "neither git nor MLflow"
+    (address,) = step["container"]["env"]
+    assert address["value"] == "$(REDIS_SCHEME)://:$(REDIS_PASSWORD)@$(REDIS_ADDRESS)/0"
+    services = next(item for (kind, name), item in found.items() if kind == "ConfigMap" and name.startswith("services"))
+    assert services["data"]["REDIS_SCHEME"] == ("redis" if environment == "local" else "rediss")
+    labels = step["metadata"]["labels"]
+    assert {key for key, pod in pods(environment).items() if pod.get("metadata", {}).get("labels") == labels} == {FILLS}
+    policy = found["NetworkPolicy", "materialise"]["spec"]
+    assert policy["podSelector"]["matchLabels"] == labels
+    assert [rule["ports"] for rule in policy["egress"]] == [[{"port": 6379}]]
+    (redis,) = [item for item in build(ROOT, "kustomize/redis") if item["metadata"]["name"] == "redis"
+                and item["kind"] == "NetworkPolicy"]  # fmt: skip
+    let_in = [each for rule in redis["spec"]["ingress"] for each in rule["from"]]
+    assert [each["podSelector"]["matchLabels"] for each in let_in if "podSelector" in each] == [labels]
+    schedule = found["CronWorkflow", "materialise"]["spec"]
+    assert (schedule["timezone"], schedule["concurrencyPolicy"]) == ("Etc/UTC", "Forbid")
+    assert schedule["startingDeadlineSeconds"] > 0
 
 
 def test_a_schedule_starts_a_template_of_its_name_and_says_no_more() -> None:
