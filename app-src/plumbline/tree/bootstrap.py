@@ -24,8 +24,6 @@ from plumbline.tree.render.build import Objects, build, environments
 from plumbline.tree.render.sync import ours
 
 NAMESPACE = "argocd"
-# How Argo CD marks what belongs to an Application.
-_TRACKED = "argocd.argoproj.io/tracking-id"
 
 
 class BootstrapError(Accident):
@@ -62,8 +60,8 @@ class Bootstrap:
         with ThreadPoolExecutor() as pool:
             built = list(pool.map(manifests, applications))
         for application, objects in zip(applications, built, strict=True):
-            crds = tracked_crds(application, objects)
-            if crds:
+            # As they are: Argo CD marks what belongs to an Application, but no CRD.
+            if crds := [item for item in objects if item["kind"] == "CustomResourceDefinition"]:
                 self._say(f"{len(crds)} CRDs of {application['metadata']['name']}")
                 self._kubectl.apply(crds)
 
@@ -115,17 +113,6 @@ class Bootstrap:
         if text != self._last:
             sys.stderr.write(f"[{time.monotonic() - self._start:5.0f} s] {text}\n")
             self._last = text
-
-
-def tracked_crds(application: dict[str, Any], objects: Objects) -> Objects:
-    """The CRDs among an Application's objects, marked as Argo CD marks them."""
-    name, namespace = application["metadata"]["name"], application["spec"]["destination"].get("namespace", "")
-    crds = [item for item in objects if item["kind"] == "CustomResourceDefinition"]
-    for crd in crds:
-        metadata = crd["metadata"]
-        tracked = f"{name}:apiextensions.k8s.io/{crd['kind']}:{namespace}/{metadata['name']}"
-        metadata.setdefault("annotations", {})[_TRACKED] = tracked
-    return crds
 
 
 def contents(secret: dict[str, Any], earlier: dict[str, dict[str, str]]) -> dict[str, str]:

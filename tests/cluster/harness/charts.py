@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from harness.binaries import module_dir
+from harness.binaries import module_dir, module_version
 from harness.settings import STATE
 
 FOLDER = STATE / "charts"
@@ -44,7 +44,9 @@ def crds(helm: Path, application: dict[str, Any], folder: Path | None) -> list[d
     url = urlsplit(source["repoURL"])
     archive = f"{source.get('chart')}-{source['targetRevision']}.tgz"
     chart = folder or FOLDER / str(url.hostname) / url.path.strip("/") / archive
-    options = ("--include-crds", f"--namespace={spec['destination']['namespace']}", f"--values={values}")
+    options = ["--include-crds", f"--namespace={spec['destination']['namespace']}", f"--values={values}"]
+    # Without a cluster it takes the one that it was made with, which is old.
+    options.append(f"--kube-version={module_version('kubernetes', 'k8s.io/kubernetes')}")
     objects = yaml.safe_load_all(_run(helm, "template", name, chart, *options))
     return [item for item in objects if item and item["kind"] == "CustomResourceDefinition"]
 

@@ -14,7 +14,6 @@ from harness.kubectl import Kubectl
 from harness.processes import StartError
 from harness.repositories import GIT, OURS, TOKEN, git, hosts
 from harness.settings import KUBECONFIG, ROOT, STATE
-from plumbline.tree.bootstrap import tracked_crds
 from plumbline.tree.render.build import build, render
 from plumbline.tree.tools import kustomize
 from plumbline.tree.values import Values
@@ -137,7 +136,7 @@ def install_crds(helm: Path, kubectl: Kubectl, environment: str) -> None:
         source = item.get("spec", {}).get("source", {})
         if item["kind"] == "Application" and ("chart" in source or "helm" in source):
             folder = None if "chart" in source else module_dir("istio", "istio.io/istio") / source["path"]
-            if found := tracked_crds(item, charts.crds(helm, item, folder)):
+            if found := charts.crds(helm, item, folder):
                 kubectl.apply(found)
 
 
