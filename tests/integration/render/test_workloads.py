@@ -121,3 +121,24 @@ def test_the_object_store_that_tests_build_is_the_one_that_is_declared() -> None
     assert pinned is not None
     text = (ROOT / "kustomize/object-store/stateful-set.yaml").read_text(encoding="utf-8")
     assert f"ghcr.io/versity/versitygw:{pinned[1]}\n" in text
+
+
+def test_addresses_that_mlflow_signs_are_those_of_the_bucket_s_region(
+    workloads: dict[str, list[Object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S3 sends whoever asks elsewhere for a young bucket on to another host, for which the signature is none."""
+    (services,) = [
+        item for item in of(workloads["mlflow"], "ConfigMap") if item["metadata"]["name"].startswith("services")
+    ]
+    region = services["data"]["AWS_DEFAULT_REGION"]
+    if services["data"].get("PGSSLMODE") != "verify-full":
+        return  # an object store of its own, which is named in full
+    for name, value in services["data"].items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    from mlflow.store.artifact.s3_artifact_repo import S3ArtifactRepository
+
+    repository = S3ArtifactRepository(services["data"]["MLFLOW_ARTIFACTS"])
+    url = repository._get_s3_client().generate_presigned_url("get_object", Params={"Bucket": "bucket", "Key": "key"})
+    assert url.startswith(f"https://bucket.s3.{region}.amazonaws.com/")
