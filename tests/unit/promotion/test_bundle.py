@@ -12,10 +12,12 @@ import onnx
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST
 from onnx import TensorProto, helper, numpy_helper
 
 from plumbline.core.artifact import ArtifactError, digest_of, verify_artifact
-from plumbline.core.errors import Inconclusive, Refused
+from plumbline.core.errors import Accident, Inconclusive, Refused
 from plumbline.core.schema import ModelSchema
 from plumbline.promotion.gate.bundle import check_names, one_row_p95_ms, open_bundle
 from plumbline.promotion.gate.holdout import Holdout, parity, read_holdout
@@ -184,6 +186,19 @@ def test_a_listing_that_leads_out_of_its_folder(path: str) -> None:
     registry.__dict__["client"] = SimpleNamespace(list_artifacts=lambda *_: [item])
     with pytest.raises(Refused, match="leads out of bundle/"):
         registry.names("0" * 32, "bundle")
+
+
+@pytest.mark.parametrize(("listed", "told"), [(["bundle/model.onnx"], Accident), ([], Refused)])
+def test_what_is_listed_and_can_t_be_fetched_is_no_refusal(listed: list[str], told: type[Exception]) -> None:
+    """Whatever stops a download, MLflow's client says that the path is wrong."""
+
+    def download(*_: str) -> str:
+        raise MlflowException("Failed to download artifacts", error_code=RESOURCE_DOES_NOT_EXIST)
+
+    registry = Registry("sqlite://")
+    registry.__dict__["client"] = SimpleNamespace(download_artifacts=download, list_artifacts=lambda *_: listed)
+    with pytest.raises(told, match=r"bundle/ of run 000"):
+        registry.download("0" * 32, "bundle", Path("unused"))
 
 
 def test_every_tampering_is_noticed(folder: Path, tmp_path: Path) -> None:

@@ -345,8 +345,19 @@ class Registry:
 
     def download(self, run_id: str, folder: str, into: Path) -> Path:
         """Copy a folder of a run's artifacts; returns where it stands."""
-        with _asking(f"{folder}/ of run {run_id}"):
-            return Path(self.client.download_artifacts(run_id, folder, str(into)))
+        what = f"{folder}/ of run {run_id}"
+        try:
+            with _asking(what):
+                return Path(self.client.download_artifacts(run_id, folder, str(into)))
+        except Refused as error:
+            # Whatever went wrong on the way, MLflow says that there is nothing.
+            with _asking(what):
+                there = self.client.list_artifacts(run_id, folder)
+            if there:
+                raise Accident(
+                    f"MLflow, {what}: listed, but it can't be fetched; try again when its store answers"
+                ) from error
+            raise
 
     def upload(self, run_id: str, path: Path, folder: str) -> None:
         """Add a file to a run's artifacts."""
