@@ -52,7 +52,8 @@ ENVIRONMENTS = {
     "dev": Environment(
         ("app-src", "argo", "kustomize/monitoring/dashboards", "scripts", "tests", "tests/cluster"),
         OF_THE_PLATFORM + TOOLS + STUBS,
-        ("tests/bench/handlers",),  # programs of the benchmark's peers, in environments of their own
+        # Programs of the benchmark's peers and of the test cluster's images, in environments of their own.
+        ("tests/bench/handlers", "tests/cluster/images"),
     ),
 }
 

@@ -63,7 +63,17 @@ def test_nobody_in_particular_sees_nothing_of_argo_cd(policy: Path) -> None:
 
 
 def _argo_cd_lets(policy: Path, whom: str, verb: str, target: str) -> bool:
-    command = [program("argocd"), "admin", "settings", "rbac", "can", whom, verb, "applications", target]
+    command: list[str | Path] = [
+        program("argocd"),
+        "admin",
+        "settings",
+        "rbac",
+        "can",
+        whom,
+        verb,
+        "applications",
+        target,
+    ]
     # By its name one program is many.
     environment = os.environ | {"ARGOCD_BINARY_NAME": "argocd", "KUBECONFIG": str(policy.with_name("kubeconfig"))}
     done = subprocess.run(
