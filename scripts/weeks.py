@@ -24,9 +24,11 @@ def spread(source: str, target: str, days: float) -> int:
         names = {old: prediction_id(_milliseconds(moment)) for old, moment in moments.items()}
         for event in answers:
             _add(dated, PREDICTIONS, event | {"id": names[event["id"]]}, moments[event["id"]])
-        for event in _events(log, FEEDBACK):
-            if (asked := event["prediction_id"]) in names:
-                _add(dated, FEEDBACK, event | {"prediction_id": names[asked]}, moments[asked] + LABELLED_AFTER)
+        labels = [event for event in _events(log, FEEDBACK) if event["prediction_id"] in names]
+        # Two servers write, so that labels come in another order than the answers.
+        for event in sorted(labels, key=lambda event: moments[event["prediction_id"]]):
+            asked = event["prediction_id"]
+            _add(dated, FEEDBACK, event | {"prediction_id": names[asked]}, moments[asked] + LABELLED_AFTER)
         return len(answers)
 
 
