@@ -135,9 +135,9 @@ class StandIn:
                 assert body["base"] == "main"
                 return shown(self.open(body["head"], body["title"], body["body"], []))
             case "GET", ["pulls", number]:
-                found = shown(self.requests[int(number) - 1])
+                answered = shown(self.requests[int(number) - 1])
                 self.thinking()
-                return found
+                return answered
             case "PATCH", ["pulls", number]:
                 request = self.requests[int(number) - 1]
                 for name, value in body.items():
@@ -194,9 +194,9 @@ class StandIn:
                 labels = body["labels"].split(",")
                 return shown(self.open(body["source_branch"], body["title"], body["description"], labels))
             case "GET", ["7", "merge_requests", number]:
-                found = shown(self.requests[int(number) - 1])
+                answered = shown(self.requests[int(number) - 1])
                 self.thinking()
-                return found
+                return answered
             case "PUT", ["7", "merge_requests", number]:
                 request = self.requests[int(number) - 1]
                 request.state = "closed" if body.get("state_event") == "close" else request.state

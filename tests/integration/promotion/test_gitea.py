@@ -72,7 +72,7 @@ def settings(gitea: Gitea, project: str) -> Settings:
         forge="gitea",
         forge_url=gitea.url,
         forge_project=project,
-        forge_token=gitea.tokens["bot"],  # type: ignore[arg-type]
+        forge_token=gitea.tokens["bot"],
     )
 
 
@@ -119,6 +119,7 @@ def test_staging_merges_by_itself_once_its_checks_have_passed(
         landed = promotion(settings, made(model, "v1.0.3", "d"), "staging")
         assert landed is not None
         assert "merges once its checks have passed" in landed.waiting
+    assert landed is not None
     said = {"state": "success", "context": "report"}
     gitea.ask("grace", "POST", f"repos/{project}/statuses/{landed.commit}", **said)
     soon(lambda: remote.release("staging", model).spec.version == "v1.0.3")
@@ -172,7 +173,7 @@ def test_a_review_counts_where_an_approver_gave_it(
 
 
 def test_rules_of_the_branch_and_who_may_ask(gitea: Gitea, project: str, settings: Settings) -> None:
-    owner = settings.model_copy(update={"forge_token": Settings(forge_token=gitea.tokens["grace"]).forge_token})  # type: ignore[arg-type]
+    owner = settings.model_copy(update={"forge_token": Settings(forge_token=gitea.tokens["grace"]).forge_token})
     assert connect(owner).rules("main") == {
         "pull requests only": True,
         "review by code owners": None,
@@ -180,7 +181,7 @@ def test_rules_of_the_branch_and_who_may_ask(gitea: Gitea, project: str, setting
         "no force push": True,
         "no deletion": True,
     }
-    nobody = settings.model_copy(update={"forge_token": Settings(forge_token="0" * 40).forge_token})  # type: ignore[arg-type]
+    nobody = settings.model_copy(update={"forge_token": Settings(forge_token="0" * 40).forge_token})
     with pytest.raises(Misuse, match="answered 401"):
         connect(nobody).opened()
 

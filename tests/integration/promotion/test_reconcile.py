@@ -272,7 +272,9 @@ def test_a_round_each_minute_sees_what_was_committed_meanwhile_and_clones_once(
     remote: Remote, registry: Registry, settings: Settings, model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     serve(remote, "staging", made(model, "v1.0.0", "a"))
-    slept, asked, real = [], [], programs.git
+    slept: list[float] = []
+    asked: list[str] = []
+    real = programs.git
     now = 0.0
 
     def sleep(seconds: float) -> None:
