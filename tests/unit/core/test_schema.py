@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from bundles import schema_of
 from plumbline.core.schema import ModelSchema, Output, SchemaField, View
 
 FIELDS = (
@@ -97,3 +98,18 @@ def test_a_field_that_contradicts_itself_is_refused(values, message):
 def test_labels_fit_the_task(task, labels):
     with pytest.raises(ValidationError, match="labels"):
         Output(task=task, name="x", description="x", labels=labels)
+
+
+def test_what_happens_without_a_view_is_one_of_three_and_older_schemas_keep_their_digests():
+    schema = schema_of("binary", views=True)
+    assert "when_missing" not in schema.to_json()
+    (view,) = schema.views
+    assert view.when_missing == "answer-and-say"
+    refusing = ModelSchema.model_validate(
+        schema.model_dump() | {"views": [view.model_dump() | {"when_missing": "refuse"}]}
+    )
+    assert '"when_missing": "refuse"' in refusing.to_json()
+    assert ModelSchema.model_validate_json(refusing.to_json()) == refusing
+    for fault in ({"when_missing": "drop"}, {"if_missing": "refuse"}):
+        with pytest.raises(ValidationError):
+            ModelSchema.model_validate(schema.model_dump() | {"views": [view.model_dump() | fault]})
