@@ -141,7 +141,7 @@ def test_every_writer_works_by_pull_request_and_a_newer_promotion_closes_the_old
     assert "waiting for pull request 4" in str(ended)
     merge(4)
     rejected = bar(settings, model, "v1.0.1", lambda _: digest("b"), "error-rate", "0.2")
-    assert "waiting for pull request 5" in str(rejected.landed)
+    assert "waiting for pull request 5" in str(rejected.delivered)
     merge(5)
     assert (remote.release("production", model).spec.version, remote.release("staging", model).spec.version) == (
         "v1.0.0",
