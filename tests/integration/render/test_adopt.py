@@ -78,5 +78,5 @@ def test_a_copy_that_still_speaks_of_what_it_was_copied_from_is_refused(fork: Pa
     own = values["production"].model_copy(update={"name": "eu", "buckets": "acme-eu"})
     reasons = {problem.reason for problem in foreign(copied, values | {"eu": own})}
     assert any("names acme-production-" in reason for reason in reasons)
-    assert any("flights.models.production.acme.example of the environment production" in reason for reason in reasons)
+    assert any(".models.production.acme.example of the environment production" in reason for reason in reasons)
     assert any("is the name of another environment; expected eu" in reason for reason in reasons)
