@@ -89,6 +89,7 @@ def test_a_fork_is_adopted_in_one_commit(fork: Path) -> None:
         "class_": "open",
         "branch": "trunk",
         "given": "",
+        "issuer": "",
         **{name: VALUES[name] for name in ("repository", "registry", "domain", "region")},
         "buckets": "acme-prod",
     }
