@@ -40,7 +40,8 @@ patches:
 """
     path = tree / "clusters/staging/gateway/kustomization.yaml"
     path.write_text(path.read_text() + added)
-    found = {item["kind"]: item["spec"] for item in build(tree, "clusters/staging/gateway")}
+    items = build(tree, "clusters/staging/gateway")
+    found = {item["kind"]: item["spec"] for item in items if item["metadata"]["name"] == "callers"}
     (rule,) = found["RequestAuthentication"]["jwtRules"]
     assert rule["issuer"] == "https://id.acme.example"
     assert not rule["forwardOriginalToken"], "the servers would take it for a key"

@@ -57,10 +57,14 @@ def test_every_image_of_ours_has_a_digest_and_every_name_exists(environment: str
 def test_an_environment_is_called_like_its_folder_and_all_is_in_its_namespace(environment: str) -> None:
     found = objects(environment)
     assert found["ConfigMap", "settings"]["data"]["environment"] == environment
+    # Whom the server of Argo Workflows takes people for, and its client at the identity provider.
+    texts = [
+        (ROOT / f"kustomize/workflows/components/people/{file}.yaml").read_text() for file in ("accounts", "sign-in")
+    ]
+    of_the_server = {(item["kind"], item["metadata"]["name"]) for text in texts for item in yaml.safe_load_all(text)}
     for (kind, name), item in found.items():
-        assert item["metadata"]["namespace"] == (
-            "models" if name == "reconcile" and kind.startswith("Role") else "workflows"
-        )
+        expected = "models" if name == "reconcile" and kind.startswith("Role") else "workflows"
+        assert item["metadata"]["namespace"] == ("argo" if (kind, name) in of_the_server else expected), (kind, name)
 
 
 def test_pods_are_restricted_bounded_and_tried_again() -> None:
@@ -163,7 +167,7 @@ def test_the_controller_runs_templates_alone() -> None:
     sources = [item["spec"]["source"] for item in build(ROOT, "clusters/local") if item["kind"] == "Application"]
     patches = [patch["patch"] for source in sources for patch in source.get("kustomize", {}).get("patches", [])]
     [settings] = [yaml.safe_load(patch) for patch in patches if "workflowRestrictions" in patch]
-    assert yaml.safe_load(settings[0]["value"]["workflowRestrictions"]) == {"templateReferencing": "Strict"}
+    assert yaml.safe_load(settings["data"]["workflowRestrictions"]) == {"templateReferencing": "Strict"}
 
 
 def test_rights_are_these_and_no_more() -> None:

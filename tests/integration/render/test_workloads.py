@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import asis
+import boto3
 import pytest
 import yaml
 
@@ -137,6 +138,8 @@ def test_addresses_that_mlflow_signs_are_those_of_the_bucket_s_region(
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    # The session that all clients of a process share keeps the first keys that it sees.
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
     from mlflow.store.artifact.s3_artifact_repo import S3ArtifactRepository
 
     repository = S3ArtifactRepository(services["data"]["MLFLOW_ARTIFACTS"])
