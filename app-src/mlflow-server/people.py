@@ -42,7 +42,7 @@ def person(token: str) -> Authorization | None:
             issuer=issuer,
             audience=audience,
             # The session is what ends; the token is of its beginning.
-            options={"require": ["iat", "sub"], "verify_exp": False},
+            options={"require": ["iat", "email"], "verify_exp": False},
         )
     except (jwt.PyJWTError, requests.RequestException):
         return None
@@ -50,7 +50,10 @@ def person(token: str) -> Authorization | None:
     roles = {str(group) for group in groups if str(group).startswith(GROUP)} if isinstance(groups, list) else set()
     if time.time() - claims["iat"] > SESSION_SECONDS or not roles:
         return None
-    name = str(claims.get("email") or claims["sub"])
+    name = claims.get("email")
+    # Programs have accounts too, and nobody signs in as one: their names are no addresses.
+    if not isinstance(name, str) or "@" not in name or claims.get("email_verified") is False:
+        return None
     _account(name, ADMIN in roles)
     return Authorization("basic", {"username": name, "password": ""})
 
