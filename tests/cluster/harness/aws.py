@@ -6,13 +6,13 @@ SECRETS is a JSON file: {entry of Secrets Manager: {property: value}}. Every pod
 
 import json
 import os
-import ssl
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from harness.https import serve
 from harness.settings import POD_IDENTITY_IP
 
 
@@ -50,11 +50,7 @@ def main() -> None:
     Handler.secrets = Path(secrets)
     identity = ThreadingHTTPServer((POD_IDENTITY_IP, 80), Handler)
     threading.Thread(target=identity.serve_forever, daemon=True).start()
-    server = ThreadingHTTPServer((address, 443), Handler)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
-    server.serve_forever()
+    serve(Handler, (address, 443), Path(certificate), Path(key))
 
 
 if __name__ == "__main__":

@@ -7,12 +7,13 @@ CHARTS <host>/<path>. Whoever has the token of $GIT_TOKEN as password may push.
 import base64
 import hmac
 import os
-import ssl
 import subprocess
 import sys
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from harness.https import serve
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -91,11 +92,7 @@ def main() -> None:
     """Serve until killed."""
     root, charts, address, port, certificate, key = sys.argv[1:]
     Handler.root, Handler.charts, Handler.token = Path(root), Path(charts), os.environ["GIT_TOKEN"]
-    server = ThreadingHTTPServer((address, int(port)), Handler)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
-    server.serve_forever()
+    serve(Handler, (address, int(port)), Path(certificate), Path(key))
 
 
 if __name__ == "__main__":

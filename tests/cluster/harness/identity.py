@@ -3,11 +3,12 @@
 Run as `python -m harness.identity ADDRESS CERTIFICATE KEY ISSUER`.
 """
 
-import ssl
 import sys
-from http.server import ThreadingHTTPServer
+from pathlib import Path
 
 import identities
+
+from harness.https import serve
 
 PEOPLE = {"vera": ["plumbline:viewer"], "ivy": ["plumbline:admin"], "eve": ["everybody"]}
 
@@ -17,11 +18,7 @@ def main() -> None:
     address, certificate, key, issuer = sys.argv[1:]
     provider = identities.Provider(PEOPLE)
     provider.url = issuer
-    server = ThreadingHTTPServer((address, 443), identities.handler(provider))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
-    server.serve_forever()
+    serve(identities.handler(provider), (address, 443), Path(certificate), Path(key))
 
 
 if __name__ == "__main__":
