@@ -12,15 +12,15 @@ SHARED = {"__init__", "pods", "render"}
 
 def rendered() -> dict[Path, str]:
     """{file: its text} of every graph in this folder."""
-    found = {}
+    texts = {}
     for source in sorted(HERE.glob("*.py")):
         if source.stem not in SHARED:
             graph = importlib.import_module(f"argo.{source.stem}")
             built = [item.to_dict() for item in (graph.WORKFLOW, getattr(graph, "SCHEDULE", None)) if item is not None]
             text = yaml.safe_dump_all(built, sort_keys=False, width=120, allow_unicode=True)
             target = source.with_name(source.stem.replace("_", "-") + ".yaml")
-            found[target] = f"# Rendered from {source.name} by `make workflows`: edit that, not this.\n{text}"
-    return found
+            texts[target] = f"# Rendered from {source.name} by `make workflows`: edit that, not this.\n{text}"
+    return texts
 
 
 def main() -> int:

@@ -76,12 +76,12 @@ def port_near(usual: int) -> int:
 
 def program(name: str, install: str, *, also_in: Sequence[str] = ()) -> str:
     """The path of a program; raises ServiceError that says how to install it."""
-    found = shutil.which(name) or next(
+    location = shutil.which(name) or next(
         (str(path) for pattern in also_in for path in sorted(Path("/").glob(pattern), reverse=True)), None
     )
-    if found is None:
+    if location is None:
         raise ServiceError(f"{name} is not installed: run `{install}`")
-    return found
+    return location
 
 
 @contextmanager

@@ -34,14 +34,14 @@ class Application:
 
 def applications(rendered: dict[str, list[dict[str, Any]]]) -> list[Application]:
     """Those of third parties in {environment: its objects}."""
-    found: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+    places: dict[tuple[str, str, str], list[str]] = defaultdict(list)
     for environment, objects in rendered.items():
         for item in objects:
             if item["kind"] == "Application" and item["spec"]["source"]["repoURL"] != ours(objects, environment):
                 source = item["spec"]["source"]
                 where = source["repoURL"].removeprefix("https://").removesuffix(".git")
-                found[item["metadata"]["name"], where, source["targetRevision"]].append(environment)
-    return [Application(*key, tuple(names)) for key, names in sorted(found.items())]
+                places[item["metadata"]["name"], where, source["targetRevision"]].append(environment)
+    return [Application(*key, tuple(names)) for key, names in sorted(places.items())]
 
 
 def images(objects: list[dict[str, Any]], registries: set[str]) -> set[str]:
@@ -68,15 +68,15 @@ def _walk(value: Any) -> Iterator[tuple[str, Any]]:
 
 def modules(root: Path) -> dict[str, str]:
     """{Go module: version} of the programs that the tests build."""
-    found = {}
+    modules = {}
     for path in root.glob("tests/**/go.mod"):
         text = path.read_text(encoding="utf-8")
         required = dict(re.findall(r"^\s*(?:require )?(\S+) (v\S+)", text, re.MULTILINE))
         block = re.search(r"^tool \((.*?)^\)", text, re.MULTILINE | re.DOTALL)
         for tool in block[1].split() if block else re.findall(r"^tool (\S+)", text, re.MULTILINE):
             module = max((name for name in required if f"{tool}/".startswith(f"{name}/")), key=len)
-            found[module] = required[module]
-    return dict(sorted(found.items()))
+            modules[module] = required[module]
+    return dict(sorted(modules.items()))
 
 
 def built(application: Application, programs: dict[str, str]) -> str:

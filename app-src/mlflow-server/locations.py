@@ -23,13 +23,13 @@ def authenticate() -> Authorization | Response:
     """Who asks, as a token of the door or basic authentication says; a refusal where an experiment names its place."""
     given = request.authorization
     if given is not None and given.type == "bearer":
-        found = people.person(given.token or "") or Response("the token is of nobody who may ask\n", status=401)
+        signed_in = people.person(given.token or "") or Response("the token is of nobody who may ask\n", status=401)
     else:
-        found = authenticate_request_basic_auth()
-    if isinstance(found, Response) or request.url_rule is None or not request.url_rule.rule.endswith(CREATE):
-        return found
+        signed_in = authenticate_request_basic_auth()
+    if isinstance(signed_in, Response) or request.url_rule is None or not request.url_rule.rule.endswith(CREATE):
+        return signed_in
     # As the server itself reads it: the body may say it in more than one way.
     if _get_request_message(CreateExperiment()).artifact_location:  # type: ignore[no-untyped-call]
         reason = "artifact_location: expected none; the server chooses where an experiment's artifacts lie\n"
         return Response(reason, status=403, mimetype="text/plain")
-    return found
+    return signed_in

@@ -19,11 +19,11 @@ Grant = tuple[str, str, str]
 
 def apply(client: AuthServiceClient, registry: MlflowClient, teams: dict[str, dict[str, Any]]) -> None:
     """Bring every team to what is wished; one that differs is made anew. Raises SystemExit for what is no team."""
-    found = {role.name: role.id for role in client.list_roles(WORKSPACE) if role.name.startswith(PREFIX)}
+    roles = {role.name: role.id for role in client.list_roles(WORKSPACE) if role.name.startswith(PREFIX)}
     wanted = {
         PREFIX + team: (_members(client, team, wished), _grants(registry, wished)) for team, wished in teams.items()
     }
-    for name, role in found.items():
+    for name, role in roles.items():
         if (_members_of(client, role), _grants_of(client, role)) != wanted.get(name):
             client.delete_role(role)
         else:

@@ -67,9 +67,9 @@ def _compared(field: SchemaField) -> dict[str, bool]:
     return {name: field.type in ("number", "integer")}
 
 
-def unknown(name: str, known: Collection[str] | None, what: str, otherwise: str = "") -> str:
+def unknown(name: str, names: Collection[str] | None, what: str, otherwise: str = "") -> str:
     """That a name is none of those that exist, which are listed; empty where it is one, or nobody knows (None)."""
-    if known is None or name in known:
+    if names is None or name in names:
         return ""
-    expected = f"expected one of {', '.join(known)}" if known else otherwise
+    expected = f"expected one of {', '.join(names)}" if names else otherwise
     return f"unknown {what} {name!r}; {expected}"

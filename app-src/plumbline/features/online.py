@@ -91,7 +91,7 @@ def newest_key(model: str, view: View) -> str:
     return f"{PREFIX}:{model}:{view.name}"
 
 
-class Known(NamedTuple):
+class Stored(NamedTuple):
     """What the store holds of one entity."""
 
     at: float
@@ -103,7 +103,7 @@ class Known(NamedTuple):
         return 0 <= moment - self.at <= view.max_age_seconds
 
 
-def read(fields: Mapping[str, SchemaField], view: View, document: bytes | str | None) -> Known | None:
+def read(fields: Mapping[str, SchemaField], view: View, document: bytes | str | None) -> Stored | None:
     """A stored document; None where there is none, it lacks one of the view's fields, or a value does not fit."""
     if document is None:
         return None
@@ -113,4 +113,4 @@ def read(fields: Mapping[str, SchemaField], view: View, document: bytes | str | 
     except (ValueError, KeyError, TypeError):
         return None
     fitting = (value is None or fits(fields[name], value) for name, value in zip(view.fields, values, strict=True))
-    return Known(at, values) if all(fitting) else None
+    return Stored(at, values) if all(fitting) else None

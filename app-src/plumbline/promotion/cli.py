@@ -488,8 +488,8 @@ def forge_check(as_json: AsJson = False) -> None:
     from plumbline.promotion.delivery.forge import RELIES_ON, connect
 
     settings = load(Settings)
-    found = connect(settings).rules(settings.branch)
-    held = {rule: found.get(rule) for rule in RELIES_ON}
+    rules = connect(settings).rules(settings.branch)
+    held = {rule: rules.get(rule) for rule in RELIES_ON}
     if as_json:
         print_json(held)
     else:

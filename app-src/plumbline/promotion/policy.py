@@ -156,14 +156,14 @@ class Rules(Strict):
         }
         named |= {f"{field}.metric": rule.metric for field, rule in also.items() if rule.metric is not None}
         columns = self.slices_against_champion.columns or ()
-        found = {
+        faults = {
             **{field: subject.metric_fault(metric) for field, metric in named.items()},
             **{f"slices_against_champion.columns.{i}": subject.slice_fault(name) for i, name in enumerate(columns)},
             **{f"slices.{i}.column": subject.slice_fault(rule.column) for i, rule in enumerate(self.slices)},
             **{f"without_views.{i}.view": subject.view_fault(rule.view) for i, rule in enumerate(self.without_views)},
             **{f"card.{i}": subject.section_fault(section) for i, section in enumerate(self.card)},
         }
-        return ((field, reason) for field, reason in found.items() if reason)
+        return ((field, reason) for field, reason in faults.items() if reason)
 
     @field_validator("images")
     @classmethod

@@ -38,19 +38,19 @@ def new_model(
     from plumbline.scaffold.files import owner_of, places, texts
     from plumbline.scaffold.look import look
 
-    known = _environments(name, root)
-    if there := [place for place in places(name, known) if (root / place).exists()]:
+    envs = _environments(name, root)
+    if there := [place for place in places(name, envs) if (root / place).exists()]:
         raise Misuse(f"{name}: {', '.join(there)} is there already; choose another name, or `plumbline remove-model`")
     csv = _content(data) if data else example.csv(task)
-    found = look(csv, str(data or "the example"), task, target, positive)
-    registry = read_values(root, known[0]).registry
-    for path, content in texts(name, found, csv, known, owner_of(root), registry).items():
+    description = look(csv, str(data or "the example"), task, target, positive)
+    registry = read_values(root, envs[0]).registry
+    for path, content in texts(name, description, csv, envs, owner_of(root), registry).items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_bytes(content)
         typer.echo(path)
-    answer = f" ({', '.join(found.labels)})" if found.labels else ""
-    typer.echo(f"\n{found.target}{answer} from {', '.join(field.name for field in found.fields)}")
-    for line in found.left_out:
+    answer = f" ({', '.join(description.labels)})" if description.labels else ""
+    typer.echo(f"\n{description.target}{answer} from {', '.join(field.name for field in description.fields)}")
+    for line in description.left_out:
         typer.echo(f"left out: {line}")
     typer.echo(
         f"\nLook at app-src/models/{name}/__init__.py and card.yaml, commit, then: plumbline train run --model {name}"
@@ -66,11 +66,11 @@ def remove_model(
     """Take away everything that new-model writes; what was registered, approved or barred stays on record."""
     from plumbline.scaffold.files import places
 
-    known = _environments(name, root)
-    there = [place for place in places(name, known) if (root / place).exists()]
+    envs = _environments(name, root)
+    there = [place for place in places(name, envs) if (root / place).exists()]
     if not there:
         raise Misuse(f"there is no model {name!r} in {root.resolve()}")
-    if served := _served(name, root, known):
+    if served := _served(name, root, envs):
         raise Refused(
             f"{', '.join(served)} names a release of {name}: delete it in a pull request first, so that the cluster "
             "takes the model out (docs/add-a-model.md)"
@@ -93,14 +93,14 @@ def _environments(name: str, root: Path) -> list[str]:
     plain_name(name, "NAME", like="churn")
     if "-" in name:  # a folder of Python, too
         raise Misuse(f"NAME: {name!r} has a hyphen, which no folder of Python can have; expected like churn")
-    if not (known := environments(root)):
+    if not (envs := environments(root)):
         raise Misuse(f"{root.resolve()}: no clusters/<env>/environment.yaml here; name the work tree with --root")
-    return known
+    return envs
 
 
-def _served(name: str, root: Path, known: list[str]) -> list[str]:
+def _served(name: str, root: Path, envs: list[str]) -> list[str]:
     """The releases of a model that the work tree has, or the last commit still."""
-    releases = [f"clusters/{environment}/models/{name}/release.yaml" for environment in known]
+    releases = [f"clusters/{environment}/models/{name}/release.yaml" for environment in envs]
     here = [path for path in releases if (root / path).exists()]
     committed = _git(root, "ls-tree", "-r", "--name-only", "HEAD", "--", *releases).splitlines()
     return sorted({*here, *committed})

@@ -29,7 +29,7 @@ def texts(name: str, data: Data, csv: bytes, environments: list[str], owner: str
     )
     pages.filters["token"] = token
     regression = data.task == "regression"
-    known: dict[str, Any] = {
+    values: dict[str, Any] = {
         "name": name,
         "data": data,
         "regression": regression,
@@ -44,7 +44,7 @@ def texts(name: str, data: Data, csv: bytes, environments: list[str], owner: str
     }
 
     def page(template: str, **more: Any) -> bytes:
-        return (pages.get_template(f"{template}.j2").render(known | more).rstrip() + "\n").encode()
+        return (pages.get_template(f"{template}.j2").render(values | more).rstrip() + "\n").encode()
 
     model = f"app-src/models/{name}"
     source = page("data.py")

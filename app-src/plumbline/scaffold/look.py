@@ -21,7 +21,7 @@ _FEWEST_ROWS, _FEWEST_OF_A_LABEL, _MOST_LABELS = 100, 10, 100
 
 
 @dataclass(frozen=True)
-class Found:
+class Column:
     """A column of the file as a field of the model."""
 
     column: str
@@ -45,7 +45,7 @@ class Data:
 
     task: str
     target: str
-    fields: tuple[Found, ...]
+    fields: tuple[Column, ...]
     left_out: tuple[str, ...]
     """A line for each column that is no field: its name, and why."""
     truth: "pd.Series[str]"
@@ -72,7 +72,7 @@ def look(csv: bytes, path: str, task: str, target: str, positive: str) -> Data:
     if task == "regression":
         _numbers_only(path, truth)
     columns = [_field(str(name), table[name]) for name in table.columns if name != target]
-    fields = tuple(column for column in columns if isinstance(column, Found))
+    fields = tuple(column for column in columns if isinstance(column, Column))
     left_out = tuple(column for column in columns if isinstance(column, str))
     if not fields:
         raise Misuse(f"{path}: no column is left to predict {target!r} from: {'; '.join(left_out)}")
@@ -117,7 +117,7 @@ def _numbers_only(path: str, truth: "pd.Series[str]") -> None:
         raise Misuse(f"{path}: line {line}, column {truth.name!r}: found {other.iloc[0]!r}; regression expects numbers")
 
 
-def _field(column: str, values: "pd.Series[str]") -> Found | str:
+def _field(column: str, values: "pd.Series[str]") -> Column | str:
     """A column as a field, or why it is none."""
     present = values.dropna()
     if present.nunique() < 2:
@@ -134,29 +134,29 @@ def _field(column: str, values: "pd.Series[str]") -> Found | str:
         return f"{column}: whole numbers beyond {_LARGEST_WHOLE:,}, which float32 can't tell apart"
     low, high = _range(float(numbers.min()), float(numbers.max()))
     example = float(numbers.iloc[len(numbers) // 2])
-    return Found(
+    return Column(
         column, name, "integer" if whole else "number", required, int(example) if whole else example, low, high
     )
 
 
-def _of_text(column: str, name: str, present: "pd.Series[str]", *, required: bool) -> Found | str:
+def _of_text(column: str, name: str, present: "pd.Series[str]", *, required: bool) -> Column | str:
     """A column of text as the type that all of its values fit, or why it is no field."""
     example = str(present.mode().iloc[0])
     if set(present.str.lower()) == {"true", "false"}:
-        return Found(column, name, "boolean", required, example.lower() == "true")
+        return Column(column, name, "boolean", required, example.lower() == "true")
     if all(moment_of(value) for value in present.str.replace(" ", "T")):
         parts = ('parts=("hour", "weekday", "month")', 'zone="UTC"')
         spaced = bool(present.str.contains(" ").any())
-        return Found(column, name, "timestamp", required, example.replace(" ", "T"), spaced=spaced, more=parts)
+        return Column(column, name, "timestamp", required, example.replace(" ", "T"), spaced=spaced, more=parts)
     if present.str.fullmatch(_DATED).all():
         return f"{column}: moments, which fields take with time and offset alone, such as {MOMENT_EXAMPLE}"
     if present.nunique() * 2 <= len(present):
-        return Found(column, name, "category", required, example, values=present.nunique())
+        return Column(column, name, "category", required, example, values=present.nunique())
     if present.str.count(r"\S+").mean() < _TEXT_WORDS:
         return f"{column}: nearly every row has a text of its own"
     longest = max(1000, 2 * int(present.str.len().max()))
     more = ('by="words"', f"buckets={_TEXT_BUCKETS}", f"longest={longest}")
-    return Found(column, name, "text", required, example[:longest], more=more)
+    return Column(column, name, "text", required, example[:longest], more=more)
 
 
 def _range(low: float, high: float) -> tuple[float, float]:

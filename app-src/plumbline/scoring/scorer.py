@@ -61,8 +61,8 @@ class Scorer:
             )
         fields = {field.name for field in self.schema.fields}
         others = rows[[name for name in rows.columns if name not in fields]]
-        said = {"missing_views": ", ".join(missing)} if missing else {}
-        return others.assign(**self._columns(answers), **said)
+        notes = {"missing_views": ", ".join(missing)} if missing else {}
+        return others.assign(**self._columns(answers), **notes)
 
     def _missing(self, rows: pd.DataFrame) -> list[str]:
         """The views that the answers are to say they are without; raises RowsError for one that must not be missing."""

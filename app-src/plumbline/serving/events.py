@@ -139,7 +139,7 @@ class PredictionLog:
 
     def encode(self, event: Event) -> bytes:
         """The JSON document of the stream's `event` field."""
-        said = {
+        fields = {
             "id": event.id,
             "at": timestamp(event.at),
             "request_id": event.request_id,
@@ -149,8 +149,8 @@ class PredictionLog:
             "ms": round(event.seconds * 1000, 3),
         }
         if event.missing:
-            said["missing_views"] = event.missing
-        rest = orjson.dumps(said)
+            fields["missing_views"] = event.missing
+        rest = orjson.dumps(fields)
         rows = event.text or b'"columns":%b,"data":%b' % (self._columns, orjson.dumps(event.rows))
         return b'%b,%b,%b,"outputs":[%b]}' % (rest[:-1], self._head, rows, event.outputs)
 

@@ -129,9 +129,9 @@ class Settings(BaseSettings, Limits):
         """An option that redis-py does not take would end the task that connects, long after the start."""
         if url is None:
             return None
-        known = _REDIS_OPTIONS | (_TLS_OPTIONS if url.scheme == "rediss" else frozenset())
-        if unknown := sorted({name for name, _ in url.query_params()} - known):
-            raise ValueError(f"unknown options {unknown}, expected {sorted(known)} alone")
+        allowed = _REDIS_OPTIONS | (_TLS_OPTIONS if url.scheme == "rediss" else frozenset())
+        if unknown := sorted({name for name, _ in url.query_params()} - allowed):
+            raise ValueError(f"unknown options {unknown}, expected {sorted(allowed)} alone")
         if wrong := sorted({name for name, value in url.query_params() if name in _NUMBERS and not value.isdecimal()}):
             raise ValueError(f"options {wrong} that are no whole numbers")
         return url

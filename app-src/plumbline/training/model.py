@@ -128,8 +128,8 @@ class Source:
     def fault(self, tables: Collection[str]) -> str:
         """What is wrong with it; empty where nothing is."""
         if not isinstance(self.tables, tuple) or not self.tables or (unknown := set(self.tables) - set(tables)):
-            found = repr(self.tables) if not isinstance(self.tables, tuple) or not self.tables else sorted(unknown)
-            return f"tables: found {found}, expected some of the model's tables {', '.join(tables)}, as a tuple"
+            given = repr(self.tables) if not isinstance(self.tables, tuple) or not self.tables else sorted(unknown)
+            return f"tables: found {given}, expected some of the model's tables {', '.join(tables)}, as a tuple"
         if not isinstance(self.place, str) or (self.year is not None and not 1900 <= self.year <= 2999):
             return f"place is a text and year one from 1900 to 2999, found {self.place!r} and {self.year!r}"
         return ""
@@ -206,9 +206,9 @@ class Model:
     def _clustered_as_declared(self) -> None:
         if self.cluster is None or (isinstance(self.cluster, str | Day) and self.cluster):
             return
-        found = "nothing" if self.cluster is Undeclared else repr(self.cluster)
+        given = "nothing" if self.cluster is Undeclared else repr(self.cluster)
         raise ModelError(
-            f"cluster: found {found}; expected the column of rows() whose rows depend on each other, "
+            f"cluster: found {given}; expected the column of rows() whose rows depend on each other, "
             f'such as "patient", '
             f'Day("UTC") for the calendar day of {TIME}, or None if every row is independent of all others'
         )
@@ -248,9 +248,9 @@ def folder_of(name: str, root: Path | None = None) -> Path:
         # What was imported from another folder is another model, though its name is the same.
         for module in [module for module in sys.modules if module.startswith(f"{models.__name__}.")]:
             del sys.modules[module]
-    known = _names(root)
-    if name not in known:
-        raise ModelError(f"there is no model {name!r} in {root}; expected one of {', '.join(known)}")
+    names = _names(root)
+    if name not in names:
+        raise ModelError(f"there is no model {name!r} in {root}; expected one of {', '.join(names)}")
     return root / name
 
 

@@ -70,8 +70,8 @@ def _clustered(model: Model, rows: pd.DataFrame) -> pd.DataFrame:
         return rows.assign(**{CLUSTER: rows[TIME].dt.tz_convert(model.cluster.zone).dt.strftime("%Y-%m-%d")})
     name, where = str(model.cluster), f"{model.schema.model}: MODEL.cluster"
     if name not in rows.columns:
-        known = ", ".join(map(str, rows.columns))
-        raise PrepareError(f"{where}: rows() gives no column {name!r}; expected one of {known}, a Day, or None")
+        columns = ", ".join(map(str, rows.columns))
+        raise PrepareError(f"{where}: rows() gives no column {name!r}; expected one of {columns}, a Day, or None")
     if (lost := rows[name].isna()).any():
         raise PrepareError(
             f"{where}, column {name}, row {int(lost.to_numpy().argmax())}: found nothing, expected whose row it is "
@@ -232,10 +232,10 @@ def target_of(schema: ModelSchema, rows: pd.DataFrame) -> Floats:
     if (broken := ~np.isfinite(target)).any():
         row = int(broken.argmax())
         (value,) = truth.iloc[[row]].tolist()
-        found = "nothing" if pd.isna(value) else repr(value)
+        given = "nothing" if pd.isna(value) else repr(value)
         turn = "" if isinstance(value, str) or output.task == "regression" else "; labels are text: .astype(str)"
         raise PrepareError(
-            f"column {TRUTH}, row {row}: found {found}, expected {wanted} (so in {broken.sum()} of {len(rows)}){turn}"
+            f"column {TRUTH}, row {row}: found {given}, expected {wanted} (so in {broken.sum()} of {len(rows)}){turn}"
         )
     return target
 

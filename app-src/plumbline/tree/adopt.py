@@ -104,7 +104,7 @@ def replaced(text: str, words: Mapping[str, str]) -> str:
         return text
     longest = sorted(words, key=len, reverse=True)
     pattern = re.compile("|".join(rf"(?<![\w-]){re.escape(old)}(?![a-z0-9])" for old in longest))
-    return pattern.sub(lambda found: words[found[0]], text)
+    return pattern.sub(lambda match: words[match[0]], text)
 
 
 def _replaced(root: Path, name: str, words: Mapping[str, str], adopter: Adopter) -> str | None:

@@ -31,5 +31,5 @@ def _of(root: Path, file: Path) -> Iterator[Problem]:
     for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
         text = "" if line.lstrip().startswith("#") else line
         for look, whose in _WHOSE:
-            if found := look.search(text):
-                yield Problem(f"{file.relative_to(root)}:{number}", f"to fill in: {found[0]} is {whose}")
+            if match := look.search(text):
+                yield Problem(f"{file.relative_to(root)}:{number}", f"to fill in: {match[0]} is {whose}")

@@ -7,7 +7,7 @@ import pytest
 from redis import Redis
 
 from bundles import WEATHER, schema_of
-from plumbline.features.online import Entry, Known, entity_key, read, write
+from plumbline.features.online import Entry, Stored, entity_key, read, write
 
 SCHEMA = schema_of("binary", views=True)
 BY_NAME = {field.name: field for field in SCHEMA.fields}
@@ -50,7 +50,7 @@ def test_a_document_is_read_only_if_it_is_of_the_schema(document, values):
 
 @pytest.mark.parametrize(("moment", "holds"), [(994.9, False), (995, True), (995 + 3600, True), (995 + 3601, False)])
 def test_values_hold_from_when_they_were_known_until_they_are_too_old(moment, holds):
-    assert Known(995, (3.0,)).holds(WEATHER, moment) is holds
+    assert Stored(995, (3.0,)).holds(WEATHER, moment) is holds
 
 
 def test_a_view_is_read_wholly_or_not_at_all():

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from plumbline.core.errors import Misuse
-from plumbline.scaffold.look import Found, look
+from plumbline.scaffold.look import Column, look
 
 
 def csv(header: str, *columns: Sequence[object]) -> bytes:
@@ -31,9 +31,9 @@ def test_columns_become_fields_with_what_the_file_shows() -> None:
     assert found.labels == ("no", "yes"), "the rarer label is the positive one"
     assert found.left_out == ()
     assert found.fields == (
-        Found("Sepal length (cm)", "Sepal_length_cm", "number", True, 4.6, 0, 7),
-        Found("visits", "visits", "integer", False, 7 * 60 % 40 - 3, -50, 80),
-        Found("plan", "plan", "category", False, "basic", values=2),
+        Column("Sepal length (cm)", "Sepal_length_cm", "number", True, 4.6, 0, 7),
+        Column("visits", "visits", "integer", False, 7 * 60 % 40 - 3, -50, 80),
+        Column("plan", "plan", "category", False, "basic", values=2),
     )
 
 
@@ -50,10 +50,10 @@ def test_booleans_moments_and_texts_are_told_from_categories() -> None:
     assert found.left_out == ()
     parts = ('parts=("hour", "weekday", "month")', 'zone="UTC"')
     assert found.fields == (
-        Found("paid", "paid", "boolean", True, True),
-        Found("asked", "asked", "timestamp", True, "2024-05-01T08:30:00+02:00", more=parts),
-        Found("note", "note", "text", True, "Please call number 0", more=('by="words"', "buckets=64", "longest=1000")),
-        Found("plan", "plan", "category", True, "no", values=2),
+        Column("paid", "paid", "boolean", True, True),
+        Column("asked", "asked", "timestamp", True, "2024-05-01T08:30:00+02:00", more=parts),
+        Column("note", "note", "text", True, "Please call number 0", more=('by="words"', "buckets=64", "longest=1000")),
+        Column("plan", "plan", "category", True, "no", values=2),
     )
 
 

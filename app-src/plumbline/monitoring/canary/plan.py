@@ -42,10 +42,10 @@ class Rules:
     @classmethod
     def of(cls, objects: Sequence[Mapping[str, Any]], model: str) -> "Rules":
         """Of the rendered objects of a model; raises DocumentError where they have no such analysis."""
-        found = {(item["kind"], item["metadata"]["name"]): item["spec"] for item in objects if "spec" in item}
+        specs = {(item["kind"], item["metadata"]["name"]): item["spec"] for item in objects if "spec" in item}
         try:
-            steps = found["Rollout", f"{model}-server"]["strategy"]["canary"]["steps"]
-            arguments = found["AnalysisTemplate", f"{model}-verdict"]["args"]
+            steps = specs["Rollout", f"{model}-server"]["strategy"]["canary"]["steps"]
+            arguments = specs["AnalysisTemplate", f"{model}-verdict"]["args"]
             values = {item["name"]: str(item["value"]) for item in arguments if "value" in item}
             return cls(
                 weights=tuple(step["setWeight"] for step in steps if "setWeight" in step),
@@ -109,8 +109,11 @@ def plan(rules: Rules, per_second: float, failing: float) -> Plan:
         seconds = rules.interval * (np.ceil((wait - rules.delay) / rules.interval) + _LOOKS - 1) + rules.delay
         steps.append(Step(weight, needed, float(seconds), _in_time(rules, float(seconds))))
         seen += seconds * rate
-    found = {share: _found(rules, failing, share) for share in (failing + rules.margin + m for m in (0.03, 0.1, 0.3))}
-    return Plan(dead, max(rules.delay, dead / first) + rules.interval, found, steps)
+    answers = {
+        share: _answers_to_find(rules, failing, share)
+        for share in (failing + rules.margin + m for m in (0.03, 0.1, 0.3))
+    }
+    return Plan(dead, max(rules.delay, dead / first) + rules.interval, answers, steps)
 
 
 def upper(failed: float, answers: float, of_stable: float, asked: float, z: float = PASS) -> float:
@@ -127,23 +130,23 @@ def lower(failed: float, answers: float, of_stable: float, asked: float, z: floa
     return float(canary - stable - np.hypot(canary - least, most - stable))
 
 
-def as_text(model: str, environment: str, per_second: float, rules: Rules, found: Plan) -> str:
+def as_text(model: str, environment: str, per_second: float, rules: Rules, plan: Plan) -> str:
     """The plan for people."""
     ends = "a person is paged" if rules.undecided == "wait" else "callers go back to stable"
     lines = [
         f"{model} in {environment}: {per_second:g} predictions a second",
-        f"  taken back: 5xx to everything after {found.dead} answers, {_told(found.dead_seconds)} after its first pod",
+        f"  taken back: 5xx to everything after {plan.dead} answers, {_told(plan.dead_seconds)} after its first pod",
     ]
-    lines += [f"    {share:.0%} failing after {answers} answers, as a rule" for share, answers in found.failing.items()]
-    for step in found.steps:
+    lines += [f"    {share:.0%} failing after {answers} answers, as a rule" for share, answers in plan.failing.items()]
+    for step in plan.steps:
         late = "" if step.decided else f": NOT IN TIME, {ends}; more weight, looks and memory, or a wider margin"
         lines.append(f"  {step.weight} %: passes with {step.answers} answers, in {_told(step.seconds)}{late}")
-    total = sum(step.seconds for step in found.steps)
+    total = sum(step.seconds for step in plan.steps)
     lines.append(f"  in all {_told(total)}; what tells of fields (agreement) may need more where they say little")
     return "\n".join(lines)
 
 
-def _found(rules: Rules, failing: float, share: float) -> int:
+def _answers_to_find(rules: Rules, failing: float, share: float) -> int:
     """After how many answers a canary is taken back of which this share fails."""
 
     def enough(n: int) -> bool:

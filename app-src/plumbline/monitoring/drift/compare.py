@@ -160,8 +160,8 @@ def compare(baseline: Baseline, current: "pd.DataFrame") -> Comparison:
         if rows < policy.sample:
             return Comparison((), f"the {name} has {rows} rows, the policy compares {policy.sample}")
     if not limits.blocks.enough:
-        found = limits.blocks.apart
-        return Comparison((), f"the reference holds {found} windows as long as this one, limits need {FEWEST}")
+        windows = limits.blocks.apart
+        return Comparison((), f"the reference holds {windows} windows as long as this one, limits need {FEWEST}")
     now = _draw(_typed(current.reindex(columns=sample.columns), like=sample), policy)
     comparable = [name for name in limits.columns if min(sample[name].count(), now[name].count()) >= _FEWEST_VALUES]
     effects = {name: _effect(now[name], sample[name], limits.methods[name]) for name in comparable}
@@ -220,9 +220,9 @@ def _calibrate(
                      *(abs(one[name].isna().mean() - other[name].isna().mean()) for name in methods)])  # fmt: skip
     # Distances are skewed, as far as one day of rain is from the others: their logarithms are much less so.
     least = np.repeat([policy.threshold, policy.missing], len(methods))
-    found = np.exp(pairs.limits(np.log(np.array(seen, dtype=np.float64) + least), alpha, floor=_SPREAD)) - least
-    return (dict(zip(methods, found[: len(methods)], strict=True)),
-            dict(zip(methods, found[len(methods) :], strict=True)))  # fmt: skip
+    bounds = np.exp(pairs.limits(np.log(np.array(seen, dtype=np.float64) + least), alpha, floor=_SPREAD)) - least
+    return (dict(zip(methods, bounds[: len(methods)], strict=True)),
+            dict(zip(methods, bounds[len(methods) :], strict=True)))  # fmt: skip
 
 
 def _effect(one: "pd.Series[Any]", other: "pd.Series[Any]", method: Method) -> float:

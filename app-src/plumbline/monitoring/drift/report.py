@@ -88,7 +88,7 @@ def _put(path: Path, text: str) -> None:
 def as_json(check: Check) -> dict[str, Any]:
     """The verdict and its numbers as plain values; what is not known is null, never NaN."""
     concept, estimated, apart = check.concept, check.performance, check.comparison.joint
-    found = {
+    figures = {
         "verdict": concept.verdict, "labelled": concept.labelled, "reason": concept.reason,
         "reference_loss": finite(concept.reference_loss), "current_loss": finite(concept.current_loss),
         "excess": _figure(concept.excess), "shortfall": _figure(concept.shortfall),
@@ -99,7 +99,7 @@ def as_json(check: Check) -> dict[str, Any]:
     return {
         "model": check.model, "version": check.version, "verdict": check.verdict, "kinds": check.kinds,
         "reason": check.reason, "since": check.since.isoformat(), "until": check.until.isoformat(),
-        "rows": check.rows, "labelled": check.labelled, "concept": found,
+        "rows": check.rows, "labelled": check.labelled, "concept": figures,
         "performance": performance, "joint": {"auc": finite(apart.value), "limit": finite(apart.limit)},
         "quality": check.quality and check.quality.model_dump(exclude_none=True),
         "columns": [{**asdict(item), "drifted": item.drifted} for item in check.comparison.columns],

@@ -18,7 +18,7 @@ from plumbline.monitoring.log.connect import connected
 from plumbline.monitoring.policy import read_policy
 
 if TYPE_CHECKING:
-    from plumbline.monitoring.experiment.rows import Found
+    from plumbline.monitoring.experiment.rows import ExperimentLog
     from plumbline.scoring.scorer import Scorer
 
 app = application(__doc__ or "", invoke_without_command=True)
@@ -140,14 +140,14 @@ def route(
     typer.echo(f"wrote {path}")
 
 
-def _both(log: "Found") -> tuple[str | None, str | None]:
+def _both(log: "ExperimentLog") -> tuple[str | None, str | None]:
     """The two versions, as far as they answered."""
     return log.versions.control, log.versions.treatment
 
 
 @contextmanager
 def _scorers(
-    log: "Found", model: str, control: Path | None, treatment: Path | None, public_key: Path | None
+    log: "ExperimentLog", model: str, control: Path | None, treatment: Path | None, public_key: Path | None
 ) -> "Iterator[tuple[Scorer, Scorer]]":
     """Both versions, fetched and verified: from the releases that are given, else from git's history."""
     from plumbline.core.release import read_release

@@ -75,7 +75,7 @@ class Labelled:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ExperimentLog:
     """The log of an experiment."""
 
     versions: Versions
@@ -88,7 +88,7 @@ class Found:
         return any(row.label is not None for row in self.rows)
 
 
-def read(connection: Connection[Any], policy: Experiment, since: datetime | None) -> Found:
+def read(connection: Connection[Any], policy: Experiment, since: datetime | None) -> ExperimentLog:
     """The rows that the policy judges: treatment's newest version, and control's newest other one since it began.
 
     Versions of one arm are never mixed. Who was seen in both arms, or has no name, is in neither.
@@ -116,7 +116,7 @@ def read(connection: Connection[Any], policy: Experiment, since: datetime | None
         sum(count for caller, _, _, count in seen if not caller),
         faults,
     )  # fmt: skip
-    return Found(versions, rows, data)
+    return ExperimentLog(versions, rows, data)
 
 
 def numbers(names: Sequence[str]) -> np.ndarray[Any, np.dtype[np.int64]]:

@@ -228,8 +228,8 @@ def require_given(given: Given, wanted: Wanted, when: datetime | None, persons: 
     by, approval = given
     fields = [name for name in Wanted.model_fields if getattr(approval, name) != getattr(wanted, name)]
     if fields:
-        said = ", ".join(f"{name} {getattr(approval, name)}, not {getattr(wanted, name)}" for name in fields)
-        raise Refused(f"{source} is of something else: {said}")
+        differences = ", ".join(f"{name} {getattr(approval, name)}, not {getattr(wanted, name)}" for name in fields)
+        raise Refused(f"{source} is of something else: {differences}")
     if not by.may(wanted.environment, wanted.model):
         raise Refused(f"{source}: {by.id} may not approve {wanted.model} in {wanted.environment} ({APPROVERS})")
     if own := by.own(persons):

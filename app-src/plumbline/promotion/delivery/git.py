@@ -184,11 +184,11 @@ class Checkout:
             lease = [f"--force-with-lease=refs/heads/{target}:{replacing}"] if replacing else []
             pushed = self.git("push", "--quiet", *lease, "origin", f"HEAD:refs/heads/{target}", check=False)
         except Accident as error:  # no end within the time limit
-            said = str(error)
+            answer = str(error)
         else:
             if pushed.code == 0:
                 return
-            said = pushed.error
+            answer = pushed.error
         commit, there = self.head(), f"refs/remotes/origin/{target}"
         try:
             asked = self.git("fetch", "--quiet", "--no-tags", "origin", f"+refs/heads/{target}:{there}", check=False)
@@ -196,18 +196,18 @@ class Checkout:
             asked = programs.Done(1, b"", str(error))
         if asked.code == 0 and self.git("merge-base", "--is-ancestor", commit, there, check=False).code == 0:
             return  # the connection broke after the server had taken it
-        if "[remote rejected]" in said and not _LOST_RACE.search(said):
+        if "[remote rejected]" in answer and not _LOST_RACE.search(answer):
             way = "; to write by pull request, set PROMOTION_FORGE and its token (docs/promotion.md)"
-            closed = target == self.branch and _PULL_REQUESTS_ONLY.search(said)
-            raise Refused(f"git refused the push to {target}: {said}{way if closed else ''}")
+            closed = target == self.branch and _PULL_REQUESTS_ONLY.search(answer)
+            raise Refused(f"git refused the push to {target}: {answer}{way if closed else ''}")
         if asked.code != 0 and "couldn't find remote ref" not in asked.error:
             raise Accident(
                 f"git: the push of {commit[:12]} to {target} ended unclear and the remote does not say whether it has "
-                f"the commit ({said}; {asked.error}); look at {target}, then try again"
+                f"the commit ({answer}; {asked.error}); look at {target}, then try again"
             )
-        if _LOST_RACE.search(said):
-            raise LostRace(said)
-        raise Accident(f"git: the push to {target} failed: {said}; nothing was changed, try again")
+        if _LOST_RACE.search(answer):
+            raise LostRace(answer)
+        raise Accident(f"git: the push to {target} failed: {answer}; nothing was changed, try again")
 
     def refresh(self) -> None:
         """Stand on the newest commit of the branch; what was committed here and not pushed is dropped."""
@@ -279,6 +279,6 @@ def _git(settings: Settings, *arguments: str, check: bool = True, stdin: str | N
     }
     done = programs.git(*arguments, environment=identity, stdin=stdin)
     if check and done.code != 0:
-        said = done.error or done.text.strip() or f"{arguments[0]} ended with {done.code}"
-        raise Accident(f"git: {said}; nothing was changed")
+        complaint = done.error or done.text.strip() or f"{arguments[0]} ended with {done.code}"
+        raise Accident(f"git: {complaint}; nothing was changed")
     return done

@@ -99,8 +99,9 @@ def bar(
         if not digest:
             return None
         files = {}
-        known = read_barred(tree, model, digest)
-        if known is None or known.override is not None or known.stays is not None:  # this decision is the newer one
+        recorded = read_barred(tree, model, digest)
+        # This decision is the newer one.
+        if recorded is None or recorded.override is not None or recorded.stays is not None:
             about = {"model": model, "version": version, "digest": digest, "metric": metric, "reason": reason}
             record = checked(Barred, **about, lineage=lineage(digest))
             files[barred_path(model, digest)] = dump(record)

@@ -88,4 +88,4 @@ def reverts(tree: Checkout, environment: str, model: str) -> dict[str, set[Serve
     path = release_path(environment, model)
     log = tree.git("log", "--full-history", "--format=%x00%H%n%B", "--grep=^Gave-up: ", "--", path).text
     commits = (part.partition("\n") for part in log.split("\0") if part)
-    return {commit: {Served(*found) for found in _FAILED.findall(body)} for commit, _, body in commits}
+    return {commit: {Served(*names) for names in _FAILED.findall(body)} for commit, _, body in commits}

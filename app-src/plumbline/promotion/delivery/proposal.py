@@ -71,11 +71,11 @@ def _propose(tree: Checkout, forge: Forge, change: Change, subject: Subject) -> 
     elif pushed or not pull.labels.issuperset(_labels(subject)):  # a crash may have come between
         forge.update(pull, _wanted(tree, change, subject, base))
     _supersede(tree, forge, pull, subject)
-    said = _merge(forge, pull) if _automatic(tree, change, subject) else ""
+    unmerged = _merge(forge, pull) if _automatic(tree, change, subject) else ""
     now = forge.newest(branch) or pull
     if now.state == "merged":
         return Delivered(commit, tree.branch)
-    return Delivered(commit, branch, f"{now}{said}")
+    return Delivered(commit, branch, f"{now}{unmerged}")
 
 
 def _author(tree: Checkout) -> str:

@@ -31,8 +31,8 @@ def unreviewed(tree: Checkout, environment: str, release: Release, persons: Mapp
     others = {**began.persons, **persons, review.author: "opened the pull request"}
     approvers = [item for item in read_approvers(tree).approvers if item.login and item.may(environment, release.model)]
     if not any(item.login in review.approved and not item.own(others) for item in approvers):
-        said = ", ".join(sorted(review.approved)) or "nobody"
+        logins = ", ".join(sorted(review.approved)) or "nobody"
         yield (
-            f"spec.evidence.approvedBy: pull request {review.pull} of {review.author} was approved by {said}, none of "
-            f"whom may approve it (logins of {APPROVERS})"
+            f"spec.evidence.approvedBy: pull request {review.pull} of {review.author} was approved by {logins}, none "
+            f"of whom may approve it (logins of {APPROVERS})"
         )

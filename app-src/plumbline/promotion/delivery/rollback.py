@@ -43,8 +43,8 @@ def take_back(
     with checkout(settings) as tree:
         delivered = write(tree, lambda: work.change(tree))
     yield from dict.fromkeys(work.skipped)
-    version, said = failed.spec.version, _line(failure.reason)
-    verdict = f"failed {failure.metric} ({said})" if failure.metric else f"gave no verdict ({said})"
+    version, reason = failed.spec.version, _line(failure.reason)
+    verdict = f"failed {failure.metric} ({reason})" if failure.metric else f"gave no verdict ({reason})"
     cause = work.cause
     if cause is None:
         yield f"{version}: {verdict}; main names another release by now"
@@ -60,7 +60,7 @@ def take_back(
         yield f"{version}: {verdict}; commit none: nothing to go back to"
         yield stranded(environment, failed.model, version)
     elif work.barred:
-        yield f"{version}: rejected by {failure.metric} ({said}); {delivered}"
+        yield f"{version}: rejected by {failure.metric} ({reason}); {delivered}"
         if not work.found:
             yield stranded(environment, failed.model, version)
         for other in work.keeping:
@@ -68,7 +68,7 @@ def take_back(
     elif failure.metric:
         yield f"{version}: given up, {verdict}; none is barred, for {cause} changed; {delivered}"
     else:
-        yield f"{version}: given up ({said}); {delivered}"
+        yield f"{version}: given up ({reason}); {delivered}"
 
 
 def take_out(settings: Settings, environment: str, served: Release, stable: Served | None) -> Iterator[str]:
@@ -147,8 +147,8 @@ class _TakeBack:
         if not digest:
             return {}
         self.barred = digest
-        known = read_barred(tree, failed.model, digest)
-        if known is not None and known.applies(self._environment):
+        recorded = read_barred(tree, failed.model, digest)
+        if recorded is not None and recorded.applies(self._environment):
             return {}
         unread = self._others(tree, digest)
         record = checked(

@@ -240,8 +240,8 @@ def examine(tree: Checkout, request: Request, subject: Candidate) -> Judgement:
         or (version.proved(environment.after) and any(_named(tree, environment.after, request.model, version.digest))),
     )
     measured = subject.measured(served, _recent(tree, request, version.digest, served, rules.champion.recent), rules)
-    known = not isinstance(measured.comparisons.fault, Refused | Inconclusive)
-    evidence = expected.evidence(subject.evaluation, request.version, measured.expected) if known else None
+    comparable = not isinstance(measured.comparisons.fault, Refused | Inconclusive)
+    evidence = expected.evidence(subject.evaluation, request.version, measured.expected) if comparable else None
     policy_text = tree.read(policy_path(request.model)) or ""
     return Judgement(
         model=request.model,
@@ -279,15 +279,15 @@ def _named(tree: Checkout, environment: str, model: str, digest: str) -> Iterato
 def _recent(tree: Checkout, request: Request, digest: str, served: Release | None, count: int) -> tuple[Release, ...]:
     """The newest releases before the one that is served that nobody barred, each of other bytes."""
     passed = {digest, *([served.spec.artifact.digest] if served is not None else [])}
-    found: list[Release] = []
+    recent: list[Release] = []
     for entry in past(tree, request.environment, request.model, lambda _: None):
         artifact = entry.release.spec.artifact.digest
-        if len(found) == count:
+        if len(recent) == count:
             break
         if artifact not in passed and read_barred(tree, request.model, artifact) is None:
-            found.append(entry.release)
+            recent.append(entry.release)
         passed.add(artifact)
-    return tuple(found)
+    return tuple(recent)
 
 
 def _moved_away(tree: Checkout, environment: str, model: str, digest: str, served: Release | None) -> str:

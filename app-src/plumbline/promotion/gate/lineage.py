@@ -17,8 +17,8 @@ def records(
     """
     like = {version.digest, *digests, *_twins(registry, version, weights, recipe)}
     names = tree.names("policies/barred", f"{version.model}/*.yaml")
-    found = [parse(tree.read(name) or "", Barred, name) for name in names]
-    return [item for item in found if item.digest in like or _is_of(item, version, weights, recipe)]
+    records = [parse(tree.read(name) or "", Barred, name) for name in names]
+    return [item for item in records if item.digest in like or _is_of(item, version, weights, recipe)]
 
 
 def _is_of(record: Barred, version: Version, weights: str, recipe: bool) -> bool:

@@ -156,8 +156,8 @@ def _recomputed(evidence: Evidence) -> Iterator[Verdict]:
         if not math.isclose(ours.value, theirs.value, rel_tol=0.005, abs_tol=0.001):
             yield measured(f"{name} recomputed", ours.value, f"= {theirs.value:.5g}", False, fix)
         elif not _same_bounds(ours, theirs):
-            found, said = (f"{figure.low:.5g} to {figure.high:.5g}" for figure in (ours, theirs))
-            yield decided(f"{name}'s interval recomputed", found, f"about {said}", False, fix)
+            ours_text, theirs_text = (f"{figure.low:.5g} to {figure.high:.5g}" for figure in (ours, theirs))
+            yield decided(f"{name}'s interval recomputed", ours_text, f"about {theirs_text}", False, fix)
         else:
             agreed.append(name)
     if agreed:

@@ -115,9 +115,9 @@ def _schema(engine: Engine, *, whole: bool) -> dict[str, Any]:
     """The model's schema; categories are counted unless `whole`, for their values may be of persons or devices."""
     document = engine.schema.model_dump(mode="json")
     for field in () if whole else document["fields"]:
-        known = field.pop("vocabulary")
+        vocabulary = field.pop("vocabulary")
         if field["type"] in ("category", "categories"):
-            field["categories"] = len(known)
+            field["categories"] = len(vocabulary)
     return document
 
 

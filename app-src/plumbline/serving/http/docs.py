@@ -35,8 +35,8 @@ def page(document: dict[str, Any]) -> str:
 
 
 def _operation(path: str, method: str, operation: dict[str, Any]) -> str:
-    said = operation.get("description") or operation.get("summary", "")
-    parts = [f"<h3><code>{method} {escape(path)}</code></h3><p>{escape(said)}</p>"]
+    text = operation.get("description") or operation.get("summary", "")
+    parts = [f"<h3><code>{method} {escape(path)}</code></h3><p>{escape(text)}</p>"]
     body = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
     parts += [_folded(f"body: {name}", example["value"]) for name, example in body.get("examples", {}).items()]
     answers = [

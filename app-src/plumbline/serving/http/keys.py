@@ -90,7 +90,7 @@ class KeyFile(Strict):
         return self
 
 
-class Known(NamedTuple):
+class KnownKey(NamedTuple):
     """A key that the file has."""
 
     caller: ApiKey
@@ -106,7 +106,7 @@ class Keyring:
     def __init__(self, keys: tuple[ApiKey, ...]) -> None:
         self._callers = {caller.name: caller for caller in keys}
         entries = [
-            Known(caller, bytes.fromhex(key.sha256), key.expires, _until(key.expires))
+            KnownKey(caller, bytes.fromhex(key.sha256), key.expires, _until(key.expires))
             for caller in keys
             for key in caller.letting_in
         ]
@@ -121,7 +121,7 @@ class Keyring:
             digest: entry._replace(caller=self._callers[entry.caller.name]) for digest, entry in other._known.items()
         }
 
-    def find(self, secret: bytes) -> Known | None:
+    def find(self, secret: bytes) -> KnownKey | None:
         """The key that `secret` is, expired or not, with its caller.
 
         The table is searched by the hash, of which a caller can't choose the bytes, and the match compared in

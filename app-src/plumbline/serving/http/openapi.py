@@ -45,17 +45,21 @@ def _hot_routes(engine: Engine, schemas: Document) -> Document:
     schemas["MatrixRequest"] = contract.matrix_schema()
     schemas["Prediction"] = prediction_schema(engine)
     views = [view.name for view in engine.schema.views if view.when_missing == "answer-and-say"]
-    said: Document = {"type": "array", "items": {"enum": views}, "description": "the views that the answer is without"}
-    schemas["Predicted"] = _answer_schema("prediction", {"$ref": _ref("Prediction")}, said if views else None)
+    missing_views: Document = {
+        "type": "array",
+        "items": {"enum": views},
+        "description": "the views that the answer is without",
+    }
+    schemas["Predicted"] = _answer_schema("prediction", {"$ref": _ref("Prediction")}, missing_views if views else None)
     many = {"type": "array", "minItems": 1, "items": {"$ref": _ref("Prediction")}}
     rows: Document = {"type": "array", "minItems": 1, "items": {"type": "integer", "minimum": 0}}
-    said = {
+    missing_views = {
         "type": "object",
         "properties": dict.fromkeys(views, rows),
         "additionalProperties": False,
         "description": "the views that answers are without, and the rows",
     }
-    schemas["PredictedBatch"] = _answer_schema("predictions", many, said if views else None)
+    schemas["PredictedBatch"] = _answer_schema("predictions", many, missing_views if views else None)
     schemas["InferResponse"] = _INFER_RESPONSE
     schemas["Accepted"] = {
         "type": "object",

@@ -41,8 +41,8 @@ class Predict:
         output = await engine.predict_one(rows[0])
         prediction = engine.answers.render(output)
         event_id = context.prediction_id()
-        said = _said(list(engine.views.said(missing))) if missing else ""
-        await respond(send, f'{engine.head}"prediction_id":"{event_id}",{said}"prediction":{prediction}}}'.encode())
+        gaps = _said(list(engine.views.said(missing))) if missing else ""
+        await respond(send, f'{engine.head}"prediction_id":"{event_id}",{gaps}"prediction":{prediction}}}'.encode())
         server.record(context, event_id, rows, prediction.encode(), missing)
 
 
@@ -64,8 +64,8 @@ class PredictBatch:
         outputs = await engine.predict_rows(rows)
         predictions = engine.answers.render_all(outputs)
         event_id = context.prediction_id()
-        said = _said(engine.views.said(missing)) if missing else ""
-        head = f'{engine.head}"prediction_id":"{event_id}",{said}"predictions":['.encode()
+        gaps = _said(engine.views.said(missing)) if missing else ""
+        head = f'{engine.head}"prediction_id":"{event_id}",{gaps}"predictions":['.encode()
         await respond(send, b"%b%b]}" % (head, predictions))
         server.record(context, event_id, rows, predictions, missing, batch.text if rows is batch.rows else None)
 

@@ -86,8 +86,8 @@ class Infer:
         predictions = engine.answers.render_all(outputs)
         event_id = context.prediction_id()
         parameters = {"prediction_id": event_id}
-        if said := engine.views.said(missing):  # a parameter is a text, a number or a truth value
-            parameters["missing_views"] = to_json(said).decode()
+        if missing_views := engine.views.said(missing):  # a parameter is a text, a number or a truth value
+            parameters["missing_views"] = to_json(missing_views).decode()
         head, answer = _answer(engine, request, asked, outputs, parameters)
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(answer))]
         if head is not None:

@@ -170,27 +170,27 @@ def _document(body: bytes) -> Any:
         raise not_json(str(error)) from error
 
 
-def _few(value: Any, known: Sequence[str]) -> Any:
+def _few(value: Any, names: Sequence[str]) -> Any:
     """An object with no more unknown names than an answer lists: each would cost an error."""
-    if not isinstance(value, dict) or len(value) <= len(known) + MAX_ERRORS:
+    if not isinstance(value, dict) or len(value) <= len(names) + MAX_ERRORS:
         return value
-    unknown = (name for name in value if name not in known)
-    return {name: value[name] for name in (*known, *islice(unknown, MAX_ERRORS)) if name in value}
+    unknown = (name for name in value if name not in names)
+    return {name: value[name] for name in (*names, *islice(unknown, MAX_ERRORS)) if name in value}
 
 
 def _each(validate: Callable[[Any], Any], rows: list[Any], *place: str) -> list[Any]:
     """Every row as `validate` has it; stops where there are as many errors as an answer lists."""
-    found, wrong = [], []
+    valid, wrong = [], []
     for index, row in enumerate(rows):
         try:
-            found.append(validate(row))
+            valid.append(validate(row))
         except ValidationError as error:
             wrong += field_errors(error, *place, index)
             if len(wrong) >= MAX_ERRORS:
                 break
     if wrong:
         raise invalid(wrong)
-    return found
+    return valid
 
 
 def _judge_of(name: str, **annotations: Any) -> Callable[[Any], Any]:

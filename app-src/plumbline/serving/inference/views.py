@@ -12,7 +12,7 @@ from typing import Any
 
 from plumbline.core.encoding import seconds_of
 from plumbline.core.schema import ModelSchema, View
-from plumbline.features.online import Known, entity_key, newest_key, read
+from plumbline.features.online import Stored, entity_key, newest_key, read
 from plumbline.serving.errors import MAX_ERRORS, FieldError, Problem, shown
 from plumbline.serving.inference.reader import ABSENT, Values
 from plumbline.serving.metrics import Metrics
@@ -69,16 +69,16 @@ class Views:
             for index, row in enumerate(rows)
             if plan.left_out(row)
         ]
-        found = await self._look_up({key: plan.view for _, plan, key in wanted if key}, link)
+        stored = await self._look_up({key: plan.view for _, plan, key in wanted if key}, link)
         filled: dict[int, list[Any]] = {}
         missing: dict[str, list[int]] = {}
         now = time.time()
-        failed = "bypass" if found is None else "miss"
+        failed = "bypass" if stored is None else "miss"
         for index, plan, key in wanted:
-            known = None if found is None or key is None else found.get(key)
-            if known is not None and known.holds(plan.view, self._moment_of(rows[index], now)):
+            entry = None if stored is None or key is None else stored.get(key)
+            if entry is not None and entry.holds(plan.view, self._moment_of(rows[index], now)):
                 row = filled.setdefault(index, list(rows[index]))
-                for place, value in zip(plan.fields, known.values, strict=True):
+                for place, value in zip(plan.fields, entry.values, strict=True):
                     row[place] = value
                 self._counted[plan.view.name, "hit"].inc()
             else:
@@ -115,7 +115,7 @@ class Views:
         moment = None if self._moment is None else seconds_of(row[self._moment])
         return now if moment is None else moment
 
-    async def _look_up(self, views: Mapping[str, View], link: RedisLink | None) -> dict[str, Known] | None:
+    async def _look_up(self, views: Mapping[str, View], link: RedisLink | None) -> dict[str, Stored] | None:
         """What the store knows of these keys; None where it can't be asked."""
         if not views:
             return {}
@@ -126,8 +126,8 @@ class Views:
         except Bypass:
             return None
         stored = zip(views.items(), documents, strict=True)
-        known = ((key, read(self._fields, view, document)) for (key, view), document in stored)
-        return {key: entry for key, entry in known if entry is not None}
+        entries = ((key, read(self._fields, view, document)) for (key, view), document in stored)
+        return {key: entry for key, entry in entries if entry is not None}
 
     def _require(self, rows: Sequence[Values], missing: Missing) -> None:
         """Raise Problem 424 that names the rows which are not to be answered without a view."""

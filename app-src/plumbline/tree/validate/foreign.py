@@ -29,8 +29,8 @@ def known_values(root: Path, names: list[str]) -> tuple[dict[str, Values], list[
 
 def _twice(root: Path, name: str) -> list[Problem]:
     """Two texts where one is a link to the other, as a copy that followed links leaves it."""
-    known, built = root / f"clusters/{name}/environment.yaml", root / f"clusters/{name}/values/environment.yaml"
-    if not built.exists() or built.read_text(encoding="utf-8") == known.read_text(encoding="utf-8"):
+    source, built = root / f"clusters/{name}/environment.yaml", root / f"clusters/{name}/values/environment.yaml"
+    if not built.exists() or built.read_text(encoding="utf-8") == source.read_text(encoding="utf-8"):
         return []
     reason = "says something else than values/environment.yaml, which Kustomize reads; expected a link to it"
     return [Problem(f"clusters/{name}/environment.yaml", reason)]

@@ -48,9 +48,9 @@ def requests(tree: Environment) -> list[Problem]:
 
 
 def _too_much(item: Object) -> Iterator[str]:
-    found = {path: leaf for path, leaf in leaves(item) if len(path) > 2 and path[-2] in ("requests", "limits")}
-    for path, asked in found.items():
-        if path[-2] != "requests" or (most := found.get((*path[:-2], "limits", path[-1]))) is None:
+    amounts = {path: leaf for path, leaf in leaves(item) if len(path) > 2 and path[-2] in ("requests", "limits")}
+    for path, asked in amounts.items():
+        if path[-2] != "requests" or (most := amounts.get((*path[:-2], "limits", path[-1]))) is None:
             continue
         try:
             more = parse_quantity(str(asked)) > parse_quantity(str(most))  # type: ignore[no-untyped-call]

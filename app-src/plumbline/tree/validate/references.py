@@ -34,7 +34,7 @@ _UNREAD = {"memoize"}
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class Definitions:
     """What an environment defines, and in which namespaces it alone does."""
 
     keys: frozenset[Key]
@@ -47,7 +47,7 @@ class Known:
 
 def references(root: Path, tree: Environment) -> list[Problem]:
     """Every name of an object that nothing defines, each with the field's meaning."""
-    names = _known(root, tree)
+    names = _definitions(root, tree)
     return [
         Problem(f"{folder}: {name_of(item)}", reason)
         for folder, namespace, item in tree.objects()
@@ -55,7 +55,7 @@ def references(root: Path, tree: Environment) -> list[Problem]:
     ]
 
 
-def _known(root: Path, tree: Environment) -> Known:
+def _definitions(root: Path, tree: Environment) -> Definitions:
     keys: set[Key] = set()
     for _, namespace, item in tree.objects():
         place, metadata = item["metadata"].get("namespace", namespace), item["metadata"]
@@ -71,10 +71,10 @@ def _known(root: Path, tree: Environment) -> Known:
     # Ours alone: where a project of ours puts things and no third party does.
     ours = {sync.namespace for sync in tree.syncs if sync.url == tree.url}
     ours -= {sync.namespace for sync in tree.syncs if sync.url != tree.url} | {"argocd", "istio-system"}
-    return Known(frozenset(keys), frozenset(ours))
+    return Definitions(frozenset(keys), frozenset(ours))
 
 
-def _reasons(item: Object, namespace: str, names: Known) -> Iterator[str]:
+def _reasons(item: Object, namespace: str, names: Definitions) -> Iterator[str]:
     if item["kind"] in _PODS:
         for kind, name in _mounted(item.get("spec")):
             if "{{" not in name and names.lacks(kind, namespace, name):
@@ -124,7 +124,7 @@ def _mounted(node: Any) -> Iterator[tuple[str, str]]:
         yield from _mounted(value)
 
 
-def _of_rollout(canary: Mapping[str, Any], namespace: str, names: Known) -> Iterator[str]:
+def _of_rollout(canary: Mapping[str, Any], namespace: str, names: Definitions) -> Iterator[str]:
     for field in ("stableService", "canaryService"):
         if (name := canary.get(field)) and names.lacks("Service", namespace, name):
             yield f"strategy.canary.{field}: names the Service {name}, which nothing of this environment defines"
@@ -152,7 +152,7 @@ def _of_rollout(canary: Mapping[str, Any], namespace: str, names: Known) -> Iter
                 yield f"names the AnalysisTemplate {name}, which nothing of this environment defines"
 
 
-def _of_routes(spec: Mapping[str, Any], namespace: str, names: Known) -> Iterator[str]:
+def _of_routes(spec: Mapping[str, Any], namespace: str, names: Definitions) -> Iterator[str]:
     for gateway in spec.get("gateways") or []:
         if gateway != "mesh" and "/" not in gateway and names.lacks("Gateway", namespace, gateway):
             yield f"gateways: names the Gateway {gateway}, which nothing of this environment defines"
@@ -166,12 +166,12 @@ def _of_routes(spec: Mapping[str, Any], namespace: str, names: Known) -> Iterato
                 yield f"names the Service {destination.get('host')}, which nothing of this environment defines"
 
 
-def _lacks_host(host: str, namespace: str, names: Known) -> bool:
+def _lacks_host(host: str, namespace: str, names: Definitions) -> bool:
     """A host of one word is a Service beside it; longer ones are found by `.svc`, or are no Service of ours."""
     return bool(host) and "." not in host and names.lacks("Service", namespace, host)
 
 
-def _of_workflow(spec: Mapping[str, Any], namespace: str, names: Known) -> Iterator[str]:
+def _of_workflow(spec: Mapping[str, Any], namespace: str, names: Definitions) -> Iterator[str]:
     whole = (spec.get("workflowTemplateRef") or {}).get("name")
     if whole and names.lacks("WorkflowTemplate", namespace, whole):
         yield f"workflowTemplateRef: names the WorkflowTemplate {whole}, which is not there"

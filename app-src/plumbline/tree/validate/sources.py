@@ -17,20 +17,20 @@ def sources(tree: Environment) -> tuple[list[Problem], list[str]]:
         name, source = item["metadata"]["name"], item["spec"].get("source") or {}
         if source.get("repoURL") == tree.url:
             continue
-        known = SOURCES.get(name_of_source(source["repoURL"]))
-        if known is None or "chart" in source:
+        pinned = SOURCES.get(name_of_source(source["repoURL"]))
+        if pinned is None or "chart" in source:
             unchecked.append(f"{source.get('chart') or source.get('path')} {source['targetRevision']}")
             continue
-        folder = module(known, source["targetRevision"]) / source["path"]
+        folder = module(pinned, source["targetRevision"]) / source["path"]
         where = f"apps: Application/{name}"
         if not folder.is_dir():
             reason = f"{source['repoURL']} has no folder {source['path']} at {source['targetRevision']}"
             problems.append(Problem(where, reason))
             continue
         kind = "helm" if (folder / "Chart.yaml").exists() else "kustomize"
-        said = "helm" if "helm" in source else "kustomize"
+        declared = "helm" if "helm" in source else "kustomize"
         if kind == "kustomize" and not any((folder / file).exists() for file in _KUSTOMIZATIONS):
             problems.append(Problem(where, f"{source['path']} is neither a chart nor a folder of Kustomize"))
-        elif said != kind:
+        elif declared != kind:
             problems.append(Problem(where, f"{source['path']} is for {kind}; expected `{kind}:` in its source"))
     return problems, unchecked

@@ -103,8 +103,8 @@ def ask_environment(cluster: Cluster, tree: Environment, examples: list[Example]
     standing = [*tree.of_kind("PriorityClass"), *policies, *bindings, *chain.from_iterable(map(witnesses, bindings))]
     for item in standing:
         cluster.apply(item)
-    known = {item["metadata"]["name"] for item in policies}
-    problems = check_examples(cluster, of_environment(examples, tree.name), known)
+    names = {item["metadata"]["name"] for item in policies}
+    problems = check_examples(cluster, of_environment(examples, tree.name), names)
     with ThreadPoolExecutor(8) as pool:
         answers = pool.map(lambda entry: (*entry, cluster.ask(entry[2], entry[1]).refusal), tree.objects())
         problems += [Problem(f"{folder}: {name_of(item)}", refusal) for folder, _, item, refusal in answers if refusal]
@@ -121,10 +121,12 @@ def ask_environment(cluster: Cluster, tree: Environment, examples: list[Example]
 
 def _namespaces(tree: Environment) -> Objects:
     """Those that the tree has or the Applications make, labelled as they say."""
-    found = {item["metadata"]["name"]: dict(item["metadata"].get("labels", {})) for item in tree.of_kind("Namespace")}
+    namespaces = {
+        item["metadata"]["name"]: dict(item["metadata"].get("labels", {})) for item in tree.of_kind("Namespace")
+    }
     for sync in tree.syncs:
-        found.setdefault(sync.namespace, {}).update(sync.labels)
+        namespaces.setdefault(sync.namespace, {}).update(sync.labels)
     return [
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
-        for name, labels in found.items()
+        for name, labels in namespaces.items()
     ]

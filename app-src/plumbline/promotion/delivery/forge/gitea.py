@@ -30,13 +30,13 @@ class Gitea:
 
     def create(self, base: str, wanted: Wanted) -> Pull:
         """Open a pull request."""
-        said = {"head": wanted.branch, "base": base, "title": wanted.title, "body": wanted.body}
-        return _pull(self._ask("POST", "pulls", said | {"labels": self._labels(wanted.labels)}))
+        body = {"head": wanted.branch, "base": base, "title": wanted.title, "body": wanted.body}
+        return _pull(self._ask("POST", "pulls", body | {"labels": self._labels(wanted.labels)}))
 
     def update(self, pull: Pull, wanted: Wanted) -> None:
         """Title, body and labels."""
-        said = {"title": wanted.title, "body": wanted.body, "labels": self._labels(wanted.labels)}
-        self._ask("PATCH", f"pulls/{pull.number}", said)
+        body = {"title": wanted.title, "body": wanted.body, "labels": self._labels(wanted.labels)}
+        self._ask("PATCH", f"pulls/{pull.number}", body)
 
     def close(self, pull: Pull, why: str) -> None:
         """Close it with a comment."""
@@ -73,22 +73,22 @@ class Gitea:
 
     def rules(self, branch: str) -> dict[str, bool | None]:
         """What the branch's protection says."""
-        found = next((item for item in self._pages("branch_protections") if item["rule_name"] == branch), None)
+        protection = next((item for item in self._pages("branch_protections") if item["rule_name"] == branch), None)
         return {
-            "pull requests only": found is not None and not found["enable_push"],
+            "pull requests only": protection is not None and not protection["enable_push"],
             "review by code owners": None,
-            "checks required": found is not None and found["enable_status_check"],
-            "no force push": found is not None and not found.get("enable_force_push", False),
-            "no deletion": found is not None,
+            "checks required": protection is not None and protection["enable_status_check"],
+            "no force push": protection is not None and not protection.get("enable_force_push", False),
+            "no deletion": protection is not None,
         }
 
     def _labels(self, names: tuple[str, ...]) -> list[int]:
         """Gitea knows labels by number; those that are missing are made."""
-        known = {item["name"]: item["id"] for item in self._pages("labels")}
+        ids = {item["name"]: item["id"] for item in self._pages("labels")}
         for name in names:
-            if name not in known:
-                known[name] = self._ask("POST", "labels", {"name": name, "color": "#5319e7"})["id"]
-        return [known[name] for name in names]
+            if name not in ids:
+                ids[name] = self._ask("POST", "labels", {"name": name, "color": "#5319e7"})["id"]
+        return [ids[name] for name in names]
 
     def _pages(self, path: str, **asked: str) -> Iterator[Any]:
         """Until a page is empty: how many items one has at most is the server's to say."""

@@ -29,8 +29,8 @@ class GitHub:
         """The newest pull request from that branch."""
         with _told(f"list the pull requests of {branch}"):
             head = f"{self._owner}:{branch}"
-            found = self._repository.get_pulls(state="all", head=head, sort="created", direction="desc")
-            return next((_pull(item) for item in found), None)
+            pulls = self._repository.get_pulls(state="all", head=head, sort="created", direction="desc")
+            return next((_pull(item) for item in pulls), None)
 
     def opened(self) -> list[Pull]:
         """All open pull requests."""
@@ -90,8 +90,8 @@ class GitHub:
         """What the rulesets say that apply to the branch."""
         with _told(f"read the rules of {branch}"):
             requester = self._repository._requester  # PyGithub has no call for it
-            _, found = requester.requestJsonAndCheck("GET", f"{self._repository.url}/rules/branches/{branch}")
-        by_type = {rule["type"]: rule.get("parameters", {}) for rule in found}
+            _, rules = requester.requestJsonAndCheck("GET", f"{self._repository.url}/rules/branches/{branch}")
+        by_type = {rule["type"]: rule.get("parameters", {}) for rule in rules}
         pulls = by_type.get("pull_request")
         return {
             "pull requests only": pulls is not None,

@@ -27,10 +27,10 @@ class GitLab:
     def newest(self, branch: str) -> Pull | None:
         """The newest merge request from that branch."""
         with _told(f"list the merge requests of {branch}"):
-            found = self._project.mergerequests.list(
+            requests = self._project.mergerequests.list(
                 source_branch=branch, state="all", order_by="created_at", sort="desc", get_all=False
             )
-            return next((_pull(item) for item in found), None)
+            return next((_pull(item) for item in requests), None)
 
     def opened(self) -> list[Pull]:
         """All open merge requests."""
@@ -68,8 +68,8 @@ class GitLab:
     def review(self, commit: str) -> Review | None:
         """GitLab takes approvals back at a push where the project says so."""
         with _told(f"look for the merge request of {commit[:12]}"):
-            found = self._project.commits.get(commit, lazy=True).merge_requests()
-            item = next((item for item in found if item["state"] == "merged"), None)
+            requests = self._project.commits.get(commit, lazy=True).merge_requests()
+            item = next((item for item in requests if item["state"] == "merged"), None)
             if item is None:
                 return None
             given = self._project.mergerequests.get(item["iid"], lazy=True).approvals.get()
@@ -80,19 +80,19 @@ class GitLab:
         """What the protected branch says; approvals are seen by maintainers alone."""
         with _told(f"read the rules of {branch}"):
             try:
-                found = self._project.protectedbranches.get(branch)
+                protection = self._project.protectedbranches.get(branch)
             except GitlabGetError as error:
                 if error.response_code != 404:
                     raise
                 return dict.fromkeys(("pull requests only", "no force push", "no deletion"), False)
-        nobody = all(level["access_level"] == 0 for level in found.push_access_levels)
-        owners = getattr(found, "code_owner_approval_required", None)
+        nobody = all(level["access_level"] == 0 for level in protection.push_access_levels)
+        owners = getattr(protection, "code_owner_approval_required", None)
         checks = getattr(self._project, "only_allow_merge_if_pipeline_succeeds", None)
         return {
             "pull requests only": nobody,
             "review by code owners": owners,
             "checks required": checks,
-            "no force push": not found.allow_force_push,
+            "no force push": not protection.allow_force_push,
             "no deletion": True,
         }
 
