@@ -22,7 +22,7 @@ from workstation import Workstation, workstation
 from harness.binaries import binaries
 from harness.kubectl import Kubectl
 from harness.settings import GATEWAY_NODE_PORT, GIVEN, KUBECONFIG, ROOT, RUNNING, STATE
-from plumbline.tree.values import read_values
+from plumbline.tree.values import Values, read_values
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -61,9 +61,15 @@ def person(tmp_path: Path) -> Person:
 
 
 @pytest.fixture(scope="session")
-def desk(kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workstation]:
+def values() -> Values:
+    """What the environment is; a cluster of somebody's own runs `local`."""
+    return read_values(ROOT, RUNNING.read_text() if RUNNING.exists() else "local")
+
+
+@pytest.fixture(scope="session")
+def desk(kubectl: Kubectl, values: Values, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workstation]:
     """MLflow and `promotion`."""
-    with workstation(kubectl, tmp_path_factory.mktemp("keys")) as running:
+    with workstation(kubectl, values, tmp_path_factory.mktemp("keys")) as running:
         yield running
 
 

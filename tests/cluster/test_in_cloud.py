@@ -6,30 +6,28 @@ import json
 import socket
 import ssl
 import time
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+import rollouts
 import servers
 import workflows
+from approvals import Approver, approvers
 from browsers import Browser
-from rollouts import MODEL, NAMESPACE, phase
+from person import Person
+from rollouts import MODEL
 from test_applications import declared
+from workstation import Workstation
 
 from harness import applications, outside, pki
 from harness.kubectl import Kubectl
 from harness.processes import wait_until
-from harness.settings import ROOT, RUNNING
-from plumbline.tree.api_keys import for_everything
-from plumbline.tree.values import Values, read_values
+from plumbline.promotion.delivery.approval import APPROVERS
+from plumbline.tree.values import Values
 
 pytestmark = [pytest.mark.cloud, pytest.mark.timeout(1800)]
 _ROW = {"features": {"distance": 1400.0, "hour": 17, "carrier": "UA"}}
-
-
-@pytest.fixture(scope="module")
-def values() -> Values:
-    """What the environment is."""
-    return read_values(ROOT, RUNNING.read_text())
 
 
 def test_every_declared_application_is_synced_and_healthy(kubectl: Kubectl, values: Values) -> None:
@@ -58,17 +56,59 @@ def test_a_training_in_pods_ends_at_a_prediction_by_tls_and_key(kubectl: Kubectl
     name = workflows.submit(kubectl, "train-model", model=MODEL, sample="0.05", trials="2", seed="0", image=image)
     workflows.succeeded(kubectl, name, seconds=1200)
     trained = time.monotonic()
-    wait_until("the release to serve", lambda: phase(kubectl) == (image, "Healthy"), seconds=300)
+    _serves(kubectl, values, image)
+    print(f"{trained - begun:.0f} s of training, {time.monotonic() - trained:.0f} s to the first prediction")
+
+
+def test_what_it_proved_is_approved_for_production(
+    kubectl: Kubectl, values: Values, desk: Workstation, person: Person, tmp_path: Path
+) -> None:
+    """Production's cluster does not run: its release is a commit, which it finds when it starts."""
+    if values.class_ == "guarded":
+        pytest.skip("no environment comes after it")
+    served = desk.release(MODEL)
+    assert served is not None
+    rollouts.settled(kubectl, desk)
+    about = (f"--model={MODEL}", f"--version={served.spec.version}", "--env=production", f"--image={served.spec.image}")
+    ada = Approver("Ada")
+    person.write(APPROVERS, approvers(ada.entry("production")))
+    with pytest.raises(AssertionError, match="approval: nobody approved it"):
+        desk.run("promote", "run", *about)
+    desk.run("promote", "approve", *about, "--reason=read the card", PROMOTION_APPROVER_KEY=str(ada.key(tmp_path)))
+    desk.run("promote", "run", *about)
+    approved = desk.release(MODEL, "production")
+    assert approved is not None
+    assert approved.spec.artifact == served.spec.artifact
+    print(desk.run("promote", "releases", f"--model={MODEL}"))
+
+
+def test_a_release_of_staging_serves_in_production(kubectl: Kubectl, values: Values, desk: Workstation) -> None:
+    """`make cluster-up ENV=production` after staging's tests: the same bytes, by production's own door and keys."""
+    if values.class_ != "guarded":
+        pytest.skip("the first environment of the way")
+    release, before = desk.release(MODEL), desk.release(MODEL, "staging")
+    if release is None or before is None:
+        pytest.skip("nothing was promoted in staging before: its cluster did not run until this one started")
+    answer = _serves(kubectl, values, release.spec.image)
+    assert release.spec.artifact == before.spec.artifact
+    assert answer["version"] == release.spec.version
+    rollouts.settled(kubectl, desk)
+    print(desk.run("promote", "releases", f"--model={MODEL}"))
+
+
+def _serves(kubectl: Kubectl, values: Values, image: str) -> dict[str, str]:
+    """Wait until a release with this image serves, and answers who has a key: its answer."""
+    rollouts.healthy(kubectl, image)
     door = _Door(kubectl, f"{MODEL}.models.{values.name}.{values.domain}")
     key = outside.secret(values, "api-key")["API_KEY"]
-    assert for_everything(key)
     wait_until("a prediction", lambda: door.ask(key)[0] == 200, seconds=60)
     status, answer = door.ask(key)
-    print(f"{trained - begun:.0f} s of training, {time.monotonic() - trained:.0f} s to the first prediction: {answer}")
     assert status == 200
     assert door.ask("")[0] == door.ask("guess")[0] == 401
-    git = kubectl.get("rollout", f"{MODEL}-server", *NAMESPACE)["metadata"]["labels"]["app.kubernetes.io/version"]
-    assert answer["version"] == git
+    labels = rollouts.rollout(kubectl)["metadata"]["labels"]
+    assert answer["version"] == labels["app.kubernetes.io/version"]
+    print(answer)
+    return answer
 
 
 def test_three_people_sign_in_and_see_what_their_roles_say(kubectl: Kubectl, values: Values) -> None:

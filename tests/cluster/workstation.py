@@ -13,21 +13,22 @@ from threading import Event, Thread
 from mlflow import MlflowClient
 from services import free_port
 
+from harness import outside
 from harness.kubectl import Kubectl
 from harness.processes import wait_until
 from harness.repositories import git
 from harness.settings import OUR_GIT
 from plumbline.core.release import Release, parse_release
+from plumbline.tree.values import Values
 
-_SETTINGS = ("mlflow-workflows", "object-store")
 _KEYS = {"signing-key": "signing-key.pem", "public-key": "signing-key.pub"}
 
 
 class Workstation:
     """Settings of the platform's command lines as its pods have them, and shortcuts to what git says."""
 
-    def __init__(self, environment: dict[str, str], clone: Path) -> None:
-        self._environment, self._clone = os.environ | environment, clone
+    def __init__(self, environment: dict[str, str], clone: Path, cluster: str) -> None:
+        self._environment, self._clone, self._cluster = os.environ | environment, clone, cluster
         os.environ |= environment  # MLflow's client looks there, and only there
         self.said = ""
         """What `agree` was told last."""
@@ -60,17 +61,18 @@ class Workstation:
 
     def promote(self, model: str, version: str, image: str) -> None:
         """Commit a release, if the gate lets it."""
-        self.run("promote", "run", f"--model={model}", f"--version={version}", "--env=local", f"--image={image}")
+        about = (f"--model={model}", f"--version={version}", f"--image={image}")
+        self.run("promote", "run", *about, f"--env={self._cluster}")
 
     def agree(self, model: str) -> bool:
         """Whether git, cluster and registry say the same of a model."""
-        done = self._run("promote", "status", "--env=local", f"--model={model}")
+        done = self._run("promote", "status", f"--env={self._cluster}", f"--model={model}")
         self.said = done.stdout + done.stderr
         return done.returncode == 0
 
-    def release(self, model: str) -> Release | None:
-        """What git says that the environment serves."""
-        path = f"clusters/local/models/{model}/release.yaml"
+    def release(self, model: str, environment: str = "") -> Release | None:
+        """What git says that an environment serves, this one if none is named."""
+        path = f"clusters/{environment or self._cluster}/models/{model}/release.yaml"
         try:
             return parse_release(self._git("show", f"main:{path}"), source=path)
         except RuntimeError:
@@ -86,34 +88,39 @@ class Workstation:
 
 
 @contextmanager
-def workstation(kubectl: Kubectl, folder: Path) -> Iterator[Workstation]:
+def workstation(kubectl: Kubectl, values: Values, folder: Path) -> Iterator[Workstation]:
     """One with credentials of the workflows' own."""
     for secret, name in _KEYS.items():
         (folder / name).write_text(_secret(kubectl, secret)[name])
     git(folder, "clone", "--quiet", "--bare", OUR_GIT, "plumbline.git")
     with ExitStack() as stack:
-        mlflow, store = (
-            stack.enter_context(
-                forwarded(kubectl, "port-forward", f"--namespace={name}", f"service/{name}", f"PORT:{port}")
-            )
-            for name, port in (("mlflow", 5000), ("object-store", 7070))
-        )
-        environment = {name: value for secret in _SETTINGS for name, value in _secret(kubectl, secret).items()}
-        environment |= {
-            "MLFLOW_TRACKING_URI": f"http://localhost:{mlflow}",
+
+        def port(namespace: str, number: int) -> int:
+            arguments = ("port-forward", f"--namespace={namespace}", f"service/{namespace}", f"PORT:{number}")
+            return stack.enter_context(forwarded(kubectl, *arguments))
+
+        if outside.is_needed(values):
+            store = outside.store_on_loopback(values)
+        else:
+            store = _secret(kubectl, "object-store") | {
+                "AWS_ENDPOINT_URL_S3": f"http://localhost:{port('object-store', 7070)}",
+                "AWS_DEFAULT_REGION": "us-east-1",
+                "PROMOTION_STORE": "s3://releases",
+            }
+        environment = {
+            **_secret(kubectl, "mlflow-workflows"),
+            **store,
+            "MLFLOW_TRACKING_URI": f"http://localhost:{port('mlflow', 5000)}",
             "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
             # By default it sends clients on to the store, at a name that only pods know.
             "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false",
-            "AWS_ENDPOINT_URL_S3": f"http://localhost:{store}",
-            "AWS_DEFAULT_REGION": "us-east-1",
             "PROMOTION_REPO": OUR_GIT,
             "PROMOTION_SIGNING_KEY": str(folder / _KEYS["signing-key"]),
             "PROMOTION_PUBLIC_KEY": str(folder / _KEYS["public-key"]),
-            "PROMOTION_STORE": "s3://releases",
             "PROMOTION_FOLLOWS": "cluster",
             "KUBECONFIG": str(kubectl.kubeconfig),
         }
-        yield Workstation(environment, folder / "plumbline.git")
+        yield Workstation(environment, folder / "plumbline.git", values.name)
 
 
 @contextmanager

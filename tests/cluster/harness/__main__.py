@@ -1,6 +1,7 @@
 """`python -m harness up [ENV]|down`: a Kubernetes for the cluster tests, or none. Needs root on a Debian machine.
 
-ENV is a folder of clusters/, `local` if nothing is said.
+ENV is a folder of clusters/, `local` if nothing is said. Where another one that leans on a cloud ran until now, its
+repository, its released models and the keys that sign them go on: a release travels from staging to production.
 
 With KUBECONFIG `up` says what that cluster lacks for them, and `down` leaves it as it is.
 """
@@ -35,8 +36,11 @@ def up(environment: str) -> None:
     in_cloud = outside.is_needed(values)
     _install_packages([*_DEBIAN, *(_OUTSIDE if in_cloud else ())])
     programs = binaries(charts=in_cloud)
+    kept = outside.take_along(values)
     down()
     STATE.mkdir(parents=True)
+    if kept:
+        outside.put_down(kept)
     RUNNING.write_text(environment)
     progress = Progress()
     kubectl = Kubectl(programs["kubectl"])

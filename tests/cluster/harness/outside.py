@@ -18,7 +18,7 @@ import yaml
 
 from harness import pki
 from harness.processes import start, wait_until
-from harness.repositories import TOKEN
+from harness.repositories import OURS, TOKEN
 from harness.settings import (
     AWS_IP,
     BRIDGE,
@@ -26,17 +26,22 @@ from harness.settings import (
     IDENTITY_IP,
     POD_IDENTITY_IP,
     ROOT,
+    RUNNING,
     S3_DUALSTACK_IP,
     S3_IP,
+    S3_LOOPBACK,
     STATE,
 )
 from plumbline.tree.bootstrap import contents
 from plumbline.tree.kubectl import Kubectl
 from plumbline.tree.tools import kustomize
-from plumbline.tree.values import Values
+from plumbline.tree.values import Values, read_values
 
 FOLDER = STATE / "outside"
+_BUCKETS = FOLDER / "buckets"
 _RELEASES = "plumbline-releases"
+_SHARED = ("signing-key", "public-key")
+_TAKEN = FOLDER / "taken-along.json"
 _BINARIES = Path("/usr/lib/postgresql/15/bin")
 # Of the entries that docs/secrets.md lists, those that clusters/local has no Secret for.
 _WRITTEN_BY_PEOPLE = {
@@ -94,14 +99,14 @@ def serve(values: Values, kubectl: Kubectl) -> None:
     """Start all of it."""
     from harness.cloud import STORAGE_CLASS
 
-    FOLDER.mkdir()
+    FOLDER.mkdir(exist_ok=True)
     for address in (AWS_IP, S3_IP, S3_DUALSTACK_IP, DATABASES_IP, IDENTITY_IP, POD_IDENTITY_IP):
         subprocess.run(["ip", "addr", "add", f"{address}/32", "dev", BRIDGE], check=True)
     secrets = _secrets()
     path = FOLDER / "secrets.json"
     path.touch(0o600)
     path.write_text(json.dumps({f"plumbline/{values.name}/{name}": entry for name, entry in secrets.items()}))
-    keys = {"ROOT_ACCESS_KEY": "AKIATEST", "ROOT_SECRET_KEY": secrets["mlflow"]["MLFLOW_FLASK_SERVER_SECRET_KEY"]}
+    keys = _keys(secrets["mlflow"])
     _start_aws(values, path, keys)
     _start_identity(values)
     _start_s3(values, keys)
@@ -109,6 +114,34 @@ def serve(values: Values, kubectl: Kubectl) -> None:
     _start_redis(values, secrets["redis"]["REDIS_PASSWORD"])
     kubectl.apply([STORAGE_CLASS])
     start("cloud", [sys.executable, "-m", "harness.cloud"], _python())
+
+
+def take_along(values: Values) -> Path | None:
+    """What of another environment's cluster outlives it, put beside its folder; None where none ran in a cloud.
+
+    The repository, the released models and the keys that sign them: what environments share.
+    """
+    before = RUNNING.read_text() if RUNNING.exists() else values.name
+    if before == values.name or not (is_needed(values) and is_needed(read_values(ROOT, before))):
+        return None
+    kept = STATE.with_name(f"{STATE.name}.kept")
+    shutil.rmtree(kept, ignore_errors=True)
+    kept.mkdir(0o700)
+    entries = json.loads((FOLDER / "secrets.json").read_text())
+    shared = {name: entries[f"plumbline/{before}/{name}"] for name in _SHARED}
+    (kept / "secrets.json").write_text(json.dumps(shared))
+    for path in (OURS, _BUCKETS / _RELEASES):
+        shutil.move(path, kept / path.name)
+    return kept
+
+
+def put_down(kept: Path) -> None:
+    """Lay it where the new environment finds it."""
+    for path in (OURS, _BUCKETS / _RELEASES):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(kept / path.name, path)
+    shutil.move(kept / "secrets.json", _TAKEN)
+    kept.rmdir()
 
 
 def _python() -> dict[str, str]:
@@ -123,9 +156,10 @@ def secret(values: Values, name: str) -> dict[str, str]:
 
 def _secrets() -> dict[str, dict[str, str]]:
     """Drawn as `scripts/bootstrap local` draws them, and what a person writes."""
-    found: dict[str, dict[str, str]] = {}
+    found: dict[str, dict[str, str]] = json.loads(_TAKEN.read_text()) if _TAKEN.exists() else {}
     for wanted in yaml.safe_load((ROOT / "clusters/local/secrets.yaml").read_text()):
-        found[wanted["name"]] = contents(wanted, found)
+        if wanted["name"] not in found:
+            found[wanted["name"]] = contents(wanted, found)
     for name in ("git", "git-read"):
         found[name] = {"GIT_TOKEN": TOKEN.read_text()}
     return found | _WRITTEN_BY_PEOPLE
@@ -144,18 +178,35 @@ def _start_identity(values: Values) -> None:
 
 
 def _start_s3(values: Values, keys: Mapping[str, str]) -> None:
-    """Two doors to the same buckets: each knows one domain, and clients ask by two."""
-    buckets = FOLDER / "buckets"
+    """Three doors to the same buckets: pods ask by two domains, each gateway knows one; to this machine none leads."""
     for name in (*(f"{values.buckets}-{part}" for part in ("backups", "logs", "mlflow", "workflows")), _RELEASES):
-        (buckets / name).mkdir(parents=True)
-    gateway = kustomize().with_name("versitygw").resolve()
+        (_BUCKETS / name).mkdir(parents=True, exist_ok=True)
+    doors: dict[str, list[Any]] = {"s3-loopback": [f"--port={S3_LOOPBACK}"]}
     for name, address in (("s3", S3_IP), ("s3-dualstack", S3_DUALSTACK_IP)):
         domains = [zone for zone, at in zones(values).items() if at == address]
         hosts = tuple(host for domain in domains for host in (domain, f"*.{domain}"))
         certificate, key = pki.issue(name, name, hosts=hosts)
-        command: list[Any] = [gateway, f"--port={address}:443", f"--cert={certificate}", f"--key={key}"]
-        command += [f"--region={values.region}", f"--virtual-domain={domains[0]}", "posix", buckets]
-        start(name, command, keys)
+        doors[name] = [f"--port={address}:443", f"--cert={certificate}", f"--key={key}"]
+        doors[name].append(f"--virtual-domain={domains[0]}")
+    gateway = kustomize().with_name("versitygw").resolve()
+    for name, options in doors.items():
+        start(name, [gateway, *options, f"--region={values.region}", "posix", _BUCKETS], keys)
+
+
+def store_on_loopback(values: Values) -> dict[str, str]:
+    """The settings of the S3 API for who works on this machine."""
+    keys = _keys(secret(values, "mlflow"))
+    return {
+        "AWS_ENDPOINT_URL_S3": f"http://{S3_LOOPBACK}",
+        "AWS_DEFAULT_REGION": values.region,
+        "AWS_ACCESS_KEY_ID": keys["ROOT_ACCESS_KEY"],
+        "AWS_SECRET_ACCESS_KEY": keys["ROOT_SECRET_KEY"],
+        "PROMOTION_STORE": services(values)["PROMOTION_STORE"],
+    }
+
+
+def _keys(mlflow: Mapping[str, str]) -> dict[str, str]:
+    return {"ROOT_ACCESS_KEY": "AKIATEST", "ROOT_SECRET_KEY": mlflow["MLFLOW_FLASK_SERVER_SECRET_KEY"]}
 
 
 def _start_postgresql(values: Values, password: str) -> None:

@@ -34,8 +34,9 @@ _AUTHOR = ("-c", "user.name=cluster test", "-c", "user.email=test@plumbline.dev"
 
 def serve(environment: str, helm: Path | None) -> None:
     """Fill the repositories and start the server at the bridge's address under the public names."""
-    listing = git(ROOT, "ls-files", "--cached", "--others", "--exclude-standard", "-z").split("\0")
-    _publish(OURS, [(ROOT / name, name) for name in listing if name and (ROOT / name).is_file()], "v0")
+    if not OURS.exists():  # another environment's cluster may have left it
+        listing = git(ROOT, "ls-files", "--cached", "--others", "--exclude-standard", "-z").split("\0")
+        _publish(OURS, [(ROOT / name, name) for name in listing if name and (ROOT / name).is_file()], "v0")
     sources = _upstream(environment)
     if helm:
         charts.publish(helm, sources)

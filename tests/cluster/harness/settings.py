@@ -25,6 +25,7 @@ SERVICE_CIDR = "10.245.0.0/16"
 API_SERVICE_IP = "10.245.0.1"
 # What staging and production leave to a cloud stands beside the node, below the addresses of pods.
 AWS_IP, S3_IP, S3_DUALSTACK_IP, DATABASES_IP, IDENTITY_IP = (f"10.244.0.{number}" for number in range(2, 7))
+S3_LOOPBACK = "127.0.0.1:17070"
 POD_IDENTITY_IP = "169.254.170.23"
 API_PORT = 16443
 API_URL = f"https://{NODE_IP}:{API_PORT}"
