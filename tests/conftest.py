@@ -4,15 +4,14 @@ import json
 import os
 import shutil
 import signal
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from loopback import Quiet, serving
 
 # What tests start shall hear Ctrl-C, also where they themselves run as a background job of a script, which ignores it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -45,7 +44,7 @@ def tree(tmp_path: Path) -> Path:
 class Alertmanager:
     """What a receiver of alerts was sent, over HTTP as Alertmanager takes it."""
 
-    url: str
+    url: str = ""
     alerts: list[dict[str, Any]] = field(default_factory=list)
     status: int = 200
 
@@ -54,19 +53,14 @@ class Alertmanager:
 def alertmanager() -> Iterator[Alertmanager]:
     """A receiver of alerts at /api/v2/alerts that answers with its `status`."""
 
-    class Handler(BaseHTTPRequestHandler):
+    received = Alertmanager()
+
+    class Handler(Quiet):
         def do_POST(self) -> None:
             assert self.path == "/api/v2/alerts"
             received.alerts += json.loads(self.rfile.read(int(self.headers["content-length"])))
             self.send_response(received.status)
             self.end_headers()
 
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    received = Alertmanager(f"http://127.0.0.1:{server.server_port}")
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield received
-    server.shutdown()
-    server.server_close()
+    with serving(Handler) as received.url:
+        yield received

@@ -2,15 +2,14 @@
 
 import json
 import subprocess
-import threading
 import urllib.request
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from queue import Empty, Queue
 from typing import Any
 
 import pytest
+from loopback import Quiet, serving
 from services import answers_http, free_port, process, program
 
 from plumbline.monitoring.alert import send
@@ -47,19 +46,18 @@ class Alerting:
 def alerting(tmp_path: Path) -> Iterator[Alerting]:
     sent: Queue[tuple[str, dict[str, Any]]] = Queue()
 
-    class Receiver(BaseHTTPRequestHandler):
+    class Receiver(Quiet):
         def do_POST(self) -> None:
             sent.put((self.path, json.loads(self.rfile.read(int(self.headers["content-length"])))))
             self.send_response(202)
             self.end_headers()
             self.wfile.write(b"{}")
 
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
+    with serving(Receiver) as here:
+        yield from _alertmanager(tmp_path, here, sent)
 
-    server = HTTPServer(("127.0.0.1", 0), Receiver)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    here = f"http://127.0.0.1:{server.server_port}"
+
+def _alertmanager(tmp_path: Path, here: str, sent: Queue[tuple[str, dict[str, Any]]]) -> Iterator[Alerting]:
     (tmp_path / "slack-url").write_text(f"{here}/slack")
     (tmp_path / "pagerduty-key").write_text("0" * 32)
     text = ROUTES.read_text().replace("/etc/alertmanager/receivers", str(tmp_path))
@@ -72,7 +70,6 @@ def alerting(tmp_path: Path) -> Iterator[Alerting]:
     ready = f"http://{address}/-/ready"
     with process(command, ready=lambda: answers_http(ready), log=tmp_path / "alertmanager.log"):
         yield Alerting(f"http://{address}", sent)
-    server.shutdown()
 
 
 def test_a_ticket_is_one_message_for_all_pods(alerting: Alerting) -> None:

@@ -1,12 +1,9 @@
 """A verdict acts on what differs between canary and stable, and on nothing else. Git is real; what the cluster says is
 set by hand, as in test_reconcile.py."""
 
-import json
 import subprocess
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -127,31 +124,19 @@ def test_the_canary_of_a_configuration_change_blames_no_release(loop: Loop) -> N
     assert "'staging: less CPU' by Ada" in told
 
 
-def test_a_configuration_that_failed_is_an_alert(loop: Loop, monkeypatch: pytest.MonkeyPatch, address: str) -> None:
-    took: list[dict[str, dict[str, str]]] = []
-
-    class Alertmanager(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            took.extend(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
+def test_a_configuration_that_failed_is_an_alert(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch, address: str, alertmanager: Any
+) -> None:
     loop.serve(loop.release("v1.0.0", "a"))
     loop.remote.commit({"clusters/staging/model-server/kustomization.yaml": "# cpu: 50m\n"}, "staging: less CPU")
     says = loop.cluster(loop.served(), SLOW, "staging")
     monkeypatch.setattr(clusters, "Cluster", lambda: says)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
     monkeypatch.setenv("PROMOTION_REPO", loop.remote.url)
-    with HTTPServer(("127.0.0.1", 0), Alertmanager) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        monkeypatch.setenv("MONITORING_ALERTMANAGER_URL", f"http://127.0.0.1:{server.server_port}")
-        done = CliRunner().invoke(app, ["reconcile", "--env", "staging", "--model", loop.model])
-        server.shutdown()
+    monkeypatch.setenv("MONITORING_ALERTMANAGER_URL", alertmanager.url)
+    done = CliRunner().invoke(app, ["reconcile", "--env", "staging", "--model", loop.model])
     assert done.exit_code == 0, done.output
-    (alert,) = took
+    (alert,) = alertmanager.alerts
     assert alert["labels"]["alertname"] == "ConfigurationAborted"
     assert alert["labels"]["subject"] == f"{loop.model}(staging)"
     assert "'staging: less CPU' by Ada" in alert["annotations"]["description"]

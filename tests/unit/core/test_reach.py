@@ -6,13 +6,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from importlib import import_module
 from pathlib import Path
-from threading import Thread
 
 import psycopg
 import pytest
+from loopback import Quiet, serving
 from redis import Redis
 from typer.testing import CliRunner
 
@@ -142,23 +141,17 @@ def test_patience_is_the_persons_then_the_commands(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize(("status", "there"), [(200, True), (401, True), (404, True), (502, False), (503, False)])
 def test_a_gateway_with_nobody_behind_it_is_no_answer(status: int, there: bool) -> None:
-    class Gateway(BaseHTTPRequestHandler):
+    class Gateway(Quiet):
         def do_GET(self) -> None:
             self.send_response(status)
             self.end_headers()
 
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    with HTTPServer(("127.0.0.1", 0), Gateway) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        address = f"http://127.0.0.1:{server.server_port}"
+    with serving(Gateway) as address:
         if there:
             assert reach.tracking_server(address) == address
         else:
             with pytest.raises(Accident, match=str(status)):
                 reach.tracking_server(address)
-        server.shutdown()
 
 
 @pytest.mark.parametrize(
