@@ -1,5 +1,6 @@
 """From the history of a model's views to the online store: the same values that the point-in-time join would use."""
 
+import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -60,20 +61,32 @@ def fill(name: str, url: str, now: pd.Timestamp) -> dict[str, int]:
     """
     model = load(name)
     written, faults = {}, []
+    wanted: dict[Source, list[View]] = {}
+    for view in model.schema.views:
+        if (source := model.sources[view.name]) is not None:
+            wanted.setdefault(source, []).append(view)
     with Redis.from_url(url) as client:
-        for view in model.schema.views:
-            if (source := model.sources[view.name]) is None:
-                continue
+        for source, views in wanted.items():
             as_of = now if source.year is None else now + pd.DateOffset(year=source.year)
             try:
-                newest = entries(view, history_of(view, _histories(model, _read(model, source))), as_of, now)
+                histories = _histories(model, _read(model, source))
             except Exception as error:  # of whatever client reads the place
-                faults.append(f"{name}, {view.name}: {' '.join(str(error).split()) or type(error).__name__}")
+                faults += [_fault(name, view, error) for view in views]
                 continue
-            written[view.name] = write(client, model.schema, view, newest, now=now.timestamp())
+            for view in views:
+                try:
+                    newest = entries(view, history_of(view, histories), as_of, now)
+                except Exception as error:  # of what the model's own code made of it
+                    faults.append(_fault(name, view, error))
+                else:
+                    written[view.name] = write(client, model.schema, view, newest, now=now.timestamp())
     if faults:
         raise Accident(f"the online store keeps what it has: {'; '.join(faults)}")
     return written
+
+
+def _fault(name: str, view: View, error: Exception) -> str:
+    return f"{name}, {view.name}: {' '.join(str(error).split()) or type(error).__name__}"
 
 
 def _read(model: Model, source: Source) -> Tables:
@@ -84,7 +97,7 @@ def _read(model: Model, source: Source) -> Tables:
             for name in source.tables:
                 place = f"{source.place.rstrip('/')}/{name}.csv"
                 with fsspec.open(place) as there, (folder / f"{name}.csv").open("wb") as here:
-                    here.write(there.read())
+                    shutil.copyfileobj(there, here)
         else:
             with own_code("fetch()"):
                 model.fetch(folder)

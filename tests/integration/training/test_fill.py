@@ -6,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pandas as pd
 import pytest
@@ -56,7 +57,7 @@ MODEL = Model(
     fetch=lambda folder: None,
     rows=lambda tables: pd.DataFrame(),
     views=views,
-    sources={{"air": Source(tables=("air",), place="{place}"), "sea": {sea}}},
+    sources={{"air": Source(tables={tables}, place="{place}"), "sea": {sea}}},
     split=ByShare(),
     cluster=None,
     baseline=lambda schema: None,
@@ -72,12 +73,14 @@ def models(tmp_path, monkeypatch):
     """A folder of models of which each reads its air from a folder of the same name; writes one, and its air."""
     root = tmp_path / "models"
 
-    def write(name, air, sea="None"):
+    def write(name, air, sea="None", tables=("air",)):
         source = tmp_path / name
         (root / name).mkdir(parents=True)
         source.mkdir()
         (source / "air.csv").write_text(air)
-        (root / name / "__init__.py").write_text(FOLDER.format(name=name, place=source.as_uri(), sea=sea))
+        place = source.as_uri()
+        text = FOLDER.format(name=name, place=place, sea=sea.format(place=place), tables=tables)
+        (root / name / "__init__.py").write_text(text)
         return source
 
     monkeypatch.setenv("TRAINING_MODELS", str(root))
@@ -132,6 +135,38 @@ def test_a_source_is_held_against_its_schema_and_what_stands_in_the_store_stays(
         (source / "air.csv").write_text("at,place,wind\n2031-07-10T21:30Z,1,9\n2031-07-10T20:00Z,2,9\n")
         assert fill("boats", redis_url, NOW) == {"air": 0}
         assert client.get(newest_key("boats", view)) == before[b"features:boats:air"]
+
+
+def test_a_source_of_two_views_is_read_once_and_in_pieces(models, redis_url, monkeypatch):
+    opened = []
+
+    class Pieces:
+        """A file that nobody takes as a whole."""
+
+        def __init__(self, place):
+            self.file = fsspec.filesystem("file").open(place, "rb")
+            opened.append(Path(place).name)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            self.file.close()
+
+        def read(self, size):
+            assert 0 < size <= 1 << 20
+            return self.file.read(size)
+
+    monkeypatch.setattr(fsspec, "open", Pieces)
+    both = ("air", "sea")
+    air = "at,place,wind\n2031-07-10T21:00Z,1,7.5\n"
+    source = models("boats", air, sea=f'Source(tables={both}, place="{{place}}")', tables=both)
+    (source / "sea.csv").write_text("at,place,wave\n2031-07-10T21:00Z,1,2.5\n")
+    assert fill("boats", redis_url, NOW) == {"air": 1, "sea": 1}
+    assert opened == ["air.csv", "sea.csv"]
+    (source / "sea.csv").unlink()
+    with pytest.raises(Accident, match=r"boats, air: .*sea.csv.*; boats, sea: .*sea.csv"):
+        fill("boats", redis_url, NOW)
 
 
 def test_the_command_fills_every_models_views_and_one_broken_source_is_not_anothers_matter(models, redis_url):
