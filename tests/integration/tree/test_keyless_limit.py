@@ -23,13 +23,21 @@ def port(tmp_path: Path) -> Iterator[int]:
 
 
 def ask(
-    port: int, times: int, headers: dict[str, str] | None = None, size: int = 0, source: str = "127.0.0.1"
+    port: int,
+    times: int,
+    headers: dict[str, str] | None = None,
+    size: int = 0,
+    source: str = "127.0.0.1",
+    method: str = "POST",
+    *,
+    chunked: bool = False,
 ) -> Counter[int]:
     """{status: how often}."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30, source_address=(source, 0))
     found = Counter[int]()
     for _ in range(times):
-        connection.request("POST", "/v1/predict", b"x" * size, headers or {})
+        body = iter([b"x"]) if chunked else b"x" * size if size or method == "POST" else None
+        connection.request(method, "/v1/predict", body, headers or {}, encode_chunked=chunked)
         answer = connection.getresponse()
         answer.read()
         found[answer.status] += 1
@@ -53,3 +61,11 @@ def test_an_address_without_a_key_sends_so_many_bytes(port: int) -> None:
     large = ask(port, 10, size=1 << 20)
     assert 4 <= large[200] < 10
     assert ask(port, 10, KEY, size=1 << 20)[200] == 10
+
+
+def test_who_does_not_say_how_many_bytes_sends_no_more_of_them(port: int) -> None:
+    unsaid = ask(port, 10, chunked=True)
+    assert 4 <= unsaid[200] < 10
+    assert ask(port, 1, size=1 << 20)[429] == 1, "the bytes are of the same bucket"
+    assert ask(port, 10, method="GET")[200] == 10, "who sends no body sends no bytes"
+    assert ask(port, 10, KEY, chunked=True)[200] == 10
