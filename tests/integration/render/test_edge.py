@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from plumbline.tree.render.build import Object, build
+from plumbline.tree.values import read_values
 
 
 def _replaced(tree: Path, file: str, old: str, new: str) -> list[Object]:
@@ -28,6 +29,33 @@ def test_another_issuer_is_another_component(tree: Path) -> None:
     (issuer,) = [item for item in after if item["kind"] == "Issuer"]
     assert issuer["metadata"]["name"] == certificate(after)["spec"]["issuerRef"]["name"]
     assert issuer["spec"].keys() == {"acme"}
+
+
+def test_an_authority_of_aws_is_a_component(tree: Path) -> None:
+    """Both certificates are asked of it; its project lets Argo CD make the issuer, and bring what asks AWS."""
+    text = """  - ../../../kustomize/gateway/components/aws-private-ca
+patches:
+  - target: {kind: AWSPCAIssuer}
+    patch: |-
+      - {op: replace, path: /spec/arn, value: "arn:aws:acm-pca:eu-west-3:1:certificate-authority/x"}
+"""
+    line = "  - ../../../kustomize/gateway/components/private-ca\n"
+    after = _replaced(tree, "clusters/staging/gateway/kustomization.yaml", line, text)
+    (issuer,) = [item for item in after if item["kind"].endswith("Issuer")]
+    group, _, _ = issuer["apiVersion"].partition("/")
+    certificates = [item for item in after if item["kind"] == "Certificate"]
+    assert {item["metadata"]["name"] for item in certificates} == {"models-tls", "people-tls"}
+    for item in certificates:
+        assert item["spec"]["issuerRef"] == {"group": group, "kind": issuer["kind"], "name": issuer["metadata"]["name"]}
+    assert issuer["spec"]["region"] == read_values(tree, "staging").region
+    line = "  - ../../apps/components/cert-manager\n"
+    platform = _replaced(
+        tree, "clusters/staging/kustomization.yaml", line, f"{line}  - ../../apps/components/aws-private-ca\n"
+    )
+    (application,) = [item for item in platform if item["metadata"]["name"] == "aws-privateca-issuer"]
+    projects = {item["metadata"]["name"]: item["spec"] for item in platform if item["kind"] == "AppProject"}
+    assert application["spec"]["source"]["repoURL"] in projects["platform"]["sourceRepos"]
+    assert {"group": group, "kind": "AWSPCAIssuer"} in projects["gateway"]["namespaceResourceWhitelist"]
 
 
 def test_a_token_as_well_as_a_key_is_a_component(tree: Path) -> None:

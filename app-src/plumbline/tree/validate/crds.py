@@ -43,6 +43,9 @@ SOURCES: dict[str, Source | None] = {
     "argoproj/argo-workflows": Source(
         "github.com/argoproj/argo-workflows/v4", "manifests/base/crds/full/argoproj.io_*.yaml"
     ),
+    "cert-manager/aws-privateca-issuer": Source(
+        "github.com/cert-manager/aws-privateca-issuer", "config/crd/bases/*_*.yaml"
+    ),
     "https://charts.jetstack.io": Source("github.com/cert-manager/cert-manager", "deploy/crds/*_*.yaml"),
     "https://charts.external-secrets.io": Source(
         "github.com/external-secrets/external-secrets", "config/crds/bases/*_*.yaml"
