@@ -47,6 +47,10 @@ def _bootstrap(
         "stat_prefix": "test",
         # As Istio's gateway: whoever connects is whom the addresses end with.
         "use_remote_address": True,
+        # What it does with a path unless its mesh says otherwise (pathNormalization BASE).
+        "normalize_path": True,
+        # And what it lets a connection become.
+        "upgrade_configs": [{"upgrade_type": "websocket"}],
         "http_filters": [*ours, router],
         "route_config": {"virtual_hosts": [{"name": "any", "domains": ["*"], "routes": routes}]},
     }
