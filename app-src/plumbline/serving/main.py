@@ -5,13 +5,14 @@ import resource
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from types import FrameType
 
 import uvicorn
-from prometheus_client import start_http_server
 
 from plumbline.core.errors import Misuse
 from plumbline.core.settings import load
+from plumbline.serving.http import beside
 from plumbline.serving.http.app import create_app
 from plumbline.serving.http.keys import Keyring, read_keys
 from plumbline.serving.http.wire import protocol_within
@@ -66,19 +67,20 @@ def app(arguments: list[str], prog_name: str) -> None:
         keyring = None
         if settings.api_keys_file is not None:
             keyring = Keyring(())
-            server.files.add("SERVING_API_KEYS_FILE", settings.api_keys_file, read_keys, keyring.replace)
+            server.files.add("SERVING_API_KEYS_FILE", settings.api_keys_file, read_keys, _let_in(keyring, metrics))
     except Misuse as error:
         sys.exit(_refuse(error))
     _make_room(settings.max_connections)
     if keyring is None:
         log.warning("SERVING_API_KEYS_FILE is not set: every caller is let in")
+    edge = create_app(server, keyring)
     try:
-        start_http_server(settings.metrics_port, settings.host, metrics.exposed)
+        beside.serve(settings.host, settings.metrics_port, metrics.exposed, edge.document)
     except OSError as error:
         where = f"SERVING_HOST {settings.host}, SERVING_METRICS_PORT {settings.metrics_port}"
         sys.exit(_refuse(f"{where}: cannot be listened on: {error}"))
     config = uvicorn.Config(
-        create_app(server, keyring),
+        edge,
         host=settings.host,
         port=settings.port,
         loop="uvloop",
@@ -96,6 +98,14 @@ def app(arguments: list[str], prog_name: str) -> None:
         _Uvicorn(config, server, settings.drain_seconds).run()
     finally:
         buffer.close()
+
+
+def _let_in(keyring: Keyring, metrics: Metrics) -> Callable[[Keyring], None]:
+    def take(other: Keyring) -> None:
+        keyring.replace(other)
+        metrics.show_key_ends(keyring.ends())
+
+    return take
 
 
 def _make_room(connections: int) -> None:

@@ -1,6 +1,7 @@
 """What Prometheus reads. Every series of a model carries `model`, `version` and `role` (stable, canary, …)."""
 
 import asyncio
+import math
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
@@ -140,6 +141,12 @@ class Metrics:
             (*MODEL, "result"),
             registry=registry,
         )
+        self.key_ends = Gauge(
+            "serving_key_ends_timestamp_seconds",
+            "The end of a caller's last API key, of callers whose keys have one",
+            ("keyholder",),
+            registry=registry,
+        )
         self.file_in_effect = Gauge(
             "serving_file_in_effect",
             "0 where a file of keys or of the role is missing or bad, and what it held before goes on",
@@ -147,6 +154,13 @@ class Metrics:
             registry=registry,
         )
         self.labels: Mapping[str, str] = dict.fromkeys(MODEL, "")
+
+    def show_key_ends(self, ends: Mapping[str, float]) -> None:
+        """Show the ends of these callers' keys, and of no others."""
+        self.key_ends.clear()
+        for keyholder, moment in ends.items():
+            if math.isfinite(moment):
+                self.key_ends.labels(keyholder).set(moment)
 
     def bind(self, model: str, version: str, role: str) -> None:
         """Say whose series these are from now on."""

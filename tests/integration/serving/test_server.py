@@ -9,6 +9,7 @@ import subprocess
 import threading
 import time
 import uuid
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -199,26 +200,54 @@ def test_a_metrics_port_that_is_taken_is_named(serve, bundle_of):
             assert "Traceback" not in server.log()
 
 
+def test_where_keys_are_asked_for_the_docs_are_beside_the_metrics_alone(serve, bundle_of, tmp_path):
+    keys = tmp_path / "keys.yaml"
+    keys.write_text(json.dumps({"keys": [{"name": "web", "sha256": "0" * 64, "rate": 1}]}))
+    with serve(bundle_of("binary"), SERVING_API_KEYS_FILE=keys) as server:
+        for path in ("/docs", "/openapi.json"):
+            assert server.client.get(path).status_code == 404
+        beside = server.metrics.removesuffix("/metrics")
+        page = server.client.get(f"{beside}/docs")
+        assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
+        assert "default-src 'none'" in page.headers["content-security-policy"]
+        assert "carrier" in page.text
+        document = server.client.get(f"{beside}/openapi.json").json()
+        assert "/v1/predict" in document["paths"]
+        assert "x-api-key" in json.dumps(document)
+        # What another reads of the series is what Prometheus reads; and nothing else is there.
+        some = server.client.get(f"{server.metrics}?name[]=serving_ready")
+        assert (some.status_code, "serving_requests_total" in some.text) == (200, True)
+        for path in ("/", "/v1/models", "/metrics/x", "/%2e%2e/etc/passwd"):
+            assert server.client.get(beside + path).status_code == 404
+        assert "Traceback" not in server.log()
+
+
 def test_keys_change_under_a_running_process(serve, bundle_of, tmp_path):
     """As main.py watches them: also where the file is a pipe for a while, which nobody writes to."""
     path = tmp_path / "keys.yaml"
 
-    def put(key):
+    def put(key, **more):
         new = tmp_path / "new"
         digest = hashlib.sha256(key.encode()).hexdigest()
-        new.write_text(json.dumps({"keys": [{"name": "web", "sha256": digest, "rate": 1000}]}))
+        new.write_text(json.dumps({"keys": [{"name": "web", "sha256": digest, "rate": 1000} | more]}))
         new.rename(path)
 
-    put("first")
+    put("first", expires="2099-01-01", next={"sha256": "0" * 64, "expires": "2099-01-03"})
     with serve(bundle_of("binary"), SERVING_API_KEYS_FILE=path, SERVING_RELOAD_SECONDS=0.05) as server:
 
         def status(key):
             return server.client.get("/v1/models", headers={"x-api-key": key}).status_code
 
+        def ends():
+            keyholder = hashlib.sha256(b"web").hexdigest()[:12]
+            return server.metric("serving_key_ends_timestamp_seconds", keyholder=keyholder)
+
         assert (status("first"), status("second")) == (200, 401)
+        assert ends() == datetime(2099, 1, 3, tzinfo=UTC).timestamp(), "of its last key"
         put("second")
         server.until(lambda: status("second") == 200)
         assert status("first") == 401
+        assert ends() == 0, "a key for ever has no end"
         path.unlink()
         os.mkfifo(path)
         server.until(lambda: server.metric("serving_file_in_effect", file="SERVING_API_KEYS_FILE") == 0)

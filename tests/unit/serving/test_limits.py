@@ -7,6 +7,7 @@ import time
 import pytest
 
 from plumbline.core.documents import DocumentError
+from plumbline.serving.http.app import create_app
 from plumbline.serving.http.keys import ApiKey, Keyring, read_keys
 from plumbline.serving.http.limits import Bucket, Limiter
 
@@ -123,10 +124,10 @@ def test_routes_ask_for_a_key_and_hold_its_rate(serve, bundles):
 
 
 def test_the_document_says_that_keys_are_asked_for(serve, bundles):
-    async def use(client, _):
-        return (await client.get("/openapi.json")).json()
+    async def use(_, server):
+        return create_app(server, keyring(entry())).document()
 
-    document = serve(bundles["binary"], use, keyring=keyring(entry()))
+    document = serve(bundles["binary"], use)
     assert document["components"]["securitySchemes"]["ApiKey"]["name"] == "x-api-key"
     operation = document["paths"]["/v1/predict"]["post"]
     assert operation["security"] == [{"ApiKey": []}]

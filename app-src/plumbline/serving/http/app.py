@@ -39,6 +39,8 @@ def create_app(server: Server, keyring: Keyring | None) -> Edge:
         description=DESCRIPTION,
         lifespan=lifespan,
         docs_url=None,
+        # Who has no key learns nothing of a model here; the port beside this one has the document too (beside.py).
+        openapi_url="/openapi.json" if keyring is None else None,
         redoc_url=None,
         redirect_slashes=False,
         exception_handlers={HTTPException: _as_problem},
@@ -67,13 +69,17 @@ def create_app(server: Server, keyring: Keyring | None) -> Edge:
 
     app.openapi = openapi  # type: ignore[method-assign]
 
-    @app.get("/docs", include_in_schema=False)
-    async def docs() -> Response:
-        return Response(page(openapi()), media_type="text/html", headers=PAGE_HEADERS)
+    if keyring is None:
+
+        @app.get("/docs", include_in_schema=False)
+        async def docs() -> Response:
+            return Response(page(openapi()), media_type="text/html", headers=PAGE_HEADERS)
 
     # Without Starlette's outermost layer, which answers a failure in plain text before the edge gets to see it.
     app.middleware_stack = app.build_middleware_stack().app  # type: ignore[attr-defined]
-    return Edge(app, hot, server, keyring)
+    edge = Edge(app, hot, server, keyring)
+    edge.document = openapi
+    return edge
 
 
 async def _as_problem(_: Request, error: Exception) -> Response:

@@ -55,6 +55,9 @@ _Recorders = tuple[Callable[[], None], Callable[[], None], Callable[[], None], C
 class Edge:
     """Wraps the application; every answer of the server leaves through it."""
 
+    document: Callable[[], dict[str, Any]]
+    """The application's OpenAPI document."""
+
     def __init__(self, app: Any, hot: Mapping[str, Endpoint], server: "Server", keyring: Keyring | None) -> None:
         self._app, self._hot, self._server, self._keyring = app, hot, server, keyring
         self._limiters: dict[str, Limiter] = {}

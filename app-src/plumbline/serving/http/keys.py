@@ -121,6 +121,12 @@ class Keyring:
             digest: entry._replace(caller=self._callers[entry.caller.name]) for digest, entry in other._known.items()
         }
 
+    def ends(self) -> dict[str, float]:
+        """When the last key of each caller ends, in seconds since the epoch, by who it is in logs."""
+        return {
+            caller.known_as: max(_until(key.expires) for key in caller.letting_in) for caller in self._callers.values()
+        }
+
     def find(self, secret: bytes) -> KnownKey | None:
         """The key that `secret` is, expired or not, with its caller.
 
