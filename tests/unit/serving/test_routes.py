@@ -4,6 +4,7 @@ import gzip
 import json
 import math
 import re
+import time
 import zlib
 from typing import Any
 
@@ -234,6 +235,17 @@ def test_what_can_not_be_unpacked_or_is_too_large_then_is_refused(serve, bundles
     answer = serve(bundles["binary"], sent, max_body_bytes=2048 if status == 413 and len(body) < 2048 else 20_000)
     assert answer.status_code == status, answer.text
     assert answer.json()["errors"]
+
+
+def test_a_stream_of_many_members_costs_no_more_than_its_size(serve, bundles):
+    async def use(client, _):
+        start = time.process_time()
+        send = post("/v1/predict/batch", gzip.compress(b"") * 100_000, **{"content-encoding": "gzip"})
+        return await send(client, _), time.process_time() - start
+
+    answer, seconds = serve(bundles["binary"], use)
+    assert answer.status_code == 400, answer.text
+    assert seconds < 1, "each member copied the rest of the body: 30 s of it"
 
 
 def test_a_body_beyond_the_limit_is_413_declared_or_not(serve, bundles):

@@ -149,6 +149,15 @@ class Protocol(HttpToolsProtocol):
         self._part, self._head_bytes, self._silent = _Part.HEAD, 0, 0
         super().on_message_begin()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A field of the head. One that follows a body is none, whatever it says (RFC 9110, section 6.5.1)."""
+        if self._part is _Part.HEAD:
+            name = name.lower()
+            if name == b"expect":
+                # Who speaks HTTP/1.0 would take a 100 for the answer.
+                self.expect_100_continue = value.lower() == b"100-continue" and self.parser.get_http_version() != "1.0"
+            self.headers.append((name, value))
+
     def on_headers_complete(self) -> None:
         """Hold the head against the limits, then begin to answer."""
         if len(self.headers) > self.limits.max_headers or (
