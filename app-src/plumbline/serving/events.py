@@ -31,9 +31,9 @@ return #ARGV - 1
 """
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Event:
-    """One answered request."""
+    """One answered request; nobody changes it, and to freeze it would cost a request more than to make it."""
 
     id: str
     at: float

@@ -7,7 +7,7 @@ import asyncio
 import re
 
 import pytest
-from connections import BODY, head, saying, status
+from connections import BODY, PREDICT, head, saying, status
 
 LENGTH = f"content-length: {len(BODY)}"
 CHUNKS = b"%x\r\n%b\r\n0\r\n" % (len(BODY), BODY)
@@ -35,6 +35,20 @@ def test_a_caller_of_http_1_0_is_told_nothing_before_its_answer(connect):
     old = raw(LENGTH, "expect: 100-continue", first="POST /v1/predict HTTP/1.0")
     (answer,), _, _ = connect(saying(old))
     assert statuses(answer) == [200]
+
+
+def test_a_whole_answer_is_that_of_parts(connect):
+    """A connection that ends with its answer is answered as uvicorn writes it, one that goes on at once."""
+
+    async def once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+        writer.write(PREDICT)
+        return await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30)
+
+    (whole, parts), _, _ = connect(once, saying(head("connection: close") + BODY))
+    names = [
+        [line.split(b":")[0] for line in answer.partition(b"\r\n\r\n")[0].split(b"\r\n")] for answer in (whole, parts)
+    ]
+    assert [*names[0], b"connection"] == names[1]
 
 
 @pytest.mark.parametrize(("name", "sent", "expected"), [

@@ -23,6 +23,8 @@ RECEIVED = "plumbline.received"
 """Where the connection leaves the time of a request's last byte, by time.perf_counter; absent until then."""
 REFUSED = "plumbline.refused"
 """Where the connection leaves a Problem with a body that will not be complete: it is late, or broken."""
+AT_ONCE = "plumbline.at-once"
+"""Where the connection leaves what writes a whole answer: (headers, body) → whether it did."""
 INFER = "/v2/models/{model}/infer"
 """The route that its metrics are labelled with, with or without a version in the path."""
 _JSON = (b"content-type", b"application/json")
@@ -62,9 +64,17 @@ class Connections:
 class Context:
     """What the edge knows of a request."""
 
-    __slots__ = ("bodies", "caller", "headers", "held", "request_id", "started")
+    __slots__ = ("at_once", "bodies", "caller", "headers", "held", "request_id", "started", "status")
 
-    def __init__(self, headers: dict[bytes, bytes], request_id: str, started: float, bodies: Bodies) -> None:
+    def __init__(
+        self,
+        headers: dict[bytes, bytes],
+        request_id: str,
+        started: float,
+        bodies: Bodies,
+        at_once: Callable[[bytes, bytes], bool] | None = None,
+    ) -> None:
+        self.at_once = at_once
         self.bodies = bodies
         self.held = 0
         """Bytes among those of `bodies`, until the request is answered."""
@@ -72,6 +82,8 @@ class Context:
         self.request_id = request_id
         self.started = started
         """When the last byte was received; of time.perf_counter, in seconds."""
+        self.status = 0
+        """Of the answer, once it has begun."""
         self.caller: ApiKey | None = None
         """Whose key it was; None where no keys are asked for."""
 
@@ -186,6 +198,16 @@ def _too_large(limit: int) -> Problem:
         # The rest of the body may not be read, so that the connection can't be used again.
         {"connection": "close"},
     )
+
+
+async def answer(context: Context, send: Send, body: bytes) -> None:
+    """Send a prediction, in one piece where the connection can."""
+    if context.at_once is not None:
+        head = f"content-length: {len(body)}\r\nx-request-id: {context.request_id}\r\n"
+        if context.at_once(b"content-type: application/json\r\n" + head.encode(), body):
+            context.status = 200
+            return
+    await respond(send, body)
 
 
 async def respond(send: Send, body: bytes, status: int = 200) -> None:

@@ -14,6 +14,7 @@ from plumbline.core.logs import timestamp
 from plumbline.serving.errors import MEDIA_TYPE, FieldError, HungUp, Problem
 from plumbline.serving.http.addresses import Addresses, address_of
 from plumbline.serving.http.asgi import (
+    AT_ONCE,
     CONTEXT,
     INFER,
     RECEIVED,
@@ -75,20 +76,17 @@ class Edge:
         headers = dict(scope["headers"])
         request_id = ids.request_id(headers.get(b"x-request-id"))
         context = scope[CONTEXT] = Context(
-            headers, request_id, scope.get(RECEIVED) or time.perf_counter(), self._bodies
+            headers, request_id, scope.get(RECEIVED) or time.perf_counter(), self._bodies, scope.get(AT_ONCE)
         )
         if RECEIVED not in scope:
             receive = partial(self._arriving, context, scope, receive)
         # Starlette answers HEAD only where a route names it; the connection leaves the body out.
         routed = scope if scope["method"] != "HEAD" else {**scope, "method": "GET"}
-        id_header = (b"x-request-id", request_id.encode())
-        status = 0
 
         async def answer(message: Message) -> None:
-            nonlocal status
             if message["type"] == "http.response.start":
-                status = message["status"]
-                message["headers"] = [*message.get("headers", ()), id_header]
+                context.status = message["status"]
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
             await send(message)
 
         server = self._server
@@ -104,16 +102,16 @@ class Edge:
                 scope[_EXCUSE] = problem.excuse
             await _send_problem(answer, problem, request_id)
         except HungUp:
-            status = _HUNG_UP
+            context.status = _HUNG_UP
         except Exception:
             log.exception("%s %s failed", scope["method"], path[:_SHOWN], extra={"request_id": request_id})
-            if not status:  # else uvicorn closes the connection, where the answer is not complete
+            if not context.status:  # else uvicorn closes the connection, where the answer is not complete
                 await _send_problem(answer, Problem(500, "the server failed; its log has the request id"), request_id)
         finally:
             server.in_flight -= 1
             self._bodies.size -= context.held
             route = path if endpoint else getattr(routed.get("route") or routed.get("endpoint"), "path", _OTHER)
-            self._record(scope, route, context, status, time.perf_counter() - context.started)
+            self._record(scope, route, context, time.perf_counter() - context.started)
 
     async def _arriving(self, context: Context, scope: Scope, receive: Receive) -> Message:
         """What a caller still sends. Until it is complete, a request takes the caller's time, and is not in flight."""
@@ -188,7 +186,8 @@ class Edge:
             {"www-authenticate": "Bearer"},
         )
 
-    def _record(self, scope: Scope, route: str, context: Context, status: int, seconds: float) -> None:
+    def _record(self, scope: Scope, route: str, context: Context, seconds: float) -> None:
+        status = context.status
         if self._bound is not self._server.metrics.labels:  # the release became known
             self._counters.clear()
             self._bound = self._server.metrics.labels

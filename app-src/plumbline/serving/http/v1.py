@@ -12,7 +12,7 @@ from plumbline.core.logs import timestamp
 from plumbline.core.schema import Output
 from plumbline.serving.errors import FieldError, Problem, from_pydantic
 from plumbline.serving.events import append_feedback
-from plumbline.serving.http.asgi import CONTEXT, Context, Receive, Scope, Send, read_body, require_json, respond
+from plumbline.serving.http.asgi import CONTEXT, Context, Receive, Scope, Send, answer, read_body, require_json, respond
 from plumbline.serving.inference.contract import Contract
 from plumbline.serving.inference.engine import Engine
 from plumbline.serving.inference.reader import Batch, Values
@@ -42,7 +42,8 @@ class Predict:
         prediction = engine.answers.render(output)
         event_id = context.prediction_id()
         gaps = _said(list(engine.views.said(missing))) if missing else ""
-        await respond(send, f'{engine.head}"prediction_id":"{event_id}",{gaps}"prediction":{prediction}}}'.encode())
+        text = f'{engine.head}"prediction_id":"{event_id}",{gaps}"prediction":{prediction}}}'
+        await answer(context, send, text.encode())
         server.record(context, event_id, rows, prediction.encode(), missing)
 
 
@@ -66,7 +67,7 @@ class PredictBatch:
         event_id = context.prediction_id()
         gaps = _said(engine.views.said(missing)) if missing else ""
         head = f'{engine.head}"prediction_id":"{event_id}",{gaps}"predictions":['.encode()
-        await respond(send, b"%b%b]}" % (head, predictions))
+        await answer(context, send, b"%b%b]}" % (head, predictions))
         server.record(context, event_id, rows, predictions, missing, batch.text if rows is batch.rows else None)
 
 

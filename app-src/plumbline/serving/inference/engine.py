@@ -1,6 +1,7 @@
 """One served model, made ready from a verified artifact: validate, fill in, encode, look up, run, answer, log."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -70,7 +71,7 @@ class Engine:
             return batch.rows, NONE
         return await self.views.fill(batch.rows, self._link)
 
-    async def predict_one(self, row: Values) -> list[float]:
+    async def predict_one(self, row: Values) -> Sequence[float]:
         """The model's numbers for one row, from the cache where there is one."""
         matrix = self._encode([row])
         cache = self.cache
@@ -84,9 +85,10 @@ class Engine:
                 answer = await self.runner.later(matrix)
             numbers = answer[0].tolist()
             cache.keep(key, numbers)
-        output = list(numbers)
-        self._profile.add(matrix, np.array([output], np.float32))
-        return output
+        else:
+            answer = np.array([numbers], np.float32)
+        self._profile.add(matrix, answer)
+        return numbers
 
     async def predict_rows(self, rows: list[Values]) -> Matrix:
         """The model's numbers for a batch. A batch is not looked up: its rows cost less than their look-ups."""
