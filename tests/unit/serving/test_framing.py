@@ -19,7 +19,7 @@ def raw(*lines: str, first: str = "POST /v1/predict HTTP/1.1", body: bytes = BOD
 
 
 def statuses(answer: bytes) -> list[int]:
-    return [int(found) for found in re.findall(rb"HTTP/1\.1 (\d+) ", answer)]
+    return [int(code) for code in re.findall(rb"HTTP/1\.1 (\d+) ", answer)]
 
 
 def test_what_follows_a_body_is_no_field_of_the_head(connect):
@@ -72,11 +72,11 @@ def test_a_whole_answer_is_that_of_parts(connect):
     ("a size beyond 64 bits", raw("transfer-encoding: chunked", body=b"1" + b"0" * 16 + b"\r\n"), [400]),
     ("a size in the C way", raw("transfer-encoding: chunked", body=b"0x2\r\n{}\r\n0\r\n\r\n"), [400]),
     ("another version", raw(LENGTH, first="POST /v1/predict HTTP/3.7"), [400]),
-    ("no version", b"GET /\r\n\r\n", [400]),
+    ("no version", b"GET /\r\n\r\n", [404]),
     ("another protocol's beginning", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", [400]),
     ("a method of nobody", raw(LENGTH, first="FROB /v1/predict HTTP/1.1"), [400]),
     ("a method in small letters", raw(LENGTH, first="post /v1/predict HTTP/1.1"), [400]),
-    ("a target that is a star", raw(LENGTH, first="OPTIONS * HTTP/1.1"), [400]),
+    ("a target that is a star", raw(LENGTH, first="OPTIONS * HTTP/1.1"), [404]),
     ("a target without a path", raw(LENGTH, first="POST http://h HTTP/1.1"), [400]),
     ("a target of letters", "POST /v1/prädict HTTP/1.1\r\nhost: h\r\n\r\n".encode(), [400]),
     ("a long name", raw(LENGTH, f"{'x' * SMALL}: y"), [431]),
@@ -84,9 +84,9 @@ def test_a_whole_answer_is_that_of_parts(connect):
 ])  # fmt: skip
 def test_a_framing_that_can_be_read_in_two_ways_is_refused(connect, name, sent, expected):
     (answer,), server, _ = connect(saying(sent))
-    found = statuses(answer)
-    assert found in ([code] for code in expected), (name, answer[:500])
-    assert found == [200] or b"problem+json" in answer
+    codes = statuses(answer)
+    assert codes in ([code] for code in expected), (name, answer[:500])
+    assert codes == [200] or b"problem+json" in answer
     assert server.in_flight == 0
     assert server.bodies.size == 0
 

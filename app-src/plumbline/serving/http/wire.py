@@ -172,8 +172,8 @@ class Protocol(HttpToolsProtocol):
                 raise Problem(405, "CONNECT is for proxies")
             return
         self._disarm()
-        self._part = _Part.BODY
         super().on_headers_complete()
+        self._part = _Part.BODY  # a target that can't be read ends here, as a head that is refused
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body."""
