@@ -1,13 +1,17 @@
 """What a caller may send to cost more than its size, to be stored wrong, or to be told nothing useful."""
 
+import asyncio
 import json
 import time
 from typing import Any
 
 import pytest
 
+from plumbline.serving.inference.contract import Contract
+
 ROW = {"distance": 1400.0, "hour": 17, "carrier": "UA", "origin": "JFK", "wind": 12.5}
 KINDS = {"distance": "FP64", "hour": "INT64", "carrier": "BYTES", "origin": "BYTES", "wind": "FP32"}
+JSON = {"content-type": "application/json"}
 INFER = "/v2/models/delays/infer"
 
 
@@ -66,6 +70,29 @@ def test_a_refusal_costs_no_more_than_its_size(sent):
         # A machine's speed is that of reading 2 MB of JSON: 1.5 of it is measured, and 50 to 300 before.
         assert seconds < 20 * reading
     assert len(answers[3][0].json()["errors"]) == 20
+
+
+def test_large_bodies_are_judged_one_at_a_time(serve, bundles, monkeypatch):
+    """Read, each takes thirty times its size: of 4 MB, six at once took more than the 512 MB of a pod."""
+    judge, at_once, most = Contract.judged_batch, [], []
+
+    def counted(self, body):
+        at_once.append(body)
+        most.append(len(at_once))
+        try:
+            time.sleep(0.02)
+            return judge(self, body)
+        finally:
+            at_once.pop()
+
+    async def use(client, _):
+        body = b'{"rows":[%b{}]}' % (b'{"a":1},' * 10_000)
+        asking = [client.post("/v1/predict/batch", content=body, headers=JSON) for _ in range(6)]
+        return [answer.status_code for answer in await asyncio.gather(*asking)]
+
+    monkeypatch.setattr(Contract, "judged_batch", counted)
+    assert serve(bundles["binary"], use) == [422] * 6
+    assert most == [1] * 6
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The /v1 routes that take a body: plain ASGI endpoints. They translate; the engine predicts."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
@@ -52,6 +53,8 @@ class PredictBatch:
 
     def __init__(self, server: Server) -> None:
         self._server, self._limit = server, server.settings.max_body_bytes
+        # One large body at a time: read, it takes thirty times its size, and several more than a pod has.
+        self._judge = ThreadPoolExecutor(1, thread_name_prefix="judge")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a batch; predictions stand in the order of the rows."""
@@ -60,7 +63,7 @@ class PredictBatch:
         body = await read_body(context, receive, self._limit)
         server = self._server
         engine = server.serving()
-        batch = engine.contract.reader.batch(body) or Batch(await _judged(engine.contract, body))
+        batch = engine.contract.reader.batch(body) or Batch(await self._judged(engine.contract, body))
         rows, missing = await engine.fill(batch)
         outputs = await engine.predict_rows(rows)
         predictions = engine.answers.render_all(outputs)
@@ -70,17 +73,16 @@ class PredictBatch:
         await answer(context, send, b"%b%b]}" % (head, predictions))
         server.record(context, event_id, rows, predictions, missing, batch.text if rows is batch.rows else None)
 
+    async def _judged(self, contract: Contract, body: bytes) -> list[Values]:
+        """The rows of a body that the quick reader leaves; a large one is judged beside the event loop."""
+        if len(body) < _LARGE:
+            return contract.judged_batch(body)
+        return await asyncio.get_running_loop().run_in_executor(self._judge, contract.judged_batch, body)
+
 
 def _said(missing: Missing | list[str]) -> str:
     """The member of an answer that names its missing views; empty where it names none."""
     return f'"missing_views":{to_json(missing).decode()},' if missing else ""
-
-
-async def _judged(contract: Contract, body: bytes) -> list[Values]:
-    """The rows of a body that the quick reader leaves; a large one is judged beside the event loop."""
-    if len(body) < _LARGE:
-        return contract.judged_batch(body)
-    return await asyncio.to_thread(contract.judged_batch, body)
 
 
 class Feedback:
