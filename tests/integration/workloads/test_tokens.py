@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from threading import Barrier
@@ -13,13 +13,11 @@ import identities
 import jwt
 import mlflow.server.auth
 import pytest
-from flask import Flask
+from flask import Flask, Response
 from loopback import Quiet, serving
 from sqlalchemy import event
 
 from .rendered import ROOT
-
-Ask = Callable[[str], tuple[int, str]]
 
 
 @pytest.fixture
@@ -47,8 +45,8 @@ def ask(token: str) -> Any:
 
 
 def status(token: str) -> int:
-    found = ask(token)
-    return found.status_code if isinstance(found, mlflow.server.auth.Response) else 200
+    answer = ask(token)
+    return answer.status_code if isinstance(answer, Response) else 200
 
 
 def test_while_the_identity_provider_is_away_nobody_is_refused(provider, people) -> None:
@@ -169,10 +167,10 @@ def test_two_first_requests_of_one_person_make_one_account(provider, people, mon
     has_user = store.has_user
 
     def has(name: str) -> bool:
-        found = has_user(name)
-        if not found:
+        there = bool(has_user(name))
+        if not there:
             both.wait(10)
-        return bool(found)
+        return there
 
     monkeypatch.setattr(store, "has_user", has)
     token = provider.token("vera")
@@ -185,7 +183,7 @@ def test_a_request_finds_out_once_who_asks(provider, people) -> None:
     token, locations = provider.token("vera"), import_module("locations")
     assert status(token) == 200
     asked: list[str] = []
-    event.listen(mlflow.server.auth.store.engine, "before_cursor_execute", lambda *said: asked.append(said[2]))
+    event.listen(mlflow.server.auth.store.engine, "before_cursor_execute", lambda *more: asked.append(more[2]))
     with Flask("test").test_request_context(headers={"authorization": f"Bearer {token}"}):
         first = locations.authenticate()
         once = len(asked)
