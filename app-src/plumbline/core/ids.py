@@ -11,6 +11,7 @@ import re
 import time
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from hashlib import blake2b
 from hmac import compare_digest
 from os import urandom
@@ -20,6 +21,7 @@ _REQUEST = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}", re.ASCII)
 PREDICTION_PATTERN = r"^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}(:(0|[1-9][0-9]{0,6}))?$"
 """Of the id of an answer, or of a row of one."""
 _RANDOM_BITS = 80
+_VARIANTS = "89ab"
 _SEALED = 24
 """Digits of an id before its owner's mark: the time and 42 random bits."""
 _PIECES = 256
@@ -42,12 +44,11 @@ def prediction_id(milliseconds: int | None = None, seal: bytes = b"") -> str:
     """A new time-ordered id, for the owner of the seal if there is one."""
     now = time.time_ns() // 1_000_000 if milliseconds is None else milliseconds
     # The system's randomness: 60 ids of Python's own generator tell all that follow, and feedback is taken by id.
-    bits = int.from_bytes(_for_prediction())
-    number = now << _RANDOM_BITS | bits & ~(0xF << 76 | 0b11 << 62) | 0x7 << 76 | 0b10 << 62
-    text = f"{number:032x}"
-    if seal:
-        text = text[:_SEALED] + _mark(text[:_SEALED], seal)
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    drawn = _for_prediction()
+    digits = drawn.hex()
+    text = f"{now:012x}7{digits[1:4]}{_VARIANTS[drawn[2] >> 4 & 3]}{digits[5:12]}"
+    end = _mark(text, seal) if seal else digits[12:]
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}{end}"
 
 
 def is_for(identifier: str, seal: bytes) -> bool:
@@ -56,8 +57,15 @@ def is_for(identifier: str, seal: bytes) -> bool:
     return compare_digest(text[_SEALED:], _mark(text[:_SEALED], seal))
 
 
+@lru_cache(maxsize=4096)
+def _keyed(seal: bytes) -> blake2b:
+    return blake2b(digest_size=4, key=seal)
+
+
 def _mark(text: str, seal: bytes) -> str:
-    return blake2b(text.encode(), digest_size=4, key=seal).hexdigest()
+    hashed = _keyed(seal).copy()
+    hashed.update(text.encode())
+    return hashed.hexdigest()
 
 
 def request_id(given: bytes | None) -> str:
