@@ -23,6 +23,7 @@ from plumbline.promotion.delivery.approval import APPROVERS, Wanted
 from plumbline.promotion.delivery.documents import BY_MERGE, Barred, Override, barred_path, dump
 from plumbline.promotion.delivery.release_text import edit, new_text
 from plumbline.tree.render.build import READ, environments
+from plumbline.tree.values import read_values
 
 ROOT = Path(__file__).parents[1]
 AT = "2026-11-23T12:00:00Z"
@@ -255,10 +256,10 @@ def change(tree: Path, seed: int) -> list[str]:
         item(tree, chance)
     # A registry of one's own is a line in the policy; that of a laptop's images is known to `local` alone.
     policy = tree / "policies/admission/registries.yaml"
-    text, first = policy.read_text(encoding="utf-8"), "        'ghcr.io/plumbline/'\n"
-    assert first in text
+    text, ours = policy.read_text(encoding="utf-8"), "variables.here + [\n"
+    assert ours in text
     own = IMAGES[-1].partition("/")[0]
-    policy.write_text(text.replace(first, f"        '{own}/',\n{first}"), encoding="utf-8")
+    policy.write_text(text.replace(ours, f"{ours}        '{own}/',\n"), encoding="utf-8")
     return [item.__name__ for item in chosen]
 
 
@@ -287,7 +288,8 @@ def with_model(tree: Path, name: str) -> None:
 
     data = example.csv("binary")
     found = look.look(data, "the example", "binary", "", "")
-    for path, content in files.texts(name, found, data, known, "nobody@example.com", "registry.example").items():
+    values = [read_values(tree, environment) for environment in known]
+    for path, content in files.texts(name, found, data, values, "nobody@example.com").items():
         if path.split("/")[0] in READ and not (tree / path).exists():
             write(tree, path, content.decode())
 

@@ -43,13 +43,14 @@ def new_model(
         raise Misuse(f"{name}: {', '.join(there)} is there already; choose another name, or `plumbline remove-model`")
     csv = _content(data) if data else example.csv(task)
     description = look(csv, str(data or "the example"), task, target, positive)
-    registry = read_values(root, envs[0]).registry
-    for path, content in texts(name, description, csv, envs, owner_of(root), registry).items():
+    values = [read_values(root, environment) for environment in envs]
+    for path, content in texts(name, description, csv, values, owner_of(root)).items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_bytes(content)
         typer.echo(path)
     answer = f" ({', '.join(description.labels)})" if description.labels else ""
-    typer.echo(f"\n{description.target}{answer} from {', '.join(field.name for field in description.fields)}")
+    fields = ", ".join(f"{field.name} ({field.type})" for field in description.fields)
+    typer.echo(f"\n{description.target}{answer} from {fields}")
     for line in description.left_out:
         typer.echo(f"left out: {line}")
     typer.echo(

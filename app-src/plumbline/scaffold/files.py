@@ -3,6 +3,7 @@
 import hashlib
 import json
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,12 @@ from plumbline.monitoring.experiment.policy import Experiment
 from plumbline.promotion.delivery.release_text import token
 from plumbline.scaffold.look import Data, identifier
 from plumbline.training.data import dvc_md5
+from plumbline.tree.values import Values
 
 _SLICES = 20
 
 
-def texts(name: str, data: Data, csv: bytes, environments: list[str], owner: str, registry: str) -> dict[str, bytes]:
+def texts(name: str, data: Data, csv: bytes, environments: Sequence[Values], owner: str) -> dict[str, bytes]:
     """{path: content} of everything that a model of this name needs."""
     pages = templates("plumbline.scaffold")
     pages.filters["literal"] = lambda value: (
@@ -37,8 +39,9 @@ def texts(name: str, data: Data, csv: bytes, environments: list[str], owner: str
         "renamed": [field for field in data.fields if field.name != field.column],
         "slice": next((field.name for field in data.fields if 0 < field.values <= _SLICES), ""),
         "owner": owner,
-        "registry": registry,
+        "registries": sorted({environment.registry for environment in environments}),
         "environments": environments,
+        "first": next((item.name for item in environments if item.class_ == "open"), ""),
         "sample": max(50, min(2000, len(data.truth) // 50 * 10)),
         **(_regression(data.truth) if regression else _classes(data)),
     }
@@ -64,7 +67,7 @@ def texts(name: str, data: Data, csv: bytes, environments: list[str], owner: str
     }
     for environment in environments:
         for file in ("canary.yaml", "kustomization.yaml"):
-            written[f"clusters/{environment}/models/{name}/{file}"] = page(file)
+            written[f"clusters/{environment.name}/models/{name}/{file}"] = page(file)
     return written
 
 

@@ -19,8 +19,10 @@ from plumbline.training import models
 from plumbline.training.data import read_tables
 from plumbline.training.model import load
 from plumbline.training.prepare import assemble
+from plumbline.tree.copies import copy_environment
 from plumbline.tree.render.build import environments
 from plumbline.tree.validate.policies import policies
+from plumbline.tree.values import read_values
 
 
 def run(root: Path, *arguments: str, typed: str = "") -> tuple[int, str]:
@@ -72,6 +74,20 @@ def test_it_is_written_as_the_tree_has_it_and_goes_without_a_trace(committed: Pa
     assert content(committed).keys() == before.keys() | added
     assert run(committed, "remove-model", name, "--yes")[0] == 0
     assert content(committed) == before
+
+
+def test_what_its_gate_asks_follows_from_the_class_of_each_environment(tree: Path) -> None:
+    copy_environment(tree, "production", "eu-production", region="", buckets="", after="")
+    assert run(tree, "new-model", "churn", "--task", "binary")[0] == 0
+    asked = read(tree / "policies/promotion/churn.yaml", Policy).spec.environments
+    for name, rules in asked.items():
+        class_ = read_values(tree, name).class_
+        guarded = class_ == "guarded"
+        assert (rules.approval, rules.merge, rules.lifecycle) == (
+            (True, "review", "Production") if guarded else (False, "automatic", "Staging")
+        )
+        assert ("images" in rules.rules) == (class_ == "small")
+    assert asked["eu-production"] == asked["production"]
 
 
 def test_columns_that_are_called_otherwise_and_quotes_in_them(tree: Path) -> None:
