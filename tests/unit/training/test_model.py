@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from plumbline.core.schema import ModelSchema, SchemaField, View
 from plumbline.training.model import ModelError, Source, load
 from plumbline.training.prepare import assemble
 
@@ -43,6 +44,15 @@ from plumbline.training.prepare import assemble
             "such as <label>_recall_at_precision",
         ),
         ("    cluster=None,\n", "", "cluster: found nothing; expected the column of rows"),
+        ("split=ByShare()", "split=0.2", r"split: found 0.2, expected ByTime\(…\) or ByShare\(…\)"),
+        ("split=ByShare()", "split=ByShare(seed=-1)", r"seed=-1\), expected ByTime\(…\) or ByShare\(…\), whose seed"),
+        (
+            "split=ByShare()",
+            "split=ByShare(), minimum_count=None",
+            "minimum_count: found None, expected a whole number",
+        ),
+        ("split=ByShare()", "split=ByShare(), metrics='recall_at_precision_0.9'", "metrics: found .* expected a tuple"),
+        ("tables={", "tables={'more': 1, ", "tables: found .* expected {.file without .csv.: pa.DataFrameSchema"),
         ("MODEL = Model(", "MODEL = dict(", r"expected MODEL = Model\(…\), found"),
     ],
 )
@@ -70,20 +80,33 @@ def test_a_field_may_have_the_name_that_its_data_have(iris):
     assert load("iris").schema.fields[0].name == "SepalLength"
 
 
+def with_view(sources):
+    """The irises, of which a view knows the colour of each kind, with these sources."""
+    model = load("iris")
+    colour = SchemaField(name="colour", type="category", description="Colour", example="blue", required=False)
+    kind = colour.model_copy(update={"name": "garden", "required": True})
+    view = View(name="colours", entity=("garden",), fields=("colour",), max_age_seconds=3600)
+    fields = (*model.schema.fields, kind, colour)
+    schema = ModelSchema(model="iris", fields=fields, output=model.schema.output, views=(view,))
+    return dataclasses.replace(model, schema=schema, sources=sources)
+
+
+@pytest.mark.usefixtures("iris")
 @pytest.mark.parametrize(
     ("sources", "said"),
     [
-        ({}, "sources: weather must stand in both"),
-        ({"weather": None, "whether": None}, "sources: whether must stand in both"),
-        ({"weather": Source(tables=("rain",))}, r"sources, weather: tables: found \['rain'\], expected some of"),
-        ({"weather": Source(tables=())}, r"sources, weather: tables: found \(\), expected some of"),
-        ({"weather": Source(tables=("weather",), year=13)}, "sources, weather: place is a text and year one from 1900"),
+        ({}, "sources: colours must stand in both"),
+        ({"colours": None, "colors": None}, "sources: colors must stand in both"),
+        ({"colours": Source(tables=("rain",))}, r"sources, colours: tables: found \['rain'\], expected some of"),
+        ({"colours": Source(tables=())}, r"sources, colours: tables: found \(\), expected some of"),
+        ({"colours": Source(tables=("irises",), year=13)}, "sources, colours: place is a text and year one from 1900"),
     ],
 )
 def test_each_view_declares_its_source(sources, said):
     with pytest.raises(ModelError, match=said):
-        dataclasses.replace(load("flights"), sources=sources)
+        with_view(sources)
 
 
+@pytest.mark.usefixtures("iris")
 def test_that_something_else_fills_a_view_is_said():
-    assert dataclasses.replace(load("flights"), sources={"weather": None}).sources == {"weather": None}
+    assert with_view({"colours": None}).sources == {"colours": None}
