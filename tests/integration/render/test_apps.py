@@ -150,9 +150,9 @@ def test_a_new_environment_is_one_folder(tree: Path) -> None:
 
 def test_a_new_model_is_one_folder(tree: Path) -> None:
     new = tree / "clusters/production/models/penguins"
-    shutil.copytree(tree / "clusters/production/models/diabetes", new)
+    shutil.copytree(tree / "clusters/production/models/flights", new)
     for path in new.iterdir():
-        path.write_text(path.read_text().replace("diabetes", "penguins"))
+        path.write_text(path.read_text().replace("flights", "penguins"))
     objects = render(tree, "production")["clusters/production/models/penguins"]
     names = [item["metadata"]["name"] for item in objects]
     assert names

@@ -13,9 +13,11 @@ from trees import ladder
 from plumbline.monitoring.experiment.policy import Experiment
 from plumbline.monitoring.policy import read_policy
 from plumbline.serving.main import KEEP_ALIVE_SECONDS
-from plumbline.tree.render.build import build, complete
+from plumbline.tree.render.build import build, complete, environments
+from plumbline.tree.values import read_values
 
 ROOT = Path(__file__).parents[3]
+ENVIRONMENTS = environments(ROOT)
 OF_FLIGHTS = "../../../../policies/experiments/flights"
 IMAGE = "ghcr.io/plumbline/model-server@sha256:" + "1" * 64
 RELEASE = f"""\
@@ -38,9 +40,10 @@ spec:
 
 @pytest.fixture
 def model(tree: Path) -> Path:
-    """A copy of the tree in which flights has a release."""
+    """A copy of the tree in which flights has a release and three rungs."""
     model = tree / "clusters/local/models/flights"
     (model / "release.yaml").write_text(RELEASE)
+    ladder(model / "canary.yaml", 10, 50, 100)
     return model
 
 
@@ -145,7 +148,7 @@ def test_the_gateway_lets_go_of_an_idle_connection_before_the_server_does(model:
         assert 2 * int(idle.removesuffix("s")) < KEEP_ALIVE_SECONDS
 
 
-@pytest.mark.parametrize("environment", ["staging", "production"])
+@pytest.mark.parametrize("environment", [name for name in ENVIRONMENTS if read_values(ROOT, name).domain])
 def test_the_gateway_speaks_tls_by_a_certificate_of_the_models_names(tree: Path, environment: str) -> None:
     with complete(tree, environment) as whole:
         found = {item["kind"]: item.get("spec", {}) for item in build(whole, f"clusters/{environment}/models/flights")}
@@ -169,7 +172,7 @@ def test_the_gateway_speaks_tls_by_a_certificate_of_the_models_names(tree: Path,
 
 
 def test_the_hosts_of_gateway_and_routes_are_one(model: Path) -> None:
-    for environment in ("local", "staging", "production"):
+    for environment in ENVIRONMENTS:
         with complete(model.parents[3], environment) as whole:
             objects = build(whole, f"clusters/{environment}/models/flights")
         (gateway,) = (item["spec"] for item in objects if item["kind"] == "Gateway")
@@ -202,7 +205,6 @@ def test_a_retry_never_makes_a_second_prediction(model: Path) -> None:
 
 def test_a_weight_is_one_line(model: Path) -> None:
     file = model / "canary.yaml"
-    ladder(file, 10, 50, 100)
     text = file.read_text()
     assert text.count("setWeight: 10\n") == 1
     file.write_text(text.replace("setWeight: 10\n", "setWeight: 20\n"))
@@ -210,7 +212,7 @@ def test_a_weight_is_one_line(model: Path) -> None:
     assert [step["setWeight"] for step in steps if "setWeight" in step] == [20, 50, 100]
 
 
-@pytest.mark.parametrize("environment", ["local", "staging", "production"])
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_an_environment_syncs_its_own_folder(environment: str) -> None:
     rendered = _render(ROOT / "clusters" / environment)
     assert rendered["Application/platform"]["spec"]["source"]["path"] == f"clusters/{environment}"
@@ -240,23 +242,24 @@ def test_the_server_has_time_to_drain(model: Path) -> None:
     assert pod["terminationGracePeriodSeconds"] >= seconds + 2 * 3  # its tasks, and then its log
 
 
-@pytest.mark.parametrize("environment", ["local", "staging", "production"])
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_every_variable_of_the_container_has_a_source(tree: Path, environment: str) -> None:
     with complete(tree, environment) as whole:
         objects = build(whole, f"clusters/{environment}/models/flights")
         given = build(whole, f"clusters/{environment}/workloads/models")
     names = {f"{item['kind']}/{item['metadata']['name']}" for item in [*objects, *given]}
+    in_cloud = bool(read_values(tree, environment).buckets)
     (pod,) = (item["spec"]["template"]["spec"] for item in objects if item["kind"] == "Rollout")
     for source in pod["containers"][0]["envFrom"]:
         if reference := source.get("configMapRef"):
             assert f"ConfigMap/{reference['name']}" in names
         # Locally scripts/bootstrap makes them; in AWS the account has a role for releases.
-        elif environment != "local" and source["secretRef"]["name"] != "releases":
+        elif in_cloud and source["secretRef"]["name"] != "releases":
             assert f"ExternalSecret/{source['secretRef']['name']}" in names
     secrets = [volume["secret"]["secretName"] for volume in pod["volumes"] if "secret" in volume]
     assert {"public-key", "gateway-key"} <= set(secrets)
     assert f"ServiceAccount/{pod['serviceAccountName']}" in names
-    for secret in secrets if environment != "local" else ():
+    for secret in secrets if in_cloud else ():
         assert f"ExternalSecret/{secret}" in names
 
 
@@ -300,8 +303,7 @@ def test_a_managed_route_is_declared_judged_and_taken_away(
 ) -> None:
     canary = _with(model, component)["strategy"]["canary"]
     kinds = [next(iter(step)) for step in canary["steps"]]
-    ladder = ["setWeight", "analysis"] * 3
-    assert kinds == [*steps, "setCanaryScale", *ladder]
+    assert kinds == [*steps, "setCanaryScale", *["setWeight", "analysis"] * 3]
     first, last = (step[route] for step in canary["steps"] if route in step)
     assert {"name": first["name"]} == last
     assert last in canary["trafficRouting"]["managedRoutes"]
@@ -311,7 +313,6 @@ def test_a_managed_route_is_declared_judged_and_taken_away(
 
 def test_an_experiment_has_the_callers_of_its_policy_and_ends_by_its_verdict(model: Path) -> None:
     tree = model.parents[3]
-    shutil.copytree(ROOT / "policies", tree / "policies", dirs_exist_ok=True)
     policy = read_policy(tree / "policies/experiments/flights.yaml", Experiment, "flights")
     path = model / "kustomization.yaml"
     path.write_text(path.read_text().replace("  - ../../model-server\n", f"  - ../../model-server\n  - {OF_FLIGHTS}\n"))

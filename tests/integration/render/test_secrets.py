@@ -10,6 +10,8 @@ import pytest
 import yaml
 
 from plumbline.tree.bootstrap import contents
+from plumbline.tree.render.build import environments
+from plumbline.tree.values import read_values
 
 ROOT = Path(__file__).parents[3]
 Key = tuple[str, str, str]
@@ -71,7 +73,7 @@ def _filled_locally() -> set[Key]:
     return found
 
 
-@pytest.mark.parametrize("environment", ["local", "staging", "production"])
+@pytest.mark.parametrize("environment", environments(ROOT))
 def test_what_is_named_is_filled_and_no_more(environment: str) -> None:
     # The environment's own folder is Argo CD's, which names its Secrets in texts of its own.
     own = f"clusters/{environment}"
@@ -79,7 +81,8 @@ def test_what_is_named_is_filled_and_no_more(environment: str) -> None:
     ours = {item["metadata"]["namespace"] for item in objects if "namespace" in item["metadata"]}
     # So does the server of Argo Workflows, in its ConfigMap.
     ours -= {"argo"}
-    filled = _filled_locally() if environment == "local" else _filled_from_store(objects)
+    in_cloud = bool(read_values(ROOT, environment).buckets)
+    filled = _filled_from_store(objects) if in_cloud else _filled_locally()
     filled = {key for key in filled if key[0] in ours}
     wanted = _wanted(objects, False)
     assert wanted, "no object names a Secret: this test looks in the wrong place"

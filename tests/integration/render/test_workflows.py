@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 import yaml
 
-from plumbline.tree.render.build import build
+from plumbline.tree.render.build import build, environments
+from plumbline.tree.values import read_values
 
 ROOT = Path(__file__).parents[3]
-ENVIRONMENTS = ("local", "staging", "production")
+ENVIRONMENTS = environments(ROOT)
 FILLS = ("materialise", "fill")
 
 
@@ -40,9 +41,10 @@ def pods(environment: str = "local") -> dict[tuple[str, str], dict[str, Any]]:
 def test_every_image_of_ours_has_a_digest_and_every_name_exists(environment: str) -> None:
     found = objects(environment)
     assert pods(environment).keys() == pods("local").keys() != set()
+    ours = f"{read_values(ROOT, environment).registry}/platform@sha256:"
     for key, pod in pods(environment).items():
         image = pod["container"]["image"]
-        assert image.startswith("ghcr.io/plumbline/platform@sha256:") or image == "docker.io/library/postgres:17.6", key
+        assert image.startswith(ours) or image == "docker.io/library/postgres:17.6", key
         for source in pod["container"]["envFrom"]:
             if "configMapRef" in source:
                 assert ("ConfigMap", source["configMapRef"]["name"]) in found, key
@@ -132,7 +134,8 @@ def test_the_step_that_fills_the_online_store_reaches_redis_as_servers_do_and_no
     (address,) = step["container"]["env"]
     assert address["value"] == "$(REDIS_SCHEME)://:$(REDIS_PASSWORD)@$(REDIS_ADDRESS)/0"
     services = next(item for (kind, name), item in found.items() if kind == "ConfigMap" and name.startswith("services"))
-    assert services["data"]["REDIS_SCHEME"] == ("redis" if environment == "local" else "rediss")
+    in_cloud = read_values(ROOT, environment).buckets
+    assert services["data"]["REDIS_SCHEME"] == ("rediss" if in_cloud else "redis")
     labels = step["metadata"]["labels"]
     assert {key for key, pod in pods(environment).items() if pod.get("metadata", {}).get("labels") == labels} == {FILLS}
     policy = found["NetworkPolicy", "materialise"]["spec"]

@@ -11,14 +11,14 @@ import pytest
 import yaml
 
 from plumbline.monitoring.log.settings import Settings
+from plumbline.tree.render.build import environments
 
 ROOT = Path(__file__).parents[3]
 Object = dict[str, Any]
-ENVIRONMENTS = ("local", "staging", "production")
 SERVERS = ("Deployment", "StatefulSet")
 
 
-@pytest.fixture(scope="module", params=ENVIRONMENTS)
+@pytest.fixture(scope="module", params=environments(ROOT))
 def workloads(request: pytest.FixtureRequest) -> dict[str, list[Object]]:
     """{workload: its objects} of one environment."""
     rendered = asis.rendered(request.param)

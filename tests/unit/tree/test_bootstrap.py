@@ -13,6 +13,7 @@ from plumbline.promotion.registry.signing import public_half
 from plumbline.serving.http.keys import KeyFile, Role
 from plumbline.tree.bootstrap import contents, failure, lacking, up_to_date
 from plumbline.tree.kubectl import Kubectl, KubectlError
+from plumbline.tree.render.build import environments
 
 ROOT = Path(__file__).parents[3]
 
@@ -75,7 +76,7 @@ def test_an_unknown_environment_is_refused_with_the_known_ones() -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "'productoin'" in done.stderr
-    assert all(name in done.stderr.splitlines()[-1] for name in ("local", "staging", "production"))
+    assert all(name in done.stderr.splitlines()[-1] for name in environments(ROOT))
 
 
 def test_a_signing_key_is_made_with_its_public_half() -> None:
