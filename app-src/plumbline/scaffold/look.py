@@ -17,7 +17,9 @@ _DATED = r"(\d{4}[-/.]\d\d?[-/.]\d\d?|\d\d?[-/.]\d\d?[-/.]\d{4})([T ].*)?"
 _CODE = r"0\d+"
 """What begins with a zero is no number: a postcode, a part's number."""
 _TEXT_WORDS, _TEXT_BUCKETS = 3, 64
-_FEWEST_ROWS, _FEWEST_OF_A_LABEL, _MOST_LABELS = 100, 10, 100
+_FEWEST_ROWS, _FEWEST_OF_A_LABEL, _FEWEST_OF_A_VALUE, _MOST_LABELS = 100, 10, 20, 100
+_MOSTLY, _MOST_WORDS = 0.9, 20
+"""The share of numbers, and how many different ones, from which on a word among them is a mistake and no category."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,8 @@ def look(csv: bytes, path: str, task: str, target: str, positive: str) -> Data:
     target = target or str(table.columns[-1])
     if target not in table.columns:
         raise Misuse(f"--target: {path} has no column {target!r}; expected one of {', '.join(table.columns)}")
+    if positive and task != "binary":
+        raise Misuse(f"--positive: a {task} model looks for no one label; leave it out, or take --task binary")
     truth = table[target].dropna()
     if len(truth) < _FEWEST_ROWS:
         raise Misuse(f"{path}: {len(truth)} rows have a value of {target!r}; expected {_FEWEST_ROWS} or more")
@@ -115,6 +119,8 @@ def _numbers_only(path: str, truth: "pd.Series[str]") -> None:
         # Line 1 of the file is the header.
         line = int(other.index[0]) + 2
         raise Misuse(f"{path}: line {line}, column {truth.name!r}: found {other.iloc[0]!r}; regression expects numbers")
+    if truth.astype(float).nunique() == 1:
+        raise Misuse(f"{path}: column {truth.name!r} is {truth.iloc[0]} in every row; name another --target")
 
 
 def _field(column: str, values: "pd.Series[str]") -> Column | str:
@@ -125,7 +131,12 @@ def _field(column: str, values: "pd.Series[str]") -> Column | str:
     name = identifier(column)
     required = len(present) == len(values)
     numbers = pd.to_numeric(present, errors="coerce")
-    if not np.isfinite(numbers).all() or present.str.fullmatch(_CODE).any():
+    codes = bool(present.str.fullmatch(_CODE).any())
+    finite = np.isfinite(numbers)
+    if not codes and finite.mean() >= _MOSTLY and numbers[finite].nunique() > _MOST_WORDS and not finite.all():
+        words = ", ".join(map(repr, present[~finite].unique()[:3]))
+        return f"{column}: numbers, but for {words} in {(~finite).sum()} rows; leave empty what is missing, or write NA"
+    if codes or not finite.all():
         return _of_text(column, name, present, required=required)
     whole = bool((numbers % 1 == 0).all())
     if whole and required and len(numbers) > 1 and (numbers.diff().iloc[1:] == 1).all():
@@ -150,8 +161,11 @@ def _of_text(column: str, name: str, present: "pd.Series[str]", *, required: boo
         return Column(column, name, "timestamp", required, example.replace(" ", "T"), spaced=spaced, more=parts)
     if present.str.fullmatch(_DATED).all():
         return f"{column}: moments, which fields take with time and offset alone, such as {MOMENT_EXAMPLE}"
-    if present.nunique() * 2 <= len(present):
-        return Column(column, name, "category", required, example, values=present.nunique())
+    counts = present.value_counts()
+    if len(counts) * 2 <= len(present):
+        if counts.iloc[0] < _FEWEST_OF_A_VALUE:
+            return f"{column}: none of its {len(counts)} values stands in {_FEWEST_OF_A_VALUE} rows or more"
+        return Column(column, name, "category", required, example, values=len(counts))
     if present.str.count(r"\S+").mean() < _TEXT_WORDS:
         return f"{column}: nearly every row has a text of its own"
     longest = max(1000, 2 * int(present.str.len().max()))

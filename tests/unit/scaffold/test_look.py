@@ -71,6 +71,8 @@ def test_booleans_moments_and_texts_are_told_from_categories() -> None:
         ("phone", [16_777_217 + 3 * row % 7 for row in COUNT], "float32 can't tell apart"),
         ("comment", [f"text {row}" for row in COUNT], "a text of its own"),
         ("country", ["FR"] * 120, "the same in every row"),
+        ("power", ["?" if row == 7 else row * 7 % 97 for row in COUNT], "numbers, but for '?' in 1 rows; leave empty"),
+        ("caller", [f"c{row // 4}" for row in COUNT], "none of its 30 values stands in 20 rows or more"),
     ],
 )
 def test_a_column_that_is_no_field_is_left_out_and_named(column: str, values: Sequence[object], reason: str) -> None:
@@ -130,6 +132,8 @@ def test_the_target_and_the_positive_label_can_be_named() -> None:
         (csv("a,b", COUNT, ["x", *["y"] * 119]), "binary", ("", ""), "'x' stands in 1 rows, expected 10 or more"),
         (csv("a,b", COUNT, HALF), "binary", ("", ""), "no column is left to predict 'b' from: a: it counts the rows"),
         (csv("a b,a_b,c", HALF, HALF, HALF), "binary", ("", ""), "more than one column would be the field a_b"),
+        (csv("a,b", HALF, COUNT), "regression", ("", "7"), "--positive: a regression model looks for no one label"),
+        (csv("a,b", HALF, [7] * 120), "regression", ("", ""), "column 'b' is 7 in every row; name another --target"),
     ],
 )
 def test_a_file_that_no_model_can_be_made_of(table: bytes, task: str, options: tuple[str, str], words: str) -> None:
