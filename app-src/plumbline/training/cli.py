@@ -20,7 +20,13 @@ if TYPE_CHECKING:
 
 app = application(__doc__ or "")
 ModelOption = Annotated[str, typer.Option("--model", help="its folder in TRAINING_MODELS")]
-WorkOption = Annotated[Path, typer.Option("--work", help="folder through which the steps hand on their results")]
+WorkOption = Annotated[
+    Path, typer.Option("--work", file_okay=False, help="folder through which the steps hand on their results")
+]
+KeptOption = Annotated[
+    Path | None,
+    typer.Option("--work", file_okay=False, help="kept, so that a broken run is taken up; else temporary"),
+]
 SampleOption = Annotated[float, typer.Option(help="share of the rows to train and choose on")]
 TrialsOption = Annotated[int, typer.Option(help="hyperparameter trials")]
 ExperimentOption = Annotated[str, typer.Option(help="<model>/<purpose>; <model>/training if not given")]
@@ -64,7 +70,7 @@ def run(
     trials: TrialsOption = 0,
     experiment: ExperimentOption = "",
     seed: SeedOption = 0,
-    work: Annotated[Path | None, typer.Option(help="kept, so that a broken run is taken up; else temporary")] = None,
+    work: KeptOption = None,
 ) -> None:
     """All steps in a row; the last line is `run <id of the MLflow run>`."""
     settings = _settings(model, sample, trials, experiment, seed)
@@ -86,7 +92,7 @@ def _all_steps(settings: "Settings", work: Path | None) -> str:
 def rerun(
     run: Annotated[str, typer.Argument(metavar="RUN", help="id of a finished run")],
     anyway: Annotated[bool, typer.Option("--anyway", help="also with other code or data than the run's")] = False,
-    work: Annotated[Path | None, typer.Option(help="kept, so that a broken run is taken up; else temporary")] = None,
+    work: KeptOption = None,
 ) -> None:
     """Train once more as a run was, and compare: ends with 10 where metrics or bytes of the model differ."""
     from plumbline.training import rerun as again
@@ -224,11 +230,11 @@ def fetch(
     model: ModelOption, out: Annotated[Path, typer.Option(help="folder to write; replaced if it is there")]
 ) -> None:
     """Write a model's raw data, unchecked: what dvc.yaml runs to make a new version of them."""
-    from plumbline.training.model import load
+    from plumbline.training.model import load, own_code
     from plumbline.training.work import written
 
     definition = load(model)
-    with written(out) as temporary:
+    with written(out) as temporary, own_code("fetch()"):
         temporary.mkdir()
         definition.fetch(temporary)
 

@@ -17,7 +17,7 @@ from pandera.dtypes import is_bool, is_int, is_numeric
 
 from plumbline.core.artifact import digest_of
 from plumbline.core.errors import Misuse
-from plumbline.training.model import Model, Tables, folder_of
+from plumbline.training.model import Model, Tables, folder_of, own_code
 from plumbline.training.work import DataVersion, Work, WorkError, written
 
 _SHOWN = 5
@@ -47,7 +47,12 @@ def pinned(folder: Path) -> str:
     lock = folder / "dvc.lock"
     if not lock.exists():
         raise DataError(f"{lock} is missing; run `dvc repro` in {folder} and commit the file")
-    return str(yaml.safe_load(lock.read_text(encoding="utf-8"))["stages"]["data"]["outs"][0]["md5"])
+    try:
+        return str(yaml.safe_load(lock.read_text(encoding="utf-8"))["stages"]["data"]["outs"][0]["md5"])
+    except (ValueError, yaml.YAMLError, LookupError, TypeError) as error:
+        raise DataError(
+            f"{lock}: pins no data at stages.data.outs.0.md5; run `dvc repro` in {folder} and commit the file"
+        ) from error
 
 
 def obtain(name: str, model: Model, destination: Path) -> DataVersion:
@@ -66,7 +71,8 @@ def obtain(name: str, model: Model, destination: Path) -> DataVersion:
                 shutil.copytree(checkout, fresh)
             else:
                 fresh.mkdir()
-                model.fetch(fresh)
+                with own_code("fetch()"):
+                    model.fetch(fresh)
             if (fetched := dvc_md5(fresh)) != expected:
                 raise DataError(
                     f"{folder / 'dvc.lock'} pins the data {expected}, the source gives {fetched}; to train on the new "

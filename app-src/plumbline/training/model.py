@@ -20,7 +20,7 @@ from pydantic import BaseModel, ValidationError
 
 from plumbline.core.columns import NATIVE, OURS, SLICE, TIME, is_ours
 from plumbline.core.documents import worded
-from plumbline.core.errors import Misuse, PlumblineError
+from plumbline.core.errors import Accident, Misuse, PlumblineError
 from plumbline.core.metrics import names
 from plumbline.core.metrics.names import Costs
 from plumbline.core.schema import ModelSchema, Output, SchemaField, View
@@ -184,6 +184,7 @@ class Model:
             )
         if self.schema.output.task == "regression" and isinstance(self.split, ByShare) and self.split.stratified:
             raise ModelError("split: only labels can be stratified, and a regression has none; leave stratified out")
+        self._typed_as_declared()
         self._sourced_as_declared()
         if not 0 <= self.view_dropout < 1:
             raise ModelError(
@@ -191,6 +192,19 @@ class Model:
             )
         self._clustered_as_declared()
         self._judged_as_declared()
+
+    def _typed_as_declared(self) -> None:
+        tables, split, count = self.tables, self.split, self.minimum_count
+        schemas = isinstance(tables, Mapping) and all(isinstance(one, pa.DataFrameSchema) for one in tables.values())
+        seeded = isinstance(split, ByTime | ByShare) and isinstance(split.seed, int) and 0 <= split.seed < 2**32
+        for name, fits, wanted in (
+            ("tables", schemas, '{"file without .csv": pa.DataFrameSchema({…})}'),
+            ("split", seeded, "ByTime(…) or ByShare(…), whose seed is a whole number from 0"),
+            ("minimum_count", isinstance(count, int) and count > 0, "a whole number of rows from 1"),
+            ("metrics", not isinstance(self.metrics, str), 'a tuple such as ("recall_at_precision_0.9",)'),
+        ):
+            if not fits:
+                raise ModelError(f"{name}: found {getattr(self, name)!r:.80}, expected {wanted}")
 
     def _sourced_as_declared(self) -> None:
         views = {view.name for view in self.schema.views}
@@ -256,13 +270,17 @@ def folder_of(name: str, root: Path | None = None) -> Path:
 
 @contextmanager
 def own_code(what: str) -> Iterator[None]:
-    """Say what a model's own code raises in one line, with the file and the line of that code; raises ModelError."""
+    """Say what a model's own code raises in one line, with the file and the line of that code; raises ModelError.
+
+    A connection that broke is an Accident: whoever tries again may get through.
+    """
     try:
         yield
     except Exception as error:  # whatever it is
         words = worded(error, _shape(error)) if isinstance(error, ValidationError) else " ".join(str(error).split())
         kind = "" if isinstance(error, PlumblineError | ValidationError) else f"{type(error).__name__}: "
-        raise ModelError(f"{_place(error) or what}: {kind}{words}") from error
+        lost = isinstance(error, OSError) and error.filename is None
+        raise (Accident if lost else ModelError)(f"{_place(error) or what}: {kind}{words}") from error
 
 
 def _shape(error: ValidationError) -> type[BaseModel] | None:

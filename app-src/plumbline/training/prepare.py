@@ -34,6 +34,9 @@ def assemble(model: Model, tables: Tables) -> pd.DataFrame:
     schema = model.schema
     with own_code("rows()"):
         rows = model.rows(tables)
+    _require_frame(rows, "rows()")
+    if rows.empty:
+        raise PrepareError("rows() gives no row; look at what it leaves out")
     with own_code("views()"):
         histories = model.views(tables)
     names = [field.name for field in schema.fields]
@@ -48,6 +51,8 @@ def assemble(model: Model, tables: Tables) -> pd.DataFrame:
     for view in schema.views:
         rows = join_view(rows, view, history_of(view, histories))
     extra = [name for name in rows.columns if str(name).startswith(SLICE)]
+    for name in extra:
+        _require_one_type(rows[name])
     time = [TIME] if isinstance(model.split, ByTime) else []
     try:
         matrix = encode_frame(schema, rows)
@@ -89,11 +94,29 @@ def clusters_of(model: Model, rows: pd.DataFrame) -> Clusters:
 
 def history_of(view: View, histories: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """A view's history with its moments in UTC; raises PrepareError where views() gave none."""
+    if not isinstance(histories, Mapping):
+        raise PrepareError(f"views() gives {type(histories).__name__}, expected {{view: pandas.DataFrame}}")
     if view.name not in histories:
         raise PrepareError(f"views() gives no {view.name}, only {', '.join(histories) or 'nothing'}")
     where = f"views(), {view.name}"
+    _require_frame(histories[view.name], where)
     _has(histories[view.name], where, TIME, *view.entity, *view.fields)
     return _timed(histories[view.name], where)
+
+
+def _require_frame(table: Any, where: str) -> None:
+    if not isinstance(table, pd.DataFrame):
+        raise PrepareError(f"{where} gives {type(table).__name__}, expected pandas.DataFrame")
+    if twice := [str(name) for name in table.columns[table.columns.duplicated()]]:
+        raise PrepareError(f"{where} gives the column {twice[0]} more than once; drop or rename the others")
+
+
+def _require_one_type(values: "pd.Series[Any]") -> None:
+    """Parquet keeps no column of several types."""
+    kinds = sorted({type(value).__name__ for value in values.dropna()}) if values.dtype == object else []
+    if len(kinds) > 1:
+        found = " and ".join(kinds)
+        raise PrepareError(f"rows(), column {values.name}: found {found}, expected one type: .astype(str)")
 
 
 def _has(table: pd.DataFrame, where: str, *columns: str) -> None:

@@ -1,5 +1,6 @@
 """The hyperparameter search: trials that are the same however they are spread over processes or pods."""
 
+import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from plumbline.core.metrics.figures import build
 from plumbline.core.schema import ModelSchema
 from plumbline.training import convert, learn, tracking
-from plumbline.training.model import Examples, Model, Params, own_code
+from plumbline.training.model import Examples, Model, ModelError, Params, own_code
 from plumbline.training.prepare import examples
 from plumbline.training.report import OBJECTIVE
 from plumbline.training.work import Work, WorkError
@@ -41,8 +42,24 @@ def suggested(model: Model, trials: int, seed: int) -> list[Params]:
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
-    with own_code("space"):
-        return [model.defaults, *(model.space(study.ask()) for _ in range(trials - 1))]
+    with own_code("space()"):
+        drawn = [model.space(study.ask()) for _ in range(trials - 1)]
+    _require_plain(model.defaults, "defaults")
+    for params in drawn:
+        _require_plain(params, "space()")
+    return [model.defaults, *drawn]
+
+
+def _require_plain(params: Any, where: str) -> None:
+    """Raise ModelError for what a trial's file could not hold."""
+    if not isinstance(params, dict):
+        raise ModelError(f"{where}: found {params!r:.80}, expected a dict of parameters")
+    for name, value in params.items():
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            found = f"{value!r:.60} ({type(value).__name__})"
+            raise ModelError(f"{where}: {name} is {found}, expected what JSON holds, such as int or str") from error
 
 
 def search(work: Work, part: int = 0, parts: int = 1) -> int:

@@ -12,6 +12,7 @@ from plumbline.training import convert, converters, data, evaluate, learn, prepa
 from plumbline.training.prepare import PARTS, examples, load_part
 from plumbline.training.report import OBJECTIVE
 from plumbline.training.search import Trial
+from plumbline.training.subject import card_of
 from plumbline.training.work import Settings, Work, written
 
 log = logging.getLogger(__name__)
@@ -20,6 +21,7 @@ log = logging.getLogger(__name__)
 def fetch(work: Work, settings: Settings) -> str:
     """`data`: begin the run here and get the data that git pins."""
     work.begin(settings)
+    card_of(settings.model)  # promotion wants it, and hours of training are too late to say so
     version = data.obtain(settings.model, work.model, work.data)
     work.write(work.data_version, version)
     run = tracking.open_run(work)

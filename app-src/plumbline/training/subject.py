@@ -1,11 +1,13 @@
 """What policies may name of a model, from its folder alone: no data are fetched, nothing is trained."""
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
-import yaml
 
 from plumbline.core.columns import slices
+from plumbline.core.documents import DocumentError
+from plumbline.core.documents import load as parse
 from plumbline.core.subject import Subject, fields_of
 from plumbline.training.model import Model, folder_of, load
 
@@ -21,7 +23,7 @@ def subject_of(name: str, models: Path) -> Subject:
         costs=model.costs,
         declared=model.metrics,
         slices=_slices(model),
-        sections=_sections(folder_of(name, models) / "card.yaml"),
+        sections=_sections(name, models),
     )
 
 
@@ -37,9 +39,20 @@ def _slices(model: Model) -> tuple[str, ...] | None:
         return None
 
 
-def _sections(card: Path) -> tuple[str, ...] | None:
+def card_of(name: str, models: Path | None = None) -> dict[Any, Any]:
+    """The sections of a model's card; raises DocumentError where they can't be read."""
+    path = folder_of(name, models) / "card.yaml"
     try:
-        document = yaml.safe_load(card.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        card = parse(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise DocumentError(f"cannot be read: {error}", source=str(path)) from error
+    if not isinstance(card, dict):
+        raise DocumentError("expected sections with their text, such as `title: Who leaves?`", source=str(path))
+    return card
+
+
+def _sections(name: str, models: Path) -> tuple[str, ...] | None:
+    try:
+        return tuple(map(str, card_of(name, models)))
+    except DocumentError:
         return None
-    return tuple(map(str, document)) if isinstance(document, dict) else None

@@ -29,7 +29,7 @@ class Settings(Strict):
     sample: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Share of the rows to train and choose on."""
     trials: Annotated[int, Field(ge=1, le=1000)] = 10
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
     @field_validator("experiment")
     @classmethod

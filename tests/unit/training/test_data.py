@@ -8,8 +8,9 @@ from typing import cast
 import pandera.pandas as pa
 import pytest
 
+from plumbline.core.errors import Accident, PlumblineError
 from plumbline.training.data import DataError, dvc_md5, obtain, pinned, read_tables
-from plumbline.training.model import Model, folder_of, load
+from plumbline.training.model import Model, ModelError, folder_of, load
 from plumbline.training.work import Settings, Work, WorkError
 
 MODELS = Path(__file__).parents[3] / "app-src/models"
@@ -141,6 +142,32 @@ def test_without_a_lock_there_is_no_version_to_train_on(iris, tmp_path):
     (iris / "dvc.lock").unlink()
     with pytest.raises(DataError, match="dvc repro"):
         obtain("iris", load("iris"), tmp_path / "work")
+
+
+@pytest.mark.parametrize("text", ["", "stages: {}\n", "stages: {data: {outs: []}}\n", "{", "\xff"])
+def test_a_lock_that_pins_nothing_says_how_to_make_one(iris, text):
+    (iris / "dvc.lock").write_bytes(text.encode("latin-1"))
+    with pytest.raises(DataError, match=r"dvc\.lock: pins no data at stages\.data\.outs\.0\.md5; run `dvc repro` in"):
+        pinned(iris)
+
+
+@pytest.mark.parametrize(
+    ("raised", "kind"),
+    [
+        (ConnectionResetError("reset by peer"), Accident),
+        (FileNotFoundError(2, "No such file", "rows.csv"), ModelError),
+        (KeyError("url"), ModelError),
+    ],
+)
+def test_what_fetch_raises_is_one_line_and_a_lost_connection_is_tried_again(iris, tmp_path, raised, kind):
+    def fetch(_):
+        raise raised
+
+    (iris / "dvc.lock").write_text((iris / "dvc.lock").read_text().replace(pinned(iris), "0" * 32 + ".dir"))
+    with pytest.raises(PlumblineError, match=rf"^fetch\(\): {type(raised).__name__}: ") as refusal:
+        obtain("iris", dataclasses.replace(load("iris"), fetch=fetch), tmp_path / "work")
+    assert type(refusal.value) is kind
+    assert not (tmp_path / "work").exists()
 
 
 def test_features_ask_for_validate_first(iris, tmp_path):

@@ -255,6 +255,30 @@ def test_moments_of_any_zone_and_unit_become_one(tmp_path):
         assemble(dataclasses.replace(model, views=lambda _: {}), {})
 
 
+@pytest.mark.parametrize("given", [None, [1], {"weather": [1]}])
+def test_what_views_gives_is_looked_at_before_it_is_joined(given):
+    view = View(name="weather", entity=("carrier",), fields=("year",), max_age_seconds=9)
+    schema = ModelSchema(model="m", fields=FIELDS, output=SCHEMA.output, views=(view,))
+    model = dataclasses.replace(model_of(frame(), BY_TIME), schema=schema, sources={"weather": None})
+    with pytest.raises(PrepareError, match=r"^views\(\).* gives (NoneType|list), expected .*pandas\.DataFrame"):
+        assemble(dataclasses.replace(model, views=lambda _: given), {})
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (None, r"rows\(\) gives NoneType, expected pandas.DataFrame"),
+        (frame()["truth"], r"rows\(\) gives Series, expected pandas.DataFrame"),
+        (pd.concat([frame(), frame()[["seats"]]], axis=1), r"rows\(\) gives the column seats more than once"),
+        (frame().iloc[:0], r"rows\(\) gives no row"),
+        (frame(slice_age=[1, "old", None, 2]), r"rows\(\), column slice_age: found int and str, expected one type"),
+    ],
+)
+def test_what_rows_gives_is_looked_at_before_it_is_used(rows, said):
+    with pytest.raises(PrepareError, match=f"^{said}"):
+        assemble(model_of(rows, BY_TIME), {})
+
+
 def test_what_rows_raises_is_said_in_one_line():
     model = dataclasses.replace(model_of(frame(), BY_TIME), rows=lambda tables: tables["planes"])
     with pytest.raises(ModelError, match=r"^rows\(\): KeyError: 'planes'$"):

@@ -1,13 +1,17 @@
 """A model that is only a folder: how it is found, and what its steps hand on; the steps themselves need MLflow."""
 
+import dataclasses
 import sys
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from plumbline.core.documents import DocumentError
 from plumbline.training.cli import app
 from plumbline.training.model import ModelError, folder_of, load
 from plumbline.training.search import suggested
+from plumbline.training.steps import fetch
 from plumbline.training.work import Settings, Work, WorkError, written
 
 
@@ -46,6 +50,45 @@ def test_trials_are_the_same_however_many_follow(iris):
     assert suggested(model, 5, seed=1)[:3] == suggested(model, 3, seed=1)
     assert suggested(model, 3, seed=1) != suggested(model, 3, seed=2)
     assert suggested(model, 3, seed=1)[0] == model.defaults
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"defaults": [1]}, r"defaults: found \[1\], expected a dict of parameters"),
+        ({"defaults": {"C": float("nan")}}, r"defaults: C is nan \(float\), expected what JSON holds"),
+        ({"space": lambda _: {"C": np.int64(3)}}, r"space\(\): C is .*3.* \(int64\), expected what JSON holds"),
+        ({"space": lambda _: None}, r"space\(\): found None, expected a dict of parameters"),
+    ],
+)
+def test_parameters_that_no_file_could_hold_are_refused_before_a_trial(iris, change, said):
+    with pytest.raises(ModelError, match=f"^{said}"):
+        suggested(dataclasses.replace(load("iris"), **change), 2, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "cannot be read: "),
+        ("- a\n- list\n", "expected sections with their text"),
+        ("title: [", "not readable as YAML"),
+        ("title: a\ntitle: b\n", "'title' stands twice"),
+    ],
+)
+def test_a_card_that_promotion_could_not_read_is_refused_before_anything_is_trained(iris, tmp_path, text, said):
+    card = iris / "card.yaml"
+    card.unlink() if text is None else card.write_text(text)
+    with pytest.raises(DocumentError, match=said) as refusal:
+        fetch(Work(tmp_path / "work"), Settings(model="iris", experiment="iris/test"))
+    assert str(refusal.value).startswith(f"{card}: ")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [(("--seed", 2**32), "--seed: Input should be less than 4294967296"), (("--work", __file__), "is a file")],
+)
+def test_options_that_would_break_a_training_half_way(iris, options, said):
+    assert said in " ".join(call("run", "--model", "iris", *options, fails=True).split())
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path):
