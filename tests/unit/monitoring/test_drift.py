@@ -293,6 +293,7 @@ def test_what_a_caller_sends_cannot_break_out_of_the_pages(narrow: Baseline, out
     index = (tmp_path / "index.html").read_text()
     assert "<script" not in index
     assert index.count("&lt;/script&gt;&lt;script&gt;alert(1)") == 5
+    assert '<meta name="viewport" content="width=device-width' in index, "a phone shows it at its own width"
     evidently = (tmp_path / "evidently.html").read_text()
     assert "alert(1)" in evidently
     assert "<script>alert(1)" not in evidently
