@@ -139,7 +139,9 @@ def as_table(readout: Readout, confidence: float = 0.95) -> str:
         scores = "/".join(f"{line.quantiles[i]:.3g}" for i in (0, 2, 4)) if line.quantiles else "-"
         figures = _quality(line, confidence), _cell(line, "value", confidence), scores
         lines.append((line.version, line.role, line.arm or "-", line.rows, line.labelled, *figures))
-    table = tabulate(lines, head, tablefmt="plain", disable_numparse=[0, 1, 2])
+    table = "the log has no such answers; `plumbline monitor consume` stores what servers gave"
+    if lines:
+        table = tabulate(lines, head, tablefmt="plain", disable_numparse=[0, 1, 2])
     return f"{table}\nfeedback for unknown predictions: {readout.unmatched}"
 
 
