@@ -16,6 +16,8 @@ _LARGEST_WHOLE = 2**24
 _DATED = r"(\d{4}[-/.]\d\d?[-/.]\d\d?|\d\d?[-/.]\d\d?[-/.]\d{4})([T ].*)?"
 _CODE = r"0\d+"
 """What begins with a zero is no number: a postcode, a part's number."""
+_NAMELESS = re.compile(r"Unnamed: \d+")
+"""What pandas calls a column without a name."""
 _TEXT_WORDS, _TEXT_BUCKETS = 3, 64
 _FEWEST_ROWS, _FEWEST_OF_A_LABEL, _FEWEST_OF_A_VALUE, _MOST_LABELS = 100, 10, 20, 100
 _MOSTLY, _MOST_WORDS = 0.9, 20
@@ -64,7 +66,14 @@ def look(csv: bytes, path: str, task: str, target: str, positive: str) -> Data:
     table = as_text(io.BytesIO(csv), path, ["NA", ""])
     if len(table.columns) < 2:
         raise Misuse(f"{path}: line 1 has one column, {table.columns[0]!r}; expected more, with commas between them")
+    if spaced := [name for name in table.columns if name != name.strip()]:
+        raise Misuse(
+            f"{path}: line 1: the column {spaced[0]!r} begins or ends with a space, which callers would have to send "
+            "too; take out the spaces beside commas, those of the values as well"
+        )
     target = target or str(table.columns[-1])
+    if _NAMELESS.fullmatch(target):
+        raise Misuse(f"{path}: line 1: the last column has no name; give it one, or name the --target")
     if target not in table.columns:
         raise Misuse(f"--target: {path} has no column {target!r}; expected one of {', '.join(table.columns)}")
     if positive and task != "binary":
@@ -125,6 +134,8 @@ def _numbers_only(path: str, truth: "pd.Series[str]") -> None:
 
 def _field(column: str, values: "pd.Series[str]") -> Column | str:
     """A column as a field, or why it is none."""
+    if _NAMELESS.fullmatch(column):
+        return f"{column}: it has no name in line 1, as an index has none"
     present = values.dropna()
     if present.nunique() < 2:
         return f"{column}: the same in every row"

@@ -150,9 +150,11 @@ def _require_rows(text: io.TextIOWrapper, name: str, wanted: Callable[[str], boo
             raise DataError(f"{name}: line 1 has the column {column!r} {header.count(column)} times; rename one")
     for row in rows:
         if row and len(row) != len(header):
+            turn = "a value with a comma in it stands in quotes"
+            if len(header) == 1:
+                turn = "commas stand between columns, and a point in a number"
             raise DataError(
-                f"{name}: line {rows.line_num}: found {len(row)} values, expected {len(header)} as in line 1; "
-                "a value with a comma in it stands in quotes"
+                f"{name}: line {rows.line_num}: found {len(row)} values, expected {len(header)} as in line 1; {turn}"
             )
 
 

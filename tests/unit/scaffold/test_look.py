@@ -71,6 +71,7 @@ def test_booleans_moments_and_texts_are_told_from_categories() -> None:
         ("phone", [16_777_217 + 3 * row % 7 for row in COUNT], "float32 can't tell apart"),
         ("comment", [f"text {row}" for row in COUNT], "a text of its own"),
         ("country", ["FR"] * 120, "the same in every row"),
+        ("", [row * 7 % 97 for row in COUNT], "it has no name in line 1"),
         ("power", ["?" if row == 7 else row * 7 % 97 for row in COUNT], "numbers, but for '?' in 1 rows; leave empty"),
         ("caller", [f"c{row // 4}" for row in COUNT], "none of its 30 values stands in 20 rows or more"),
     ],
@@ -79,7 +80,7 @@ def test_a_column_that_is_no_field_is_left_out_and_named(column: str, values: Se
     found = look(csv(f"{column},size,label", values, [row % 7 for row in COUNT], HALF), "x.csv", "binary", "", "")
     assert [field.name for field in found.fields] == ["size"]
     [said] = found.left_out
-    assert said.startswith(f"{column}: ")
+    assert said.startswith(f"{column or 'Unnamed: 0'}: ")
     assert reason in said
 
 
@@ -132,6 +133,14 @@ def test_the_target_and_the_positive_label_can_be_named() -> None:
         (csv("a,b", COUNT, ["x", *["y"] * 119]), "binary", ("", ""), "'x' stands in 1 rows, expected 10 or more"),
         (csv("a,b", COUNT, HALF), "binary", ("", ""), "no column is left to predict 'b' from: a: it counts the rows"),
         (csv("a b,a_b,c", HALF, HALF, HALF), "binary", ("", ""), "more than one column would be the field a_b"),
+        (
+            b"a;b\n1,5;2\n",
+            "regression",
+            ("", ""),
+            "found 2 values, expected 1 as in line 1; commas stand between columns",
+        ),
+        (csv("a, b", COUNT, HALF), "binary", ("", ""), "line 1: the column ' b' begins or ends with a space"),
+        (csv("a,b,", COUNT, HALF, HALF), "binary", ("", ""), "line 1: the last column has no name; give it one"),
         (csv("a,b", HALF, COUNT), "regression", ("", "7"), "--positive: a regression model looks for no one label"),
         (csv("a,b", HALF, [7] * 120), "regression", ("", ""), "column 'b' is 7 in every row; name another --target"),
     ],
