@@ -81,6 +81,8 @@ def list_versions(
     if as_json:
         print_json([asdict(version) for version in versions])
         return
+    if not versions:
+        typer.echo("no such version is registered", err=True)
     for version in versions:
         state = f"{version.lifecycle}{', rejected' if version.rejected else ''}"
         made = f"code {version.tags['code.commit'][:12]} data {version.tags['data.digest'][:19]}"
@@ -398,8 +400,10 @@ def releases(
         rows = list(releases_of(tree, list(map(_name, model or [])), env, history=history))
     if as_json:
         print_json([row._asdict() for row in rows])
-    else:
+    elif rows:
         typer.echo(tabulate(rows, Since._fields, tablefmt="plain", disable_numparse=True))
+    else:
+        typer.echo("no environment serves such a model", err=True)
 
 
 @app.command()

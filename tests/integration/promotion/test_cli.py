@@ -91,7 +91,9 @@ def test_a_models_whole_life(
         "v1.0.0",
         ["production", "staging"],
     )
-    assert type_in("list", "--model", model, "--filter", "tags.lifecycle = 'Archived'")[1] == ""
+    assert type_in("list", "--model", model, "--filter", "tags.lifecycle = 'Archived'")[1] == (
+        "no such version is registered\n"
+    )
     page = tmp_path / "card.html"
     code, said = type_in("card", *one, "--html", str(page))
     assert "| approval | Ada for production on " in said
@@ -206,6 +208,7 @@ def test_releases_are_told_since_when_and_by_whom(
     }  # fmt: skip
     assert [row["version"] for row in told("--env", "staging", "--history")] == ["v1.0.1", "v1.0.0"]
     assert told("--model", "nothing") == []
+    assert type_in("releases", "--model", "nothing") == (0, "no environment serves such a model\n")
     assert "is not in git, only production, staging" in type_in("releases", "--env", "stagign")[1]
     assert re.search(rf"^{model} +staging +v1.0.1 ", type_in("releases")[1], re.M)
 
