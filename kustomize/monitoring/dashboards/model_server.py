@@ -64,6 +64,20 @@ DASHBOARD = dashboard(
                     / sum by (model, layer) (rate(serving_cache_lookups_total{{{_MODEL}}}[5m]))""",
             }),
         ]),
+        Row("Views in the online store", [
+            Panel("Age of the newest values", "s", {
+                "{{model}} {{view}}": f"model:serving_view_age:seconds{{{_MODEL}}}",
+                "{{model}} {{view}} at most":
+                    f"max by (model, view) (serving_view_max_age_seconds{{{_MODEL}}})",
+            }, description="Older values than the view's most are not used."),
+            Panel("Rows without", "percentunit", {
+                "{{model}} {{view}}": f"model:serving_view_misses:ratio_rate15m{{{_MODEL}}}",
+            }, limit=0.05),
+            Panel("Look-ups", "cps", {
+                "{{model}} {{view}} {{result}}":
+                    f"sum by (model, view, result) (rate(serving_online_features_total{{{_MODEL}}}[5m]))",
+            }),
+        ]),
         Row("Redis and the prediction log", [
             Panel("Breaker (2 is open)", "none", {
                 "{{pod}}": f"max by (pod) (serving_redis_breaker_state{{{_MODEL}}})",
