@@ -20,13 +20,16 @@ def running(
     routes: list[dict[str, Any]],
     server: str = "",
     secret: Path | None = None,
+    more: dict[str, Any] | None = None,
     **others: str,
 ) -> Iterator[int]:
-    """Its port. Routes may lead to the cluster `server`, filters to `others`; with a certificate it speaks TLS."""
+    """Its port. Routes may lead to the cluster `server` and to `others`; with a certificate it speaks TLS.
+
+    `more` is what else its configuration begins with.
+    """
     port = free_port()
-    (folder / "envoy.json").write_text(
-        json.dumps(_bootstrap(port, ours, routes, {"server": server} | others, secret and folder / "sds.json"))
-    )
+    bootstrap = _bootstrap(port, ours, routes, {"server": server} | others, secret and folder / "sds.json")
+    (folder / "envoy.json").write_text(json.dumps(bootstrap | (more or {})))
     if secret is not None:
         (folder / "sds.json").write_text(json.dumps({"resources": [_secret(secret)]}))
     envoy = Path(str(files("envoy") / "_bin/envoy"))

@@ -25,18 +25,25 @@ class Prometheus:
 
     def query(self, promql: str, at: float) -> list[float]:
         """The values of an instant query, as Argo Rollouts gets them."""
+        return [value for _, value in self.labelled(promql, at)]
+
+    def labelled(self, promql: str, at: float) -> list[tuple[dict[str, str], float]]:
+        """Its series, each with its labels."""
         query = urllib.parse.urlencode({"query": promql, "time": at})
         url = f"{self.address}/api/v1/query?{query}"
         with urllib.request.urlopen(url, timeout=30) as response:  # noqa: S310 - loopback
-            return [float(item["value"][1]) for item in json.load(response)["data"]["result"]]
+            return [(item["metric"], float(item["value"][1])) for item in json.load(response)["data"]["result"]]
 
 
 @contextmanager
-def prometheus(folder: Path, history: str) -> Iterator[Prometheus]:
-    """Hold these samples: the OpenMetrics text format with timestamps. Programs are built where there are none."""
+def prometheus(folder: Path, history: str, config: str = "") -> Iterator[Prometheus]:
+    """Hold these samples: the OpenMetrics text format with timestamps; and scrape by a configuration.
+
+    Programs are built where there are none.
+    """
     programs = binaries("prometheus")
     (folder / "history.txt").write_text(history)
-    (folder / "prometheus.yml").write_text("")
+    (folder / "prometheus.yml").write_text(config)
     blocks = [str(programs["promtool"]), "tsdb", "create-blocks-from", "openmetrics", "history.txt", "data"]
     subprocess.run(blocks, cwd=folder, check=True, capture_output=True)
     address = f"127.0.0.1:{free_port()}"
