@@ -17,6 +17,8 @@ LATENCY = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 
 _SCRAPE_SECONDS = 5
 OUTCOMES = ("answered", "refused", "failed", "excused")
 """Of a prediction that an admitted caller asked for; what canaries are judged by."""
+CALLERS = 8
+"""Groups of callers: what one of them alone is behind is told from what befalls several."""
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
@@ -76,6 +78,12 @@ class Metrics:
             "serving_predictions",
             "Predictions that admitted callers asked for; `excused` were refused for more load than is carried",
             (*MODEL, "route", "outcome"),
+            registry=registry,
+        )
+        self.of_callers = Counter(
+            "serving_predictions_by_caller",
+            "The same predictions by groups of callers, who are known by their key, else by their subject",
+            (*MODEL, "outcome", "caller"),
             registry=registry,
         )
         self.latency = Histogram(

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import uuid
+import zlib
 from datetime import UTC, datetime, timedelta
 from html import unescape
 
@@ -23,6 +24,7 @@ from plumbline.serving.http.asgi import Bodies, Context
 from plumbline.serving.http.docs import page
 from plumbline.serving.http.keys import ApiKey, Keyring, read_gateway_keys, read_keys
 from plumbline.serving.http.limits import Bucket
+from plumbline.serving.metrics import CALLERS
 
 ROW = {"distance": 1400.0, "hour": 17, "carrier": "UA"}
 GATEWAY = "a-key-of-the-gateway"
@@ -163,6 +165,34 @@ def test_a_version_is_named_by_testers_alone(serve, bundles):
     assert (good.status_code, refused.status_code) == (200, 403)
     (anybody, _), _ = serve(bundles["binary"], use)
     assert anybody.status_code == 200
+
+
+def test_predictions_are_counted_by_groups_of_who_answers_for_them(serve, bundles):
+    async def use(client, server):
+        for key, subject, row in ((WEB, "a", ROW), (WEB, "b", ROW), (SPY, "a", ROW), (SPY, "a", {"carrier": 7})):
+            await client.post("/v1/predict", json={"features": row}, headers=key | {"x-subject": subject})
+        await client.post("/v1/predict", json={"features": ROW})  # 401: nobody's
+        return {
+            (group, outcome): value
+            for group in range(CALLERS)
+            for outcome in ("answered", "refused", "failed", "excused")
+            if (
+                value := server.metrics.registry.get_sample_value(
+                    "serving_predictions_by_caller_total",
+                    dict(server.metrics.labels) | {"outcome": outcome, "caller": str(group)},
+                )
+            )
+            != 0
+        }
+
+    def group(name):
+        return zlib.crc32(hashlib.sha256(name).hexdigest()[:12].encode()) % CALLERS
+
+    assert group(b"web") != group(b"spy")
+    counted = serve(bundles["binary"], use, keyring=many())
+    assert counted == {(group(b"web"), "answered"): 2, (group(b"spy"), "answered"): 1, (group(b"spy"), "refused"): 1}
+    by_subject = serve(bundles["binary"], use)
+    assert by_subject[zlib.crc32(b"b") % CALLERS, "answered"] == 1, "without keys, and every series begins with nothing"
 
 
 def test_the_access_log_says_who_asked_by_a_hash(serve, bundles, capfdbinary):

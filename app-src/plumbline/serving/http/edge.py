@@ -2,6 +2,7 @@
 
 import math
 import time
+import zlib
 from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import product
@@ -29,7 +30,7 @@ from plumbline.serving.http.asgi import (
 from plumbline.serving.http.keys import ApiKey, Keyring
 from plumbline.serving.http.limits import Limiter
 from plumbline.serving.logs import log
-from plumbline.serving.metrics import OUTCOMES, outcome_of
+from plumbline.serving.metrics import CALLERS, OUTCOMES, outcome_of
 
 if TYPE_CHECKING:
     from plumbline.serving.server import Server
@@ -64,6 +65,7 @@ class Edge:
         self._limiters: dict[str, Limiter] = {}
         self._addresses = Addresses(server.settings.wrong_keys_rate, server.settings.wrong_keys_burst)
         self._counters: dict[tuple[str, int], _Recorders] = {}
+        self._of_callers: dict[tuple[int, str], Callable[[], None]] = {}
         self._bound: object = None
         self._bodies = server.bodies
         self._write = server.buffer.write if server.settings.access_log else None
@@ -196,6 +198,10 @@ class Edge:
                 metrics.of(metrics.excused, route=path, excuse=excuse)
             for path, outcome in product(_PREDICT, OUTCOMES):
                 metrics.of(metrics.predictions, route=path, outcome=outcome)
+            self._of_callers = {
+                (group, outcome): metrics.of(metrics.of_callers, outcome=outcome, caller=str(group)).inc
+                for group, outcome in product(range(CALLERS), OUTCOMES)
+            }
         recorders = self._counters.get((route, status))
         if recorders is None:
             metrics = self._server.metrics
@@ -212,6 +218,10 @@ class Edge:
             metrics.of(metrics.excused, route=route, excuse=scope[_EXCUSE]).inc()
         if status not in _TURNED_AWAY:
             (recorders[2] if excused else recorders[1])()
+            if route in _PREDICT:
+                # By whom it is answered for: a key may ask for any number of subjects.
+                who = context.keyholder.encode() or context.headers.get(b"x-subject", b"")
+                self._of_callers[zlib.crc32(who) % CALLERS, "excused" if excused else outcome_of(status)]()
             # A body that never came says nothing of the release.
             if RECEIVED in scope:
                 recorders[3](seconds)
