@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 
 from plumbline.core.metrics.names import higher_is_better
 from plumbline.monitoring import live
+from plumbline.monitoring.canary import checks as canaries
 from plumbline.monitoring.drift import checks
 from plumbline.monitoring.experiment import verdicts
 from plumbline.monitoring.log.queries import ROWS, window
@@ -58,6 +59,7 @@ class Reading:
     judged: Sequence[Judged] = ()
     checks: Sequence[dict[str, Any]] = ()
     verdicts: Sequence[dict[str, Any]] = ()
+    canaries: Sequence[dict[str, Any]] = ()
 
 
 class Quality(Collector):
@@ -89,8 +91,9 @@ class Quality(Collector):
                 # A slow read-out may not keep a connection from the consumer for long.
                 connection.execute("SET LOCAL statement_timeout = '30s'")
                 lines, newest = _lines(connection), checks.newest(connection)
+                judged = _judged(connection, lines, newest)
                 self._reading = Reading(
-                    True, lines, _judged(connection, lines, newest), newest, verdicts.newest(connection)
+                    True, lines, judged, newest, verdicts.newest(connection), canaries.newest(connection)
                 )
             self._read_at = time.time()
         except psycopg.OperationalError as error:
@@ -118,6 +121,7 @@ class Quality(Collector):
         yield from _by_policy(self._reading.judged)
         yield from _drift(self._reading.checks)
         yield from _experiments(self._reading.verdicts)
+        yield from _canaries(self._reading.canaries)
 
 
 def _lines(connection: psycopg.Connection[Any]) -> list[tuple[Any, ...]]:
@@ -192,6 +196,30 @@ def _experiments(results: Sequence[dict[str, Any]]) -> Iterable[GaugeMetricFamil
         if result["verdict"] in _OF_EXPERIMENT:
             verdict.add_metric(of, _OF_EXPERIMENT[result["verdict"]])
     return verdict, at
+
+
+def _canaries(results: Sequence[dict[str, Any]]) -> Iterable[GaugeMetricFamily]:
+    of = ["model", "version"]
+    for name, what, key in (
+        ("replayed_rows", "Logged answers that the signed model was asked for again.", "rows"),
+        ("different_rows", "Those that are not the signed model's.", "different"),
+        ("different_of_one_caller", "1 if they are one caller's alone, while others were answered too.", "one_caller"),
+        ("stable_different_rows", "Stable's that are not its own signed model's.", "stable_different"),
+        ("unexpected", "Slices on which it lies further from stable than the gate saw.", "unexpected"),
+        ("checked_timestamp_seconds", "When it was checked.", "at"),
+    ):
+        family = GaugeMetricFamily(f"monitoring_canary_{name}", what, labels=of)
+        for result in results:
+            if (value := _number(result[key])) is not None:
+                family.add_metric([result["model"], result["version"]], value)
+        yield family
+
+
+def _number(value: Any) -> float | None:
+    """A figure, the length of a list, or a moment; None where there is none."""
+    if isinstance(value, str):
+        return datetime.fromisoformat(value).timestamp()
+    return float(len(value)) if isinstance(value, list) else None if value is None else float(value)
 
 
 def _drift(results: Sequence[dict[str, Any]]) -> Iterable[GaugeMetricFamily]:

@@ -33,9 +33,10 @@ def logged(scorer: Scorer, count: int = 300) -> list[Logged]:
     ]  # fmt: skip
     answers, labels = asked_again(scorer, features), scorer.schema.output.labels
     if not labels:
-        return [(row, {"value": float(f"{value:.7g}")}) for row, value in zip(features, answers["value"], strict=True)]
+        values = zip(features, answers["value"], strict=True)
+        return [Logged(row, {"value": float(f"{value:.7g}")}) for row, value in values]
     each = [{label: float(f"{row[f'probability_{label}']:.7g}") for label in labels} for _, row in answers.iterrows()]
-    return [(row, {"label": "x", "probabilities": these}) for row, these in zip(features, each, strict=True)]
+    return [Logged(row, {"label": "x", "probabilities": these}) for row, these in zip(features, each, strict=True)]
 
 
 def test_a_server_that_answers_as_its_model_does_differs_in_nothing(scorer: Scorer) -> None:
@@ -45,20 +46,34 @@ def test_a_server_that_answers_as_its_model_does_differs_in_nothing(scorer: Scor
 
 def test_two_answers_that_went_to_each_others_rows_are_found(scorer: Scorer) -> None:
     rows = logged(scorer)
-    rows[7], rows[8] = (rows[7][0], rows[8][1]), (rows[8][0], rows[7][1])
+    rows[7], rows[8] = rows[7]._replace(output=rows[8].output), rows[8]._replace(output=rows[7].output)
     found = compare(scorer, rows)
     assert found.different == 2
-    assert found.example in (rows[7][0], rows[8][0])
+    assert found.example in (rows[7].features, rows[8].features)
+
+
+@pytest.mark.parametrize(
+    ("callers", "alone"), [(("a", "a", "b"), True), (("a", "b", "b"), False), (("a", "a", "a"), False)]
+)
+def test_what_differs_for_one_caller_of_several_is_said_to_be_that_callers(
+    scorer: Scorer, callers: tuple[str, ...], alone: bool
+) -> None:
+    rows = [row._replace(caller=caller) for row, caller in zip(logged(scorer, 3), callers, strict=True)]
+    rows[0], rows[1] = rows[0]._replace(output=rows[1].output), rows[1]._replace(output=rows[0].output)
+    found = compare(scorer, rows)
+    assert (found.different, found.one_caller) == (2, alone)
 
 
 def test_answers_of_one_carrier_permuted_are_found(scorer: Scorer) -> None:
     rows = logged(scorer)
-    places = [place for place, (row, _) in enumerate(rows) if row["carrier"] == "WN"]
+    places = [place for place, row in enumerate(rows) if row.features["carrier"] == "WN"]
     moved = dict(zip(places, np.roll(places, 1).tolist(), strict=True))
-    found = compare(scorer, [(row, rows[moved.get(place, place)][1]) for place, (row, _) in enumerate(rows)])
+    found = compare(
+        scorer, [row._replace(output=rows[moved.get(place, place)].output) for place, row in enumerate(rows)]
+    )
     assert 90 <= found.different <= 100
 
 
 def test_an_answer_that_does_not_say_what_the_model_says_differs(scorer: Scorer) -> None:
     rows = logged(scorer, 2)
-    assert compare(scorer, [rows[0], (rows[1][0], {"label": "x"})]).different == 1
+    assert compare(scorer, [rows[0], rows[1]._replace(output={"label": "x"})]).different == 1

@@ -1,15 +1,21 @@
 """`plumbline monitor canary`: what a canary's verdict needs, and whether it answers as its signed model does."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from plumbline.core.commands import AsJson, application, print_json
 from plumbline.core.durations import duration
 from plumbline.core.errors import Inconclusive, Misuse, Refused
+
+if TYPE_CHECKING:
+    from plumbline.core.release import Release
+    from plumbline.scoring.scorer import Scorer
 
 app = application(__doc__ or "")
 
@@ -92,3 +98,53 @@ def replay(
         if replayed.example is not None:
             typer.echo(f"  the worst is {replayed.furthest:.3g} away: {replayed.example}")
     raise typer.Exit(Refused.exit_code if exit_code and replayed.different else 0)
+
+
+@app.command()
+def check(
+    env: Annotated[str, typer.Option("--env", help="Environment: a folder of clusters/.")],
+    public_key: Annotated[
+        Path, typer.Option(envvar="PROMOTION_PUBLIC_KEY", help="The PEM file that the models are verified with.")
+    ],
+    rows: Annotated[int, typer.Option(min=1, max=20_000, help="Of the log, drawn by chance.")] = 300,
+    keep: Annotated[bool, typer.Option("--keep", help="Store what is found for the analysis.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Replay each canary that answers now, and stable; and hold what lies between them against the gate's holdout.
+
+    Releases and evidence are those of git (PROMOTION_REPO). Without a canary nothing is done.
+    """
+    from plumbline.core.settings import load
+    from plumbline.monitoring.canary import check as checking
+    from plumbline.monitoring.canary import checks
+    from plumbline.monitoring.log.connect import connected
+    from plumbline.promotion.delivery.git import checkout
+    from plumbline.promotion.delivery.records import require_environment
+    from plumbline.promotion.settings import Settings
+
+    now = datetime.now(UTC)
+    with connected() as connection:
+        if not checking.answering(connection, "canary", now - checking.MEMORY):
+            typer.echo("[]" if as_json else "no canary has answered lately")
+            return
+        with checkout(load(Settings)) as tree:
+            require_environment(tree, env)
+            found = list(checking.check(connection, tree, env, _fetching(public_key), now, rows))
+        if keep:
+            for one in found:
+                checks.keep(connection, checks.as_json(one))
+    if as_json:
+        print_json([checks.as_json(one) for one in found])
+    else:
+        typer.echo("\n".join(map(checks.as_text, found)) or "no canary is of what git names")
+
+
+def _fetching(public_key: Path) -> Any:
+    from plumbline.scoring.scorer import Scorer
+
+    @contextmanager
+    def fetch(release: "Release") -> "Iterator[Scorer]":
+        with Scorer.fetch(release, Path("release.yaml"), public_key) as scorer:
+            yield scorer
+
+    return fetch
