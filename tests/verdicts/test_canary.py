@@ -15,8 +15,8 @@ from monte_carlo import is_at_most
 from prometheus import prometheus
 
 NOW = float(int(time.time()) - 3600)
-NOT_SIMULATED = frozenset({"agreement"})
-"""tests/integration/tree/test_analyses.py has it, with the server's own cells."""
+NOT_SIMULATED = frozenset({"agreement", "replay"})
+"""tests/integration has them, with the server's own cells and with what a check stores."""
 Run = Callable[[Trial, int], list[Verdict]]
 
 
@@ -64,6 +64,7 @@ def test_500_to_everything_is_taken_back_at_any_traffic(
         ("+15 ms on 4 ms", Pods(slower=0.015), {"p95-above-stable"}),
         ("a CPU limit: a fifth takes 150 ms more", Pods(throttled=0.2), {"p95", "p95-above-stable"}),
         ("restarted thrice, else well", Pods(restarts=(40, 80, 120)), {"restarts"}),
+        ("5 % never reach a pod", Pods(lost=0.05), {"lost-share"}),
         ("20 % fail, restarted in between", Pods(errors=0.2, restarts=(70,)), {"error-share"}),
     ],
 )
@@ -75,6 +76,26 @@ def test_a_fault_is_found(
     measured(f"{name}, 50/s", f"{_of(found)}; at most {max(verdict.seconds for verdict in found):.0f} s")
     assert {verdict.phase for verdict in found} == {"Failed"}
     assert {verdict.metric for verdict in found} <= metrics
+
+
+@pytest.mark.parametrize(
+    ("name", "canary"),
+    [("5xx", Pods(failing_one=1.0)), ("422", Pods(refusing_one=1.0))],
+)
+def test_what_fails_for_one_caller_alone_is_neither_taken_back_nor_promoted(
+    run: Run, trials: Callable[[int, int], int], measured: Callable[[str, str], None], name: str, canary: Pods
+) -> None:
+    found = run(Trial(Callers(50, 300), canary), trials(2, 20))
+    measured(f"{name} to one caller of several, 50/s", _of(found))
+    assert {verdict.phase for verdict in found} == {"Inconclusive"}
+
+
+def test_where_there_is_one_caller_alone_what_fails_is_taken_back(
+    run: Run, trials: Callable[[int, int], int], measured: Callable[[str, str], None]
+) -> None:
+    found = run(Trial(Callers(50, 120, sole=True), Pods(errors=1.0)), trials(1, 20))
+    measured("500 to everything, one key for all, 50/s", _of(found))
+    assert {(verdict.phase, verdict.metric) for verdict in found} == {("Failed", "error-share")}
 
 
 def test_a_canary_that_dies_before_it_answers_is_taken_back(run: Run, measured: Callable[[str, str], None]) -> None:

@@ -79,6 +79,8 @@ CANARIES = {
     "overloaded-and-failing": Pods(excused=0.9, errors=0.2, per_second=100),
     "stable-overloaded": Pods(seed=0, per_second=90, excused=0.3),
 }
+NOT_SERVERS = ("replay", "lost-share")
+"""Metrics of others than the servers: below, and in tests/verdicts."""
 MODELS: dict[tuple[Kind, int], Model] = {}
 
 
@@ -143,7 +145,8 @@ def judge(server: Prometheus, analysis: Analysis) -> Callable[..., dict[str, str
     """{metric: phase} of one measurement, as Argo Rollouts would make it."""
 
     def run(canary: str, stable: str = "stable", at: float = NOW) -> dict[str, str]:
-        return {metric["name"]: analysis.measured(server, metric, canary, stable, at) for metric in analysis.metrics}
+        metrics = {metric["name"]: metric for metric in analysis.metrics if metric["name"] not in NOT_SERVERS}
+        return {name: analysis.measured(server, metric, canary, stable, at) for name, metric in metrics.items()}
 
     return run
 
@@ -231,7 +234,45 @@ def test_what_five_fields_say_alike_counts_once(judge: Callable[..., dict[str, s
 
 def test_every_measurement_ends(analysis: Analysis) -> None:
     """Three good looks in a row, one bad one, or the looks end: a `count` alone would promote on empty ones."""
-    assert len(analysis.metrics) == 8
+    assert len(analysis.metrics) == 10
     for metric in analysis.metrics:
         limits = [metric[name] for name in ("consecutiveSuccessLimit", "failureLimit", "inconclusiveLimit", "count")]
         assert limits == [3, 0, "{{args.looks}}", 100000], "Argo Rollouts reads no argument as a count"
+
+
+REPLAYED = {
+    "as signed": ({"replayed_rows": 300}, "Successful"),
+    "as signed, by few": ({"replayed_rows": 99}, "Inconclusive"),
+    "not checked": (None, "Inconclusive"),
+    "checked an hour ago": ({"replayed_rows": 300, "checked_timestamp_seconds": NOW - 3600}, "Inconclusive"),
+    "two of other rows": ({"replayed_rows": 300, "different_rows": 2}, "Failed"),
+    "two of few": ({"replayed_rows": 20, "different_rows": 2}, "Failed"),
+    "one": ({"replayed_rows": 300, "different_rows": 1}, "Inconclusive"),
+    "a caller's": ({"replayed_rows": 300, "different_rows": 9, "different_of_one_caller": 1}, "Inconclusive"),
+    "stable's too": ({"replayed_rows": 300, "different_rows": 9, "stable_different_rows": 7}, "Inconclusive"),
+    "not as the gate saw": ({"replayed_rows": 300, "unexpected": 1}, "Inconclusive"),
+}
+
+
+def test_a_replay_decides_by_itself(tmp_path_factory: pytest.TempPathFactory) -> None:
+    production = Analysis.of("production")
+    (metric,) = (metric for metric in production.metrics if metric["name"] == "replay")
+    values: dict[str, list[str]] = defaultdict(list)
+    for number, (figures, _) in enumerate(REPLAYED.values()):
+        of = f'model="delays",version="v{number}"'
+        values["up"].append(f'up{{template_hash="{number}"}} 1 {NOW:.0f}')
+        values["serving_ready"].append(f'serving_ready{{template_hash="{number}",{of}}} 1 {NOW:.0f}')
+        defaults = {"different_rows": 0, "different_of_one_caller": 0, "stable_different_rows": 0, "unexpected": 0}
+        shown = {} if figures is None else {**defaults, "checked_timestamp_seconds": NOW - 60, **figures}
+        for name, value in shown.items():
+            values[f"monitoring_canary_{name}"].append(f"monitoring_canary_{name}{{{of}}} {value} {NOW:.0f}")
+    history = "\n".join(line for lines in values.values() for line in lines) + "\n# EOF\n"
+    with prometheus(tmp_path_factory.mktemp("replayed"), history) as server:
+        phases = [production.measured(server, metric, str(number), "stable", NOW) for number in range(len(REPLAYED))]
+        lenient = Analysis(production.metrics, {**production.values, "replayed-rows": "0"})
+        local = [lenient.measured(server, metric, str(number), "stable", NOW) for number in range(len(REPLAYED))]
+    assert dict(zip(REPLAYED, phases, strict=True)) == {name: phase for name, (_, phase) in REPLAYED.items()}
+    assert [name for name, phase in zip(REPLAYED, local, strict=True) if phase == "Failed"] == [
+        "two of other rows", "two of few",
+    ]  # fmt: skip
+    assert local[2] == "Successful", "an environment may leave it to the other metrics"

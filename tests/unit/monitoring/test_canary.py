@@ -14,7 +14,16 @@ VALUES = {"undecided": "wait", "patience": "600", "margin": "0.01"}
 RULES = Rules((10, 50, 100), 30, 20, 360, 7200, "wait", 6600, 0.01, 200)
 
 
-@pytest.mark.parametrize("metric", yaml.safe_load(SHARES.read_text())["spec"]["metrics"], ids=lambda m: m["name"])
+METRICS = {
+    metric["name"]: metric
+    for path in (SHARES, SHARES.with_name("gateway.yaml"))
+    for metric in yaml.safe_load(path.read_text())["spec"]["metrics"]
+}
+BY_CALLER = ("error-share", "refusal-share")
+"""Those that one caller alone does not decide."""
+
+
+@pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
 def test_the_commands_bounds_are_those_of_the_analyses(metric):
     cases = [
         (failed, answers, of_stable, asked, margin)
@@ -30,9 +39,26 @@ def test_the_commands_bounds_are_those_of_the_analyses(metric):
         more = failed - answers * of_stable / asked
         aborts = more >= FEWEST and lower(*counts) > margin
         expected = "Failed" if aborts else "Successful" if upper(*counts) < margin else "Inconclusive"
-        assert judged(metric, VALUES, [*counts, margin, 60.0]) == expected, counts
+        nobody_else = [0.0] * 4 if metric["name"] in BY_CALLER else []
+        assert judged(metric, VALUES, [*counts, margin, 60.0, *nobody_else]) == expected, counts
         found.add(expected)
     assert found == {"Failed", "Successful", "Inconclusive"}
+
+
+@pytest.mark.parametrize("name", BY_CALLER)
+@pytest.mark.parametrize(
+    ("others", "verdict"),
+    [
+        ((0, 0, 0, 0), "Failed"),  # nobody else asks
+        ((0, 60, 0, 60), "Inconclusive"),
+        ((1, 60, 0, 60), "Inconclusive"),
+        ((1, 1, 0, 20), "Failed"),  # one more caller, and it fails for that one too
+        ((30, 60, 0, 60), "Failed"),
+        ((30, 60, 30, 60), "Inconclusive"),  # the others fail of stable as well
+    ],
+)
+def test_one_caller_alone_aborts_nothing(name, others, verdict):
+    assert judged(METRICS[name], VALUES, [40, 100, 0, 100, 0.01, 60.0, *others]) == verdict
 
 
 def test_ten_of_ten_are_enough_to_abort_and_not_to_promote():
