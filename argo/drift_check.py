@@ -1,18 +1,23 @@
-"""Each night: does production still look like the data that each served version was judged on?"""
+"""Each night: does production still look like the data that each served version was judged on?
+
+Where it does not, the labelled rows of the log are proposed as new data, by pull request; once git has newer data than
+the served version learnt, a new one is trained on them.
+"""
 
 from hera.workflows import DAG, Artifact, Parameter, Task, WorkflowTemplate
 
-from argo.pods import WORK, each_served, file, hook, ref, scheduled, served, setting, step, value, workflow
+from argo.pods import LARGE, WORK, each_served, file, hook, ref, scheduled, served, setting, step, value, workflow
 
 SERVED = ("model", "version", "run")
 SAME = [Parameter(name=name, value=f"{{{{inputs.parameters.{name}}}}}") for name in SERVED]
+WANTED = "{{workflow.parameters.retrain}} == true"
 FOUND = "{{tasks.drift.outputs.parameters.verdict}} == drift"
 TRAINING = {"environment": "{{workflow.parameters.environment}}", "image": "", "sample": "1.0", "trials": "10",
             "experiment": "{{inputs.parameters.model}}/drift", "seed": "0"}  # fmt: skip
 
 
 def of_model() -> DAG:
-    """One served version: drift is told, and where the environment wants it a new version is trained."""
+    """One served version: drift is told, and where the environment wants it data are collected, then trained on."""
     with DAG(name="model", inputs=[*(Parameter(name=name) for name in SERVED), Artifact(name="git")]) as dag:
         Task(name="drift", template="drift", arguments=[*SAME, Artifact(name="git", from_="{{inputs.artifacts.git}}")])
         Task(
@@ -27,11 +32,19 @@ def of_model() -> DAG:
             when=FOUND,
         )
         Task(
+            name="collect",
+            template="collect",
+            arguments=[SAME[0], SAME[2]],
+            depends="drift",
+            when=f"{FOUND} && {WANTED}",
+        )
+        Task(
             name="retrain",
             template_ref=ref("train-model"),
             arguments=[SAME[0], TRAINING],
-            depends="drift",
-            when=f"{FOUND} && {{{{workflow.parameters.retrain}}}} == true",
+            depends="collect.Succeeded",
+            # The same bytes again would give the same model.
+            when="{{tasks.collect.outputs.parameters.collected}} == ready",
             hooks={"exit": hook(ref("train-model", "report"), {"model": "{{inputs.parameters.model}}"})},
         )
     return dag
@@ -56,6 +69,21 @@ with WorkflowTemplate(
         secrets=("mlflow-workflows", "postgresql"),
         inputs=[*(Parameter(name=name) for name in SERVED), file("git", "git")],
         outputs=[value("verdict", "drift/verdict"), file("drift", "drift")],
+    )
+    step(
+        "collect",
+        "train",
+        "collect",
+        "--model={{inputs.parameters.model}}",
+        "--run={{inputs.parameters.run}}",
+        f"--verdict-file={WORK}/collected",
+        minutes=30,
+        resources=LARGE,
+        secrets=("mlflow-workflows", "postgresql", "git"),
+        # Who writes into git.
+        service_account_name="promote",
+        inputs=[Parameter(name="model"), Parameter(name="run")],
+        outputs=[value("collected", "collected")],
     )
 
 SCHEDULE = scheduled("drift-check", "0 5 * * *")

@@ -6,13 +6,14 @@ import signal
 import tempfile
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from plumbline.core import reach
 from plumbline.core.commands import AsJson, application
-from plumbline.core.errors import Accident, Misuse, Refused
+from plumbline.core.durations import duration
+from plumbline.core.errors import Accident, Inconclusive, Misuse, Refused
 from plumbline.core.settings import load
 
 if TYPE_CHECKING:
@@ -115,6 +116,35 @@ def rerun(
     typer.echo(f"run {made}")
     if changed:
         raise typer.Exit(Refused.exit_code)
+
+
+@app.command()
+def collect(
+    model: ModelOption,
+    since: Annotated[Any, typer.Option(parser=duration, metavar="DURATION", help="of the log")] = "90d",
+    place: Annotated[str, typer.Option(help="the folder of the models in git")] = "app-src/models",
+    run: Annotated[str, typer.Option(help="of the version that is served: has git newer data than it learnt?")] = "",
+    verdict_file: Annotated[Path | None, typer.Option(help="gets one word: ready, proposed or known")] = None,
+) -> None:
+    """Make labelled answers of the log the model's next data: in MLflow by digest, in git by pull request.
+
+    `ready`: git has newer data than --run learnt, so training comes first. `known`: git has these very rows. Too few
+    days are inconclusive (exit code 11), with a file the word `few`.
+    """
+    from plumbline.training.collect import bring
+    from plumbline.training.model import load as load_model
+
+    definition = load_model(model)
+    reach.tracking_server()
+    try:
+        word, said = bring(definition, since, place, run)
+    except Inconclusive as error:
+        if verdict_file is None:
+            raise
+        word, said = "few", str(error)
+    typer.echo(said)
+    if verdict_file is not None:
+        verdict_file.write_text(word + "\n", encoding="utf-8")
 
 
 @app.command()

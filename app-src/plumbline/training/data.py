@@ -17,6 +17,7 @@ from pandera.dtypes import is_bool, is_int, is_numeric
 
 from plumbline.core.artifact import digest_of
 from plumbline.core.errors import Misuse
+from plumbline.training import logged as of_log
 from plumbline.training.model import Model, Tables, folder_of, own_code
 from plumbline.training.work import DataVersion, Work, WorkError, written
 
@@ -31,10 +32,13 @@ class DataError(Misuse):
 
 
 def dvc_md5(directory: Path) -> str:
-    """The md5 that DVC gives a folder: of the JSON list of its files' md5s, sorted by path (dvc-data, `Tree`)."""
+    """The md5 that DVC gives a folder: of the JSON list of its files' md5s, sorted by path (dvc-data, `Tree`).
+
+    Rows of the log that lie beside them have a digest of their own.
+    """
     entries = []
     for path in sorted(directory.rglob("*")):
-        if path.is_file():
+        if path.is_file() and path.name != of_log.DATA:
             with path.open("rb") as stream:
                 md5 = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
             entries.append({"md5": md5, "relpath": path.relative_to(directory).as_posix()})
@@ -43,7 +47,16 @@ def dvc_md5(directory: Path) -> str:
 
 
 def pinned(folder: Path) -> str:
-    """The version of the data that a model's dvc.lock pins; raises DataError where there is none."""
+    """The version of the data that git pins, with the digest of the rows of the log if there are any.
+
+    Raises DataError where there is none.
+    """
+    logged = of_log.read_logged(folder)
+    return _pinned(folder) + (f"+{logged.digest}" if logged else "")
+
+
+def _pinned(folder: Path) -> str:
+    """What dvc.lock pins."""
     lock = folder / "dvc.lock"
     if not lock.exists():
         raise DataError(f"{lock} is missing; run `dvc repro` in {folder} and commit the file")
@@ -61,7 +74,7 @@ def obtain(name: str, model: Model, destination: Path) -> DataVersion:
     Raises DataError where the bytes are not what dvc.lock pins.
     """
     folder = folder_of(name)
-    expected = pinned(folder)
+    expected = _pinned(folder)
     if not (destination.exists() and dvc_md5(destination) == expected):
         destination.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=destination.parent) as temporary:
@@ -80,7 +93,10 @@ def obtain(name: str, model: Model, destination: Path) -> DataVersion:
                 )
             shutil.rmtree(destination, ignore_errors=True)
             fresh.replace(destination)
-    return DataVersion(version=expected, digest=digest_of(destination))
+    (destination / of_log.DATA).unlink(missing_ok=True)
+    if (logged := of_log.read_logged(folder)) is not None:
+        of_log.fetch(logged, destination / of_log.DATA)
+    return DataVersion(version=pinned(folder), digest=digest_of(destination))
 
 
 def read_tables(model: Model, directory: Path, names: Collection[str] | None = None) -> Tables:
@@ -222,6 +238,8 @@ def validate(work: Work) -> dict[str, int]:
     for name, table in tables.items():
         with written(work.tables / f"{name}.parquet") as temporary:
             table.to_parquet(temporary, index=False)
+    if (path := work.data / of_log.DATA).exists():
+        shutil.copyfile(path, work.tables / of_log.DATA)
     return {name: len(table) for name, table in tables.items()}
 
 

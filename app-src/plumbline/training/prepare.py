@@ -15,7 +15,8 @@ from plumbline.core.schema import ModelSchema, Output, SchemaField, View
 from plumbline.core.values import RowsError, encode
 from plumbline.features.offline import encode_frame, join_view
 from plumbline.training.data import checked_tables
-from plumbline.training.model import ByShare, ByTime, Day, Examples, Floats, Inputs, Model, Tables, own_code
+from plumbline.training.logged import DATA, read_logged, rolled, with_logged
+from plumbline.training.model import ByShare, ByTime, Day, Examples, Floats, Inputs, Model, Tables, folder_of, own_code
 from plumbline.training.work import Work, written
 
 PARTS = ("train", "validation", "test")
@@ -265,8 +266,9 @@ def target_of(schema: ModelSchema, rows: pd.DataFrame) -> Floats:
 
 def prepare(work: Work) -> dict[str, int]:
     """Write schema.json and the three parts' rows; {part: rows}."""
-    model, settings = work.model, work.settings
-    rows = assemble(model, checked_tables(work))
+    settings = work.settings
+    model = rolled(work.model, read_logged(folder_of(settings.model)))
+    rows = with_logged(model, assemble(model, checked_tables(work)), work.tables / DATA)
     least = {"train": 200, "validation": 200, "test": JUDGED_ROWS}
     seeds = {"train": settings.seed, "validation": settings.seed, "test": model.split.seed}
     parts = {

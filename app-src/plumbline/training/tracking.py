@@ -20,7 +20,7 @@ from plumbline.core.errors import Accident
 from plumbline.training.model import Params
 from plumbline.training.provenance import code_version
 from plumbline.training.report import Interval
-from plumbline.training.work import DataVersion, Settings, Work
+from plumbline.training.work import DataVersion, Work
 
 _METRICS_OF_A_CALL = 500
 log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ def open_run(work: Work) -> Run:
         mlflow.MlflowClient().update_run(run.id, status="RUNNING")
         return run
     settings, data = work.settings, work.read(work.data_version, DataVersion)
-    experiment = _experiment(settings)
+    experiment = _experiment(settings.experiment)
     commit, dirty = code_version(settings.model)
     tags = {
         "model": settings.model,
@@ -68,19 +68,19 @@ def open_run(work: Work) -> Run:
     return run
 
 
-def _experiment(settings: Settings) -> str:
+def _experiment(name: str) -> str:
     """The experiment's id; made if it is not there, with tags by which a model's experiments are found."""
     import mlflow
     from mlflow.exceptions import MlflowException
 
-    model, _, purpose = settings.experiment.partition("/")
+    model, _, purpose = name.partition("/")
     client = mlflow.MlflowClient()
-    if (experiment := client.get_experiment_by_name(settings.experiment)) is None:
+    if (experiment := client.get_experiment_by_name(name)) is None:
         try:
-            return client.create_experiment(settings.experiment, tags={"model": model, "purpose": purpose})
+            return client.create_experiment(name, tags={"model": model, "purpose": purpose})
         except MlflowException:
             # Somebody else made it between the two calls.
-            if (experiment := client.get_experiment_by_name(settings.experiment)) is None:
+            if (experiment := client.get_experiment_by_name(name)) is None:
                 raise
     return str(experiment.experiment_id)
 
@@ -190,6 +190,36 @@ def tag(run: str, name: str, value: str) -> None:
     import mlflow
 
     mlflow.MlflowClient().set_tag(run, name, value)
+
+
+def data_version(run: str) -> str:
+    """Which data a run learnt; empty where it does not say."""
+    import mlflow
+
+    return str(mlflow.MlflowClient().get_run(run).data.tags.get("data.version", ""))
+
+
+def kept_run(model: str, digest: str) -> str:
+    """The run of `<model>/data` that keeps the file of this digest; empty where there is none."""
+    import mlflow
+
+    client = mlflow.MlflowClient()
+    if (experiment := client.get_experiment_by_name(f"{model}/data")) is None:
+        return ""
+    where = f"tags.\"data.digest\" = '{digest}' and attributes.status = 'FINISHED'"
+    runs = client.search_runs([experiment.experiment_id], where, max_results=1)
+    return runs[0].info.run_id if runs else ""
+
+
+def keep_file(model: str, digest: str, path: Path) -> str:
+    """Keep a file in a run of `<model>/data`; returns the run's id."""
+    import mlflow
+
+    client = mlflow.MlflowClient()
+    run = client.create_run(_experiment(f"{model}/data"), run_name=path.stem[:12], tags={"data.digest": digest})
+    client.log_artifact(run.info.run_id, str(path))
+    client.set_terminated(run.info.run_id, "FINISHED")
+    return str(run.info.run_id)
 
 
 def abandon(work: Work, status: Literal["FAILED", "KILLED"]) -> None:

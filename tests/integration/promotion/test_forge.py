@@ -153,6 +153,24 @@ def test_a_newer_promotion_closes_the_older(forge: StandIn, by_request: Settings
     assert "| rule | passed |" in forge.requests[1].body
 
 
+def test_newer_data_close_the_older_and_wait_for_a_person(forge: StandIn, by_request: Settings, model: str) -> None:
+    path = f"app-src/models/{model}/logged.yaml"
+
+    def collected(text: str) -> Delivered | None:
+        with checkout(by_request) as tree:
+            return write(tree, lambda: Change({path: text}, f"{model}: data", Subject("data", model, text.strip())))
+
+    first, again, second = (collected(text) for text in ("1\n", "1\n", "2\n"))
+    assert first is not None
+    assert again is not None
+    assert second is not None
+    assert (first.branch, again.branch, second.branch) == (f"data/{model}/1", f"data/{model}/1", f"data/{model}/2")
+    assert [(one.branch, one.state, one.merged, one.automatic) for one in forge.requests] == [
+        (f"data/{model}/1", "closed", False, False),
+        (f"data/{model}/2", "open", False, False),
+    ]
+
+
 def test_what_main_changed_meanwhile_is_proposed_anew(forge: StandIn, by_request: Settings, model: str) -> None:
     promotion(by_request, made(model, *THREE))
     bar(by_request, model, "v1.0.1", lambda _: digest("b"), "error-rate", "0.2")

@@ -104,7 +104,8 @@ def with_secret(name: str) -> set[tuple[str, str]]:
 
 def test_each_secret_is_read_by_the_steps_that_need_it_and_no_other() -> None:
     assert with_secret("signing-key") == {("train-model", "register")}
-    assert with_secret("git") == {("promote-model", "promote"), ("promote-model", "record"), ("reconcile", "reconcile")}
+    pushing = {("promote-model", "promote"), ("promote-model", "record"), ("reconcile", "reconcile")}
+    assert with_secret("git") == pushing | {("drift-check", "collect")}
     assert with_secret("git-read") & with_secret("git") == set()
     assert {key for key, pod in pods().items() if pod.get("automountServiceAccountToken")} == {
         ("reconcile", "reconcile")
@@ -117,7 +118,8 @@ def test_who_signs_who_judges_and_who_reads_all_data_are_accounts_of_their_own()
     }
     by_account = {name: {key for key, account in accounts.items() if account == name} for name in accounts.values()}
     assert by_account["register"] == with_secret("signing-key")
-    assert by_account["promote"] == {("promote-model", name) for name in ("check", "record", "promote")}
+    promoting = {("promote-model", name) for name in ("check", "record", "promote")}
+    assert by_account["promote"] == promoting | {("drift-check", "collect")}
     assert {workflow for workflow, _ in by_account["backup"]} == {"backup", "restore"}
     assert by_account["materialise"] == with_secret("redis") == {FILLS}
     assert by_account.keys() == {"register", "promote", "backup", "materialise", "reconcile", "workflow"}

@@ -17,6 +17,7 @@ MADE = {
     "models": json.dumps([{"model": name, "version": "v1.0.0", "run": "r"} for name in ("diabetes", "flights")]),
     "trial": '{"number": 0}',
     "verdict": "drift",
+    "collected": "ready",
     "version": "v1.0.1",
 }
 TRAINING = [
@@ -100,10 +101,18 @@ def test_drift_is_told_and_trains_where_the_environment_wants_it(walk):
     assert {"model(0).retrain.search(9)", "model(0).retrain.promote.promote"} <= set(trained)
 
 
+def test_drift_does_not_train_on_the_same_bytes_again(walk, monkeypatch):
+    monkeypatch.setitem(MADE, "collected", "proposed")
+    pods = walk("drift-check", environment="local", retrain="true")
+    assert pods[:4] == ["served", "model(0).drift", "model(0).tell", "model(0).collect"]
+    assert not [pod for pod in pods if "retrain" in pod]
+
+
 @pytest.mark.parametrize(
     ("name", "arguments", "pods"),
     [
         ("reconcile", {"environment": "local"}, ["reconcile"]),
+        ("canary-check", {"environment": "local"}, ["replay"]),
         ("experiment-check", {"environment": "local"}, ["served", "model(0).judge", "model(1).judge"]),
         ("housekeeping", {}, ["prune", "archive"]),
         ("backup", {}, ["dump-mlflow", "dump-mlflow-auth", "dump-predictions", "keep"]),

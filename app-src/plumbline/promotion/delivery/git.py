@@ -36,7 +36,7 @@ class LostRace(Accident):
 class Subject:
     """What a commit is about, for the branch and the labels of its pull request."""
 
-    kind: Literal["promotion", "rollback", "approval", "rejection", "hold", "step"]
+    kind: Literal["promotion", "rollback", "approval", "rejection", "hold", "step", "data"]
     model: str
     """Empty where it concerns all of an environment."""
     version: str

@@ -110,11 +110,12 @@ def _merge(forge: Forge, pull: Pull) -> str:
 
 
 def _supersede(tree: Checkout, forge: Forge, pull: Pull, subject: Subject) -> None:
-    """Close what this one makes pointless: an earlier promotion to the same place, a promotion of what is rejected."""
+    """Close what this one makes pointless: earlier promotions to the same place or of what is rejected, older data."""
     patterns = {
         "promotion": f"promote/{subject.environment}/{subject.model}/*",
         "rollback": f"promote/{subject.environment}/{subject.model}/{subject.version}",
         "rejection": f"promote/*/{subject.model}/{subject.version}",
+        "data": f"data/{subject.model}/*",
     }
     pattern = patterns.get(subject.kind)
     for other in forge.opened() if pattern else []:
