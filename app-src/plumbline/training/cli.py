@@ -137,12 +137,12 @@ def collect(
     definition = load_model(model)
     reach.tracking_server()
     try:
-        word, said = bring(definition, since, place, run)
+        word, told = bring(definition, since, place, run)
     except Inconclusive as error:
         if verdict_file is None:
             raise
-        word, said = "few", str(error)
-    typer.echo(said)
+        word, told = "few", str(error)
+    typer.echo(told)
     if verdict_file is not None:
         verdict_file.write_text(word + "\n", encoding="utf-8")
 

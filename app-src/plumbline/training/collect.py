@@ -57,14 +57,14 @@ class Collected:
 def collect(connection: Connection[Any], model: Model, since: datetime, until: datetime) -> Collected:
     """All labelled rows of that time; raises Inconclusive where they are too few to be judged on."""
     name = model.schema.model
-    found = connection.execute(ROWS + _LABELLED, window(name, since, until)).fetchall()
-    rows = _taken(model.schema, [{"at": at, "truth": truth, "features": row} for at, row, truth in found])
+    labelled = connection.execute(ROWS + _LABELLED, window(name, since, until)).fetchall()
+    rows = _taken(model.schema, [{"at": at, "truth": truth, "features": row} for at, row, truth in labelled])
     if not rows:
         raise Inconclusive(f"{name}: the log has no labelled row of that time which the model takes")
     body = b"".join(json.dumps({**row, "at": row["at"].isoformat()}, sort_keys=True).encode() + b"\n" for row in rows)
     moments = [row["at"].astimezone(UTC) for row in rows]
     split = _split(model, moments) if isinstance(model.split, ByTime) else (None, None)
-    return Collected(name, body, moments, split, len(found) - len(rows))
+    return Collected(name, body, moments, split, len(labelled) - len(rows))
 
 
 def keep(collected: Collected) -> LoggedData:
@@ -142,5 +142,5 @@ def bring(model: Model, span: timedelta, place: str, run: str) -> tuple[str, str
     logged = keep(collected)
     with checkout(load(Settings)) as tree:
         delivered = propose(tree, logged, place)
-    said = f"{logged.rows:,} rows, {logged.digest}, {collected.left_out:,} left out"
-    return ("proposed", f"{said}\n{delivered}") if delivered else ("known", f"{said}\ngit has them already")
+    counts = f"{logged.rows:,} rows, {logged.digest}, {collected.left_out:,} left out"
+    return ("proposed", f"{counts}\n{delivered}") if delivered else ("known", f"{counts}\ngit has them already")

@@ -73,8 +73,8 @@ def fetch(logged: LoggedData, target: Path) -> None:
             body = path.read_bytes()
         except (MlflowException, OSError) as error:
             raise Misuse(f"{FILE} pins {logged.digest}, which the run {logged.run} does not give: {error}") from error
-    if (found := sha256(body)) != logged.digest:
-        raise Misuse(f"{FILE} pins {logged.digest}, the run {logged.run} gives {found}: somebody changed it there")
+    if (digest := sha256(body)) != logged.digest:
+        raise Misuse(f"{FILE} pins {logged.digest}, the run {logged.run} gives {digest}: somebody changed it there")
     target.write_bytes(body)
 
 

@@ -44,7 +44,7 @@ class DataVersion(Strict):
     """Which data the run uses: `data.json`."""
 
     version: str
-    """The md5 that DVC has in dvc.lock."""
+    """The md5 that DVC has in dvc.lock, and after a + the digest of the rows of the log, if there are any."""
     digest: str
     """`sha256:…` over all files."""
 

@@ -24,10 +24,12 @@ from plumbline.scoring.scorer import Scorer
 
 MEMORY = timedelta(hours=2)
 """Older answers are no evidence, as in kustomize/model-server/analysis/verdict.yaml."""
-_ANSWERED: LiteralString = """
-    SELECT model, (array_agg(version ORDER BY id DESC))[1] FROM monitoring.predictions
-    WHERE role = %(role)s AND id >= %(low)s AND (%(model)s::text IS NULL OR model = %(model)s)
-    GROUP BY model ORDER BY model"""
+_CANARIES: LiteralString = """
+    SELECT DISTINCT ON (model) model, version FROM monitoring.predictions
+    WHERE role = 'canary' AND id >= %(low)s ORDER BY model, id DESC"""
+_STABLE: LiteralString = """
+    SELECT version FROM monitoring.predictions
+    WHERE model = %(model)s AND role = 'stable' AND id >= %(low)s ORDER BY id DESC LIMIT 1"""
 
 
 class Fetch(Protocol):
@@ -53,17 +55,16 @@ class Checked:
     """Why it could not be held against what the gate saw."""
 
 
-def answering(connection: Connection[Any], role: str, since: datetime, model: str | None = None) -> dict[str, str]:
-    """{model: the version that answered last in this role}."""
-    values = {"role": role, "low": floor(since), "model": model}
-    return dict(connection.execute(_ANSWERED, values).fetchall())
+def canaries(connection: Connection[Any], now: datetime) -> dict[str, str]:
+    """{model: the version that answered last as a canary} of those that have lately."""
+    return dict(connection.execute(_CANARIES, {"low": floor(now - MEMORY)}).fetchall())
 
 
 def check(
     connection: Connection[Any], tree: Checkout, environment: str, fetch: Fetch, now: datetime, most: int
 ) -> Iterator[Checked]:
     """Each canary that has answered lately; one that git has taken out again is left to it."""
-    for model, version in answering(connection, "canary", now - MEMORY).items():
+    for model, version in canaries(connection, now).items():
         release = read_served(tree, environment, model)
         if release is None or release.spec.version != version:
             continue
@@ -80,17 +81,18 @@ def _checked(
     rows: list[Logged], since: datetime, now: datetime,
 ) -> Checked:  # fmt: skip
     model, version = release.model, release.spec.version
-    before = answering(connection, "stable", since, model).get(model)
-    known = release if before == version else _of(tree, environment, model, before)
+    newest = connection.execute(_STABLE, {"model": model, "low": floor(since)}).fetchone()
+    before = str(newest[0]) if newest else None
+    stable_release = release if before == version else _of(tree, environment, model, before)
     of_stable = read(connection, model, before, since, len(rows), "stable") if before else []
     with fetch(release) as new:
         replay = compare(new, rows)
-        if known is None:
+        if stable_release is None:
             return Checked(model, version, now, replay, None, (), "stable was not asked, or git does not know it")
-        with fetch(known) as old:
+        with fetch(stable_release) as old:
             stable = compare(old, of_stable) if of_stable else None
             try:
-                expected = _expected(tree, environment, release, known)
+                expected = _expected(tree, environment, release, stable_release)
                 return Checked(model, version, now, replay, stable, tuple(unexpected(_pair(new, old, rows), expected)))
             except (Inconclusive, Refused, RowsError) as error:
                 return Checked(model, version, now, replay, stable, (), str(error))
@@ -100,8 +102,8 @@ def _of(tree: Checkout, environment: str, model: str, version: str | None) -> Re
     """The release of that version here, else in another environment."""
     if version is None:
         return None
-    found = [(since.environment != environment, release) for since, release in served_as(tree, model, version)]
-    return min(found, key=lambda item: item[0])[1] if found else None
+    served = [(since.environment != environment, release) for since, release in served_as(tree, model, version)]
+    return min(served, key=lambda item: item[0])[1] if served else None
 
 
 def _expected(tree: Checkout, environment: str, release: Release, before: Release) -> Expected:

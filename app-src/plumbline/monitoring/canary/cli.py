@@ -124,19 +124,19 @@ def check(
 
     now = datetime.now(UTC)
     with connected() as connection:
-        if not checking.answering(connection, "canary", now - checking.MEMORY):
+        if not checking.canaries(connection, now):
             typer.echo("[]" if as_json else "no canary has answered lately")
             return
         with checkout(load(Settings)) as tree:
             require_environment(tree, env)
-            found = list(checking.check(connection, tree, env, _fetching(public_key), now, rows))
+            results = list(checking.check(connection, tree, env, _fetching(public_key), now, rows))
         if keep:
-            for one in found:
+            for one in results:
                 checks.keep(connection, checks.as_json(one))
     if as_json:
-        print_json([checks.as_json(one) for one in found])
+        print_json([checks.as_json(one) for one in results])
     else:
-        typer.echo("\n".join(map(checks.as_text, found)) or "no canary is of what git names")
+        typer.echo("\n".join(map(checks.as_text, results)) or "no canary is of what git names")
 
 
 def _fetching(public_key: Path) -> Any:

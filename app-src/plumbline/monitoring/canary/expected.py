@@ -38,17 +38,17 @@ class Pair:
 def unexpected(pair: Pair, expected: Expected) -> list[str]:
     """Where the two lie further apart than twice what the gate saw, in words; slices of few rows say nothing."""
     names, callers = np.unique([row.caller for row in pair.rows], return_inverse=True)
-    found = []
+    places = []
     for shift in expected.shifts:
         chosen = np.array([_of_slice(row, shift) for row in pair.rows], dtype=bool)
         if chosen.sum() < LEAST_ROWS:
             continue
         where = f"{shift.column}={shift.value}" if shift.column else "all rows"
-        for name, values, known, room in _figures(pair, shift, chosen):
+        for name, values, seen, room in _figures(pair, shift, chosen):
             mean, error = float(values.mean()), _error(values, callers[chosen], len(names))
-            if abs(mean - known) - _ERRORS * error > room and (name == "mean score" or mean > known):
-                found.append(f"{where}: {name} {mean:.3g} ± {error:.2g}, expected {known:.3g}")
-    return found
+            if abs(mean - seen) - _ERRORS * error > room and (name == "mean score" or mean > seen):
+                places.append(f"{where}: {name} {mean:.3g} ± {error:.2g}, expected {seen:.3g}")
+    return places
 
 
 def _of_slice(row: Logged, shift: Shift) -> bool:

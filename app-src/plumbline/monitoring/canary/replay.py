@@ -18,20 +18,20 @@ from plumbline.scoring.scorer import Scorer
 
 _RELATIVE, _ABSOLUTE = 1e-4, 1e-6
 """What float32 and another order of sums may do."""
-# No caller has more than a tenth of the rows while others have any left.
+# No caller has more than a tenth of the rows while others have any left. What is wide is read of the drawn ones alone.
 _ROWS: LiteralString = """
-    WITH drawn AS (
-        SELECT features, output, caller, place,
-               row_number() OVER (PARTITION BY caller ORDER BY place) > %(most)s / 10 AS beyond
-        FROM (
-            SELECT features, output, md5(id::text || ':' || row) AS place,
-                   coalesce(nullif(keyholder, ''), nullif(subject, ''), id::text) AS caller
-            FROM monitoring.predictions
-            WHERE model = %(model)s AND version = %(version)s AND id >= %(low)s
-                  AND (%(role)s::text IS NULL OR role = %(role)s)
-        ) AS answered
+    WITH answered AS (
+        SELECT id, row, md5(id::text || ':' || row) AS place,
+               coalesce(nullif(keyholder, ''), nullif(subject, ''), id::text) AS caller
+        FROM monitoring.predictions
+        WHERE model = %(model)s AND version = %(version)s AND id >= %(low)s
+              AND (%(role)s::text IS NULL OR role = %(role)s)
+    ), ranked AS (
+        SELECT *, row_number() OVER (PARTITION BY caller ORDER BY place) > %(most)s / 10 AS beyond FROM answered
+    ), drawn AS (
+        SELECT * FROM ranked ORDER BY beyond, place LIMIT %(most)s
     )
-    SELECT features, output, caller FROM drawn ORDER BY beyond, place LIMIT %(most)s"""
+    SELECT features, output, caller FROM drawn JOIN monitoring.predictions USING (id, row) ORDER BY place"""
 
 
 class Logged(NamedTuple):
