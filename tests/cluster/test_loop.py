@@ -73,10 +73,10 @@ def test_a_training_in_pods_ends_at_all_of_the_traffic(
     [
         ("errors", {"error-share"}),
         pytest.param("slow", {"p95", "p95-above-stable"}, marks=pytest.mark.long),
-        pytest.param("permuted", {"agreement"}, marks=pytest.mark.long),
+        pytest.param("permuted", {"agreement", "replay"}, marks=pytest.mark.long),
         pytest.param("dead", {"error-share"}, marks=pytest.mark.long),
         pytest.param("refusing", {"refusal-share"}, marks=pytest.mark.long),
-        pytest.param("crashing", {"restarts"}, marks=pytest.mark.long),
+        pytest.param("crashing", {"restarts", "lost-share"}, marks=pytest.mark.long),
     ],
 )
 def test_a_bad_release_is_aborted_and_reverted_in_git(
