@@ -80,7 +80,7 @@ def log(postgres_dsn: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         for number in range(8):
             moment = at + timedelta(minutes=number)
             made = ids.floor(moment).int | 0x7 << 76 | 0x2 << 62 | draw.getrandbits(60)
-            row = {**ROWS[0], "weight": round(draw.uniform(0, 50), 2), "express": draw.random() < 0.5,
+            row = {**ROWS[0], "weight": round(draw.uniform(0, 50), 2), "express": draw.random() < 0.5, "marks": ["new"],
                    "asked": moment.isoformat(), "packed": (moment - timedelta(hours=5)).isoformat()}  # fmt: skip
             columns = tuple(row)
             answers.append(Prediction(

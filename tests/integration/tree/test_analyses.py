@@ -260,12 +260,12 @@ def test_a_replay_decides_by_itself(tmp_path_factory: pytest.TempPathFactory) ->
     values: dict[str, list[str]] = defaultdict(list)
     for number, (figures, _) in enumerate(REPLAYED.values()):
         of = f'model="delays",version="v{number}"'
-        values["up"].append(f'up{{template_hash="{number}"}} 1 {NOW:.0f}')
-        values["serving_ready"].append(f'serving_ready{{template_hash="{number}",{of}}} 1 {NOW:.0f}')
+        values["up"].append(f'up{{template_hash="{number}"}} 1 {NOW - 20:.0f}')
+        values["serving_ready"].append(f'serving_ready{{template_hash="{number}",{of}}} 1 {NOW - 20:.0f}')
         defaults = {"different_rows": 0, "different_of_one_caller": 0, "stable_different_rows": 0, "unexpected": 0}
         shown = {} if figures is None else {**defaults, "checked_timestamp_seconds": NOW - 60, **figures}
         for name, value in shown.items():
-            values[f"monitoring_canary_{name}"].append(f"monitoring_canary_{name}{{{of}}} {value} {NOW:.0f}")
+            values[f"monitoring_canary_{name}"].append(f"monitoring_canary_{name}{{{of}}} {value} {NOW - 20:.0f}")
     history = "\n".join(line for lines in values.values() for line in lines) + "\n# EOF\n"
     with prometheus(tmp_path_factory.mktemp("replayed"), history) as server:
         phases = [production.measured(server, metric, str(number), "stable", NOW) for number in range(len(REPLAYED))]
