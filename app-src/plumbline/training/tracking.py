@@ -162,7 +162,10 @@ def log_report(metrics: Mapping[str, Interval], baseline: Mapping[str, Interval]
 
 
 def log_data(work: Work, rows: int, context: str) -> None:
-    """Name the data in the run's inputs: DVC's version as digest, the stage of dvc.yaml as source."""
+    """Name the data in the run's inputs: DVC's version as digest, the stage of dvc.yaml as source.
+
+    With rows of the log the version is longer than MLflow takes, and the digest is that of all files.
+    """
     import mlflow
     from mlflow.data.code_dataset_source import CodeDatasetSource
     from mlflow.data.meta_dataset import MetaDataset
@@ -170,7 +173,7 @@ def log_data(work: Work, rows: int, context: str) -> None:
     data, model = work.read(work.data_version, DataVersion), work.settings.model
     source = CodeDatasetSource({"dvc.stage": f"{model}/dvc.yaml:data", "data.digest": data.digest})
     # Only what is known of the data is logged: letting MLflow look at each row takes a minute and more.
-    digest = data.version.removesuffix(".dir")
+    digest = data.digest.removeprefix("sha256:")[:32] if "+" in data.version else data.version.removesuffix(".dir")
     dataset = MetaDataset(source, name=model, digest=digest)  # type: ignore[abstract]
     mlflow.log_input(dataset, context, tags={"rows": str(rows)})
     mlflow.log_metric(f"rows_{context}", rows)

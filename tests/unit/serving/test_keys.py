@@ -169,7 +169,7 @@ def test_a_version_is_named_by_testers_alone(serve, bundles):
 
 def test_predictions_are_counted_by_groups_of_who_answers_for_them(serve, bundles):
     async def use(client, server):
-        for key, subject, row in ((WEB, "a", ROW), (WEB, "b", ROW), (SPY, "a", ROW), (SPY, "a", {"carrier": 7})):
+        for key, subject, row in ((WEB, "a", ROW), (WEB, "b", ROW), (JUDGE, "a", ROW), (JUDGE, "a", {"carrier": 7})):
             await client.post("/v1/predict", json={"features": row}, headers=key | {"x-subject": subject})
         await client.post("/v1/predict", json={"features": ROW})  # 401: nobody's
         return {
@@ -188,9 +188,9 @@ def test_predictions_are_counted_by_groups_of_who_answers_for_them(serve, bundle
     def group(name):
         return zlib.crc32(hashlib.sha256(name).hexdigest()[:12].encode()) % CALLERS
 
-    assert group(b"web") != group(b"spy")
+    assert group(b"web") != group(b"judge")
     counted = serve(bundles["binary"], use, keyring=many())
-    assert counted == {(group(b"web"), "answered"): 2, (group(b"spy"), "answered"): 1, (group(b"spy"), "refused"): 1}
+    assert counted == {(group(b"web"), "answered"): 2, (group(b"judge"), "answered"): 1, (group(b"judge"), "refused"): 1}
     by_subject = serve(bundles["binary"], use)
     assert by_subject[zlib.crc32(b"b") % CALLERS, "answered"] == 1, "without keys, and every series begins with nothing"
 
