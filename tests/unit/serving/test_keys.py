@@ -188,9 +188,10 @@ def test_predictions_are_counted_by_groups_of_who_answers_for_them(serve, bundle
     def group(name):
         return zlib.crc32(hashlib.sha256(name).hexdigest()[:12].encode()) % CALLERS
 
-    assert group(b"web") != group(b"judge")
+    web, judge = group(b"web"), group(b"judge")
+    assert web != judge
     counted = serve(bundles["binary"], use, keyring=many())
-    assert counted == {(group(b"web"), "answered"): 2, (group(b"judge"), "answered"): 1, (group(b"judge"), "refused"): 1}
+    assert counted == {(web, "answered"): 2, (judge, "answered"): 1, (judge, "refused"): 1}
     by_subject = serve(bundles["binary"], use)
     assert by_subject[zlib.crc32(b"b") % CALLERS, "answered"] == 1, "without keys, and every series begins with nothing"
 

@@ -63,8 +63,8 @@ def _figures(pair: Pair, shift: Shift, chosen: Chosen) -> Iterator[tuple[str, Fl
     apart = (1.0 if of_values else 0.5) * np.abs(new - old).sum(axis=1)
     yield "distance", apart, shift.distance, shift.distance + least
     if shift.agreement is not None:
-        labels = (answered(pair.output, one.outputs[chosen], one.threshold) for one in (pair.new, pair.old))
-        differ = np.not_equal(*labels).astype(np.float64)
+        now, before = (answered(pair.output, one.outputs[chosen], one.threshold) for one in (pair.new, pair.old))
+        differ = (now != before).astype(np.float64)
         yield "share with another label", differ, 1 - shift.agreement, 1 - shift.agreement + _DISAGREE
     label = pair.output.labels[-1] if pair.output.labels else "value"
     moved = shift.mean[label] - shift.mean_before[label]
