@@ -31,18 +31,19 @@ def of_model() -> DAG:
             depends="drift",
             when=FOUND,
         )
-        Task(
-            name="collect",
-            template="collect",
-            arguments=[SAME[0], SAME[2]],
-            depends="drift",
-            when=f"{FOUND} && {WANTED}",
-        )
+        Task(name="renew", template="renew", arguments=[SAME[0], SAME[2]], depends="drift", when=f"{FOUND} && {WANTED}")
+    return dag
+
+
+def renew() -> DAG:
+    """New data first; what git has and the served version has not learnt is trained on."""
+    with DAG(name="renew", inputs=[Parameter(name=name) for name in ("model", "run")]) as dag:
+        Task(name="collect", template="collect", arguments=[SAME[0], SAME[2]])
         Task(
             name="retrain",
             template_ref=ref("train-model"),
             arguments=[SAME[0], TRAINING],
-            depends="collect.Succeeded",
+            depends="collect",
             # The same bytes again would give the same model.
             when="{{tasks.collect.outputs.parameters.collected}} == ready",
             hooks={"exit": hook(ref("train-model", "report"), {"model": "{{inputs.parameters.model}}"})},
@@ -55,6 +56,7 @@ with WorkflowTemplate(
 ) as WORKFLOW:
     each_served("drift-check", *SERVED)
     of_model()
+    renew()
     served()
     step(
         "drift",

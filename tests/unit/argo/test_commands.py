@@ -98,13 +98,13 @@ def test_drift_is_told_and_trains_where_the_environment_wants_it(walk):
     told = walk("drift-check", environment="local", retrain="false")
     assert told == ["served", "model(0).drift", "model(0).tell", "model(1).drift", "model(1).tell"]
     trained = walk("drift-check", environment="local", retrain="true")
-    assert {"model(0).retrain.search(9)", "model(0).retrain.promote.promote"} <= set(trained)
+    assert {"model(0).renew.retrain.search(9)", "model(0).renew.retrain.promote.promote"} <= set(trained)
 
 
 def test_drift_does_not_train_on_the_same_bytes_again(walk, monkeypatch):
     monkeypatch.setitem(MADE, "collected", "proposed")
     pods = walk("drift-check", environment="local", retrain="true")
-    assert pods[:4] == ["served", "model(0).drift", "model(0).tell", "model(0).collect"]
+    assert pods[:4] == ["served", "model(0).drift", "model(0).tell", "model(0).renew.collect"]
     assert not [pod for pod in pods if "retrain" in pod]
 
 
