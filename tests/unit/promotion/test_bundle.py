@@ -1,7 +1,11 @@
 """What may be served: exactly the expected files, a graph of the contract, unchanged and signed."""
 
+import os
 import random
 import shutil
+import signal
+import socket
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,12 +20,13 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST
 from onnx import TensorProto, helper, numpy_helper
 
+from plumbline.core import programs
 from plumbline.core.artifact import ArtifactError, digest_of, verify_artifact
 from plumbline.core.errors import Accident, Inconclusive, Refused
 from plumbline.core.schema import ModelSchema
 from plumbline.promotion.gate.bundle import check_names, one_row_p95_ms, open_bundle
 from plumbline.promotion.gate.holdout import Holdout, parity, read_holdout
-from plumbline.promotion.gate.memory import peak_mb
+from plumbline.promotion.gate.memory import peak_mb, surroundings
 from plumbline.promotion.registry.client import Registry, bundle_uri
 from plumbline.promotion.registry.signing import generate_keys, sign
 
@@ -113,8 +118,68 @@ def test_a_large_model_takes_what_it_needs_and_a_small_one_nothing_to_speak_of(f
 
 def test_a_model_that_cannot_be_measured_is_refused(folder: Path) -> None:
     (folder / "model.onnx").write_bytes(b"no model")
-    with pytest.raises(Refused, match=r"model\.onnx: the process that measured its memory ended with 1: .*cannot load"):
+    with pytest.raises(Refused, match=r"^model\.onnx: ONNX Runtime cannot load it"):
         peak_mb(folder / "model.onnx", folder / "schema.json")
+
+
+def test_a_model_is_first_loaded_where_it_can_take_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sixteen gigabytes are refused there, and the process that judges goes on."""
+    model = graph()
+    model.graph.node[-1].output[0] = "sound"
+    for node in (
+        helper.make_node("ConstantOfShape", ["shape"], ["large"]),
+        helper.make_node("ReduceMax", ["large"], ["nothing"], keepdims=0),
+        helper.make_node("Add", ["sound", "nothing"], ["probabilities"]),
+    ):
+        model.graph.node.add().CopyFrom(node)
+    model.graph.initializer.append(numpy_helper.from_array(np.array([1 << 32]), "shape"))
+    (folder / "model.onnx").write_bytes(model.SerializeToString())
+    monkeypatch.setattr("plumbline.promotion.gate.bundle.open_model", lambda *_: pytest.fail("it was opened here"))
+    with pytest.raises(Refused, match=r"^model\.onnx: .*fails on 2 rows|cannot load it"):
+        open_bundle(folder, "toy")
+
+
+PROBE = """
+import os, socket, sys
+from plumbline.promotion.gate.memory import confine
+confine(2)
+print([name for name in os.environ if name.startswith("SECRET")])
+try:
+    socket.create_connection(("127.0.0.1", int(sys.argv[1])), 1)
+    print("connected")
+except OSError as error:
+    print("no network")
+sys.stdout.flush()
+try:
+    bytearray(5 << 30)
+except MemoryError:
+    print("no memory", flush=True)
+while True:
+    pass
+"""
+
+
+def test_where_it_is_first_loaded_there_is_no_secret_no_way_out_and_little_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process's own limits, with something that tries in the model's place."""
+    monkeypatch.setenv("SECRET_TOKEN", "x")
+    (tmp_path / "probe.py").write_text(PROBE)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = str(server.getsockname()[1])
+        done = programs.run(sys.executable, tmp_path / "probe.py", port, environment=surroundings(), seconds=120)
+    secrets, network, room = done.text.splitlines()
+    assert (secrets, room, done.code) == ("[]", "no memory", -signal.SIGKILL), done.error
+    assert network == "no network" or os.geteuid() != 0, "a user without rights may have none of its own to give"
+
+
+def test_answers_that_are_no_probabilities_are_refused(folder: Path) -> None:
+    model = graph()
+    model.graph.node[-1].CopyFrom(helper.make_node("Add", ["p", "p"], ["probabilities"]))
+    (folder / "model.onnx").write_bytes(model.SerializeToString())
+    bundle = open_bundle(folder, "toy")
+    with pytest.raises(Refused, match=r"expected probabilities that add up to 1; so in 2 of 2 rows"):
+        bundle.predict(np.array([[1, 2], [3, 4]], dtype=np.float32))
 
 
 def external() -> bytes:

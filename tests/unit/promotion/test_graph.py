@@ -109,6 +109,97 @@ REFUSED: dict[str, tuple[Callable[[], ModelProto], str]] = {
 }
 
 
+FIRST = [
+    helper.make_node("ReduceMax", ["features"], ["most"], keepdims=0),
+    helper.make_node("Cast", ["most"], ["number"], to=TensorProto.INT64),
+    helper.make_node("Reshape", ["number", "flat"], ["shape"]),
+]
+FLAT = numpy_helper.from_array(np.array([1], np.int64), "flat")
+ROWS = helper.make_node("Shape", ["features"], ["shape"])
+SIZED = [
+    helper.make_node("ConstantOfShape", ["shape"], ["made"]),
+    helper.make_node("Expand", ["features", "shape"], ["made"]),
+    helper.make_node("Tile", ["features", "shape"], ["made"]),
+    helper.make_node("Reshape", ["w", "shape"], ["made"]),
+    helper.make_node("Slice", ["w", "shape", "flat"], ["made"]),
+    helper.make_node("TopK", ["w", "shape"], ["made", "where"]),
+    helper.make_node("ReduceSum", ["w", "shape"], ["made"]),
+]
+
+
+@pytest.mark.parametrize("node", SIZED, ids=lambda node: node.op_type)
+def test_sizes_follow_from_how_many_rows_there_are_and_not_from_what_stands_in_them(node: NodeProto) -> None:
+    last = helper.make_node("Identity", ["made"], ["value"])
+    read_graph(model([ROWS, node, last], [FLAT, weights()]).SerializeToString())
+    with pytest.raises(Refused, match=rf"in {node.op_type} a row's values decide how large a tensor becomes"):
+        read_graph(model([*FIRST, node, last], [FLAT, weights()]).SerializeToString())
+
+
+@pytest.mark.parametrize("kind", ["NonZero", "Unique"])
+def test_what_is_chosen_by_value_has_a_size_of_its_own(kind: str) -> None:
+    chosen = helper.make_node(kind, ["features"], ["value"])
+    with pytest.raises(Refused, match=f"in {kind} a row's values decide"):
+        read_graph(model([chosen], []).SerializeToString())
+    read_graph(model([helper.make_node(kind, ["w"], ["value"])], [weights()]).SerializeToString())
+
+
+def deciding(body: list[NodeProto]) -> ModelProto:
+    """A branch that the nodes choose by `asked`."""
+    given = helper.make_tensor_value_info("out", FLOAT, None)
+    branch = helper.make_graph([helper.make_node("Identity", ["w"], ["out"])], "branch", [], [given])
+    return model([*body, helper.make_node("If", ["asked"], ["value"], then_branch=branch, else_branch=branch)],
+                 [weights(), FLAT])  # fmt: skip
+
+
+def test_no_value_chooses_a_branch_or_ends_a_loop() -> None:
+    asked = helper.make_node("Greater", ["shape", "flat"], ["asked"])
+    read_graph(deciding([ROWS, asked]).SerializeToString())
+    with pytest.raises(Refused, match="in If a row's values decide which way is taken"):
+        read_graph(deciding([*FIRST, asked]).SerializeToString())
+    early = [helper.make_node("Add", ["sum", "sum"], ["next"])]
+    ends = looping(turns(3), inner=early)
+    body = ends.graph.node[0].attribute[0].g
+    body.node[0].CopyFrom(helper.make_node("IsNaN", ["sum"], ["goes"]))
+    with pytest.raises(Refused, match="in Loop 'turns' a row's values decide how many turns it takes"):
+        read_graph(ends.SerializeToString())
+
+
+def test_what_a_loop_carries_decides_nothing_later() -> None:
+    """The values come in with the second turn alone."""
+    inner = [
+        helper.make_node("ConstantOfShape", ["sizes"], ["large"]),
+        helper.make_node("ReduceMax", ["features"], ["most"], keepdims=0),
+        helper.make_node("Cast", ["most"], ["next"], to=TensorProto.INT64),
+    ]
+    made = looping(turns(3), inner=inner)
+    loop = made.graph.node[0]
+    loop.input[2] = "first"
+    loop.attribute[0].g.input[2].name = "sizes"
+    made.graph.initializer.append(numpy_helper.from_array(np.array([1], np.int64), "first"))
+    with pytest.raises(Refused, match="in ConstantOfShape a row's values decide how large"):
+        read_graph(made.SerializeToString())
+
+
+def test_functions_and_scans_are_followed() -> None:
+    inside = a_function(helper.make_node("NonZero", ["x"], ["y"]))
+    with pytest.raises(Refused, match="in NonZero a row's values decide"):
+        read_graph(inside.SerializeToString())
+    inside.graph.node[0].input[0] = "w"
+    inside.graph.initializer.append(weights())
+    read_graph(inside.SerializeToString())
+    given = helper.make_tensor_value_info("row", FLOAT, None), helper.make_tensor_value_info("out", FLOAT, None)
+    body = helper.make_graph([helper.make_node("NonZero", ["row"], ["out"])], "body", [given[0]], [given[1]])
+    scan = helper.make_node("Scan", ["features"], ["value"], body=body, num_scan_inputs=1)
+    with pytest.raises(Refused, match="in NonZero a row's values decide"):
+        read_graph(model([scan], []).SerializeToString())
+
+
+def test_functions_that_call_each_other_without_end_are_refused() -> None:
+    found = a_function(helper.make_node("F", ["x"], ["y"], domain="own"))
+    with pytest.raises(Refused, match="functions within functions"):
+        read_graph(found.SerializeToString())
+
+
 @pytest.mark.parametrize("what", REFUSED)
 def test_what_a_graph_may_not_hold(what: str) -> None:
     made, said = REFUSED[what]

@@ -15,9 +15,12 @@ from plumbline.core.errors import Refused
 from plumbline.core.onnx import INPUT, open_model
 from plumbline.core.schema import ModelSchema
 from plumbline.promotion.gate.graph import operators, read_graph, weights_digest
+from plumbline.promotion.gate.memory import peak_mb
 
 Floats = npt.NDArray[np.float64]
 _CHUNK = 20_000
+_ROUNDED = 0.01
+"""By how much probabilities of float32, and what conversions make of them, may miss 0, 1 and a sum of 1."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +41,29 @@ class Bundle:
         return sum((self.folder / name).stat().st_size for name in (MODEL, SCHEMA))
 
     def predict(self, matrix: npt.NDArray[np.float32]) -> Floats:
-        """Outputs, shape (rows, classes) or (rows, 1), for the input (rows, fields)."""
+        """Outputs, shape (rows, classes) or (rows, 1), for the input (rows, fields).
+
+        Raises Refused where a classifier's are no probabilities, or anything is not a number.
+        """
         name = self.schema.output.tensor
         parts = [
             np.asarray(self.session.run([name], {INPUT: matrix[start : start + _CHUNK]})[0], dtype=np.float64)
             for start in range(0, len(matrix), _CHUNK)
         ]
-        return np.concatenate(parts)
+        outputs = np.concatenate(parts)
+        if self.schema.output.task == "regression":
+            good = np.isfinite(outputs[:, 0])
+        else:
+            within = (outputs >= -_ROUNDED) & (outputs <= 1 + _ROUNDED)
+            good = within.all(axis=1) & (np.abs(outputs.sum(axis=1) - 1) <= _ROUNDED)
+        if not good.all():
+            row = int((~good).argmax())
+            wanted = "a number" if self.schema.output.task == "regression" else "probabilities that add up to 1"
+            raise Refused(
+                f"{MODEL}: it answers {outputs[row].tolist()} to row {row}, expected {wanted}; "
+                f"so in {(~good).sum()} of {len(good)} rows"
+            )
+        return outputs
 
 
 def check_names(names: Collection[str], *, signed: bool | None) -> None:
@@ -66,15 +85,23 @@ def check_names(names: Collection[str], *, signed: bool | None) -> None:
 
 def open_bundle(folder: Path, model: str) -> Bundle:
     """Check the folder's files, its schema and its graph; raises Refused that names the file and what was expected."""
+    schema = plain_bundle(folder, model)
+    data = (folder / MODEL).read_bytes()
+    graph = read_graph(data)
+    # Loaded here only after it was loaded where it can do no harm.
+    peak_mb(folder / MODEL, folder / SCHEMA)
+    return Bundle(folder, schema, operators(graph), weights_digest(graph), open_model(data, schema))
+
+
+def plain_bundle(folder: Path, model: str) -> ModelSchema:
+    """The schema of a folder that holds what it may, as plain files, of this model; the graph is not opened."""
     check_names([path.relative_to(folder).as_posix() for path in folder.rglob("*")], signed=None)
     if links := [path.name for path in folder.iterdir() if path.is_symlink() or not path.is_file()]:
         raise Refused(f"bundle/: {links} are not plain files")
     schema = _read_schema(folder / SCHEMA)
     if schema.model != model:
         raise Refused(f"{SCHEMA}: model is {schema.model!r}, expected {model!r}")
-    data = (folder / MODEL).read_bytes()
-    graph = read_graph(data)
-    return Bundle(folder, schema, operators(graph), weights_digest(graph), open_model(data, schema))
+    return schema
 
 
 def one_row_p95_ms(bundle: Bundle, runs: int = 500) -> float:

@@ -13,6 +13,7 @@ from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto,
 
 from plumbline.core.artifact import MODEL
 from plumbline.core.errors import Refused
+from plumbline.promotion.gate.flow import require_even
 
 _DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
 """The operators of the ONNX standard; those of others may be any code that a runtime was built with."""
@@ -25,7 +26,7 @@ def read_graph(data: bytes) -> ModelProto:
     """Parse a model and hold all of it, subgraphs and functions too, against what may be served.
 
     Raises Refused with the name of what may not: weights outside the file, an operator outside the standard, a loop
-    without a constant number of turns or with more than 1,000 of them.
+    without a constant number of turns or with more than 1,000 of them, work that a row's values decide.
     """
     try:
         model = onnx.load_model_from_string(data)
@@ -48,6 +49,7 @@ def read_graph(data: bytes) -> ModelProto:
     if own and any(node.op_type == "Loop" for made in model.functions for node in made.node):
         raise Refused(f"{MODEL}: a function of the graph holds a Loop; write the loop out, or use Scan")
     _require_bounded(model.graph, 1)
+    require_even(model)
     return model
 
 
@@ -60,8 +62,12 @@ def weights_digest(model: ModelProto) -> str:
     """`sha256:…` of what a graph computes: operators, attributes and weights, without any name, note or order.
 
     Two files with equal ones are the same model, whoever says to have made them and whatever its tensors are called.
+    Raises Refused where a tensor's bytes are not of its shape.
     """
-    parts = [_of_graph(model.graph), *(_of_nodes(made.node) for made in model.functions)]
+    try:
+        parts = [_of_graph(model.graph), *(_of_nodes(made.node) for made in model.functions)]
+    except (TypeError, ValueError) as error:
+        raise Refused(f"{MODEL}: its weights are not what they say of themselves: {error}") from error
     return "sha256:" + _joined(parts)
 
 

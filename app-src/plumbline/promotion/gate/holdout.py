@@ -19,6 +19,8 @@ from plumbline.promotion.gate.bundle import Bundle, Floats
 from plumbline.training.report import Report
 
 SEED = 20130101
+_ALONE = 100
+"""Rows that are also asked for by themselves."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,14 @@ def read_holdout(path: Path) -> Holdout:
 
 
 def parity(bundle: Bundle, holdout: Holdout, rows: int) -> Parity:
-    """Compare ONNX Runtime's outputs with the native model's on at most `rows` rows."""
+    """Compare ONNX Runtime's outputs with the native model's on at most `rows` rows.
+
+    Some of them are asked one by one too, as callers do: a model that looks at the rows beside answers otherwise.
+    """
     part = holdout.sample(rows)
-    difference = np.abs(bundle.predict(part.encode(bundle.schema)) - part.native(bundle.schema))
-    return Parity(float(difference.max()), part.rows)
+    inputs, native = part.encode(bundle.schema), part.native(bundle.schema)
+    largest = float(np.abs(bundle.predict(inputs) - native).max())
+    for row in np.linspace(0, part.rows - 1, _ALONE, dtype=np.intp):
+        apart = np.abs(bundle.predict(inputs[row : row + 1]) - native[row]).max()
+        largest = float(np.maximum(largest, apart))  # NaN stays NaN
+    return Parity(largest, part.rows)
