@@ -52,12 +52,19 @@ def print_diff(root: Root = Path(), base: Base = "", as_json: AsJson = False) ->
 
 
 @app.command("validate")
-def validate_all(root: Root = Path(), base: Base = "", as_json: AsJson = False) -> None:
+def validate_all(
+    root: Root = Path(),
+    base: Base = "",
+    foreign: Annotated[
+        bool, typer.Option("--foreign", help="The tree is somebody else's: run no code of it, and let it set no rule.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Refuse what a cluster would refuse, and what no cluster would notice: each with its place and the reason."""
     from plumbline.tree.validate.validate import validate
 
     started = time.monotonic()
-    problems = validate(root, base, lambda line: typer.echo(f"» {line}", err=as_json))
+    problems = validate(root, base, lambda line: typer.echo(f"» {line}", err=as_json), Path() if foreign else None)
     if as_json:
         print_json([asdict(problem) for problem in problems])
     else:

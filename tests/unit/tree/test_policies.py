@@ -91,6 +91,19 @@ def said(root: Path) -> list[str]:
     return [str(problem) for problem in policies(root)]
 
 
+def test_of_a_pull_request_nothing_is_run(root: Path) -> None:
+    """Its models' folders are code; and what its policies name of a model is nobody's to say then."""
+    marker = root / "executed"
+    folder = root / "app-src/models/iris/__init__.py"
+    folder.write_text(f"import pathlib\npathlib.Path({str(marker)!r}).touch()\n{folder.read_text()}")
+    write(root, "promotion", POLICIES["promotion"] | {"extra": 1})
+    (problem,) = policies(root, import_models=False)
+    assert "extra" in problem.reason
+    assert not marker.exists()
+    assert said(root)
+    assert marker.exists(), "a tree of one's own is asked"
+
+
 def test_policies_that_name_what_the_model_has_are_no_problem(root: Path) -> None:
     assert said(root) == []
 

@@ -17,15 +17,15 @@ class SecurityError(Accident):
     """Checkov gave no verdict."""
 
 
-def insecure(root: Path, trees: list[Environment]) -> list[Problem]:
-    """What Checkov finds. Raises SecurityError."""
+def insecure(settings: Path, trees: list[Environment]) -> list[Problem]:
+    """What Checkov finds by its settings. Raises SecurityError."""
     with TemporaryDirectory(prefix="checkov-") as folder:
         for tree in trees:
             for name, objects in tree.folders.items():
                 file = Path(folder) / f"{name}.yaml"
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_text(as_yaml(map(_as_deployment, objects)), encoding="utf-8")
-        options = ("--config-file", root / ".checkov.yaml", "-d", folder, "-o", "json")
+        options = ("--config-file", settings, "-d", folder, "-o", "json")
         done = programs.run(tools.checkov(), *options, missing="run `make .venv-checkov/.installed`")
     try:
         failed = json.loads(done.stdout)["results"]["failed_checks"]

@@ -27,9 +27,11 @@ Say = Callable[[str], None]
 _POLICY, _BINDING = "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"
 
 
-def validate(root: Path, base: str, say: Say) -> list[Problem]:
+def validate(root: Path, base: str, say: Say, judge: Path | None = None) -> list[Problem]:
     """Every problem of the tree.
 
+    With a `judge`, another work tree, nothing of this one is run: models' folders are not imported, so that policies
+    are held against their shape alone, and Checkov, which loads what its settings name, has those of the judge.
     Raises ApiServerError, ClusterError, CrdError or SecurityError where nobody gives a verdict.
     """
     say("files: YAML, GitHub workflows, models, ladders")
@@ -41,8 +43,8 @@ def validate(root: Path, base: str, say: Say) -> list[Problem]:
         + checks.approvals(root)
         + frozen_ladders(root, base)
     )
-    say("policies, by what the models' folders have")
-    problems += policies(root)
+    say("policies, by their shape" if judge else "policies, by what the models' folders have")
+    problems += policies(root, import_models=judge is None)
     values, unread = known_values(root, environments(root))
     problems += unread
     for name in environments(root):
@@ -67,7 +69,7 @@ def validate(root: Path, base: str, say: Say) -> list[Problem]:
             + undrained(tree)
         )
     say("Checkov, by .checkov.yaml")
-    problems += insecure(root, trees)
+    problems += insecure((judge or root) / ".checkov.yaml", trees)
     return problems + _ask(trees, read_examples(root), say)
 
 
