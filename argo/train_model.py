@@ -126,7 +126,9 @@ def graph() -> DAG:
         for stage in STAGES:
             task(stage)
         run = Parameter(name="run", value="{{tasks.data.outputs.parameters.run-id}}")
-        Task(name="register", template="register", arguments=[run], dependencies=["finish"])
+        Task(name="judge", template="judge", arguments=[run], dependencies=["finish"])
+        found = RawArtifact(name="judged", data="{{tasks.judge.outputs.parameters.judged}}")
+        Task(name="register", template="register", arguments=[run, found], dependencies=["judge"])
         version = Parameter(name="version", value="{{tasks.register.outputs.parameters.version}}")
         same = [
             Parameter(name=name, value=f"{{{{inputs.parameters.{name}}}}}")
@@ -174,18 +176,31 @@ with WorkflowTemplate(
     ended()
     for one in STAGES:
         pod(one)
+    # Opens the model and makes the rows anew; it has no key, and what it finds is a text.
+    promotion(
+        "judge",
+        "judge",
+        "--run={{inputs.parameters.run}}",
+        f"--out={WORK}/judged.json",
+        minutes=30,
+        resources=LARGE,
+        service_account_name="judge",
+        inputs=[Parameter(name="run")],
+        outputs=[value("judged", "judged.json")],
+    )
     promotion(
         "register",
         "register",
         "--run={{inputs.parameters.run}}",
+        f"--judged={WORK}/judged.json",
         f"--version-file={WORK}/version",
         minutes=20,
         store="object-store",
         env=(Env(name="PROMOTION_SIGNING_KEY", value="/etc/signing-key/signing-key.pem"),),
-        # The one pod that sees the private key, and that is this account.
+        # The one pod that sees the private key, and that is this account. It opens neither model nor rows.
         service_account_name="register",
         volumes=(SecretVolume(name="signing-key", secret_name="signing-key", mount_path="/etc/signing-key"),),
-        inputs=[Parameter(name="run")],
+        inputs=[Parameter(name="run"), file("judged", "judged.json")],
         outputs=[value("version", "version")],
     )
     step(

@@ -7,6 +7,7 @@ with it, and an old one is taken out when nothing that is served is signed with 
 import base64
 import hashlib
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -72,6 +73,24 @@ def seal(statement: dict[str, Any], private_key: bytes) -> dict[str, Any]:
         "payload": base64.b64encode(payload).decode(),
         "signatures": [signed],
     }
+
+
+def as_pem(keys: Iterable[ec.EllipticCurvePublicKey]) -> bytes:
+    """A file of public keys, one block each."""
+    return b"".join(key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo) for key in keys)
+
+
+def signed_by(envelope: Any, public_keys: bytes) -> set[str]:
+    """The ids of those keys that signed an envelope; whatever it names is not believed."""
+
+    def opens(key: ec.EllipticCurvePublicKey) -> bool:
+        try:
+            opened(envelope, as_pem([key]))
+        except SignatureError:
+            return False
+        return True
+
+    return {name for name, key in read_public_keys(public_keys).items() if opens(key)}
 
 
 def opened(envelope: Any, public_keys: bytes) -> dict[str, Any]:

@@ -37,17 +37,87 @@ def keygen(folder: Annotated[Path, typer.Argument(help="Where the two PEM files 
     typer.echo(f"PROMOTION_SIGNING_KEY={private}\nPROMOTION_PUBLIC_KEY={public}")
 
 
+KeyFile = Annotated[
+    Path, typer.Option("--file", envvar="PROMOTION_PUBLIC_KEY", help="The public keys that are believed.")
+]
+
+
+@app.command()
+def keys(file: KeyFile, as_json: AsJson = False) -> None:
+    """Print which key signed what each environment serves; 10 where something served is of none of them."""
+    from plumbline.promotion.delivery.git import checkout
+    from plumbline.promotion.registry.keys import uses
+
+    with checkout(load(Settings)) as tree:
+        found = uses(tree, file.read_bytes())
+    if as_json:
+        print_json(found)
+    else:
+        rows = [(name or "none of these", "; ".join(served) or "nothing") for name, served in found.items()]
+        typer.echo(tabulate(rows, ("key", "served of it"), tablefmt="plain"))
+    if found.get(""):
+        raise typer.Exit(Refused.exit_code)
+
+
+@app.command()
+def add_key(key: Annotated[Path, typer.Argument(help="The public half of the next key, PEM.")], file: KeyFile) -> None:
+    """Believe one more key: before anything is signed with it. Servers read their file again by themselves."""
+    from plumbline.promotion.registry.keys import add
+
+    typer.echo("\n".join(add(file, key)))
+
+
+@app.command()
+def remove_key(
+    key: Annotated[str, typer.Argument(help="Its id, or how that begins.")],
+    file: KeyFile,
+    stolen: Annotated[
+        bool, typer.Option("--stolen", help="Also where something served is signed with it: no new pod loads that.")
+    ] = False,
+) -> None:
+    """Believe a key no more; refused while an environment serves what it alone signed."""
+    from plumbline.promotion.delivery.git import checkout
+    from plumbline.promotion.registry.keys import remove
+
+    with checkout(load(Settings)) as tree:
+        lost = remove(tree, file, key, stolen=stolen)
+    for line in lost:
+        typer.secho(f"no new pod loads it: {line}; promote another version there", err=True, fg="red")
+
+
+@app.command()
+def judge(
+    run: Annotated[str, typer.Option(help="MLflow run id.")],
+    out: Annotated[Path, typer.Option(help="Write what was found to this file: what `register --judged` believes.")],
+) -> None:
+    """Open a finished run's model and rows, where no key is: made anew from git's data, loaded in a process apart."""
+    from plumbline.promotion.gate.judged import judge as judge_run
+    from plumbline.promotion.registry.client import Registry
+
+    found = judge_run(Registry(), load(Settings), run)
+    out.write_text(found.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    rows = (
+        f"made anew from {found.data[:19]}…" if found.data else "as the run has them: no folder here defines the model"
+    )
+    typer.echo(f"parity: {found.parity:.3g} at most on {found.rows:,} rows, {rows}\ndigest {found.bundle}")
+
+
 @app.command()
 def register(
     run: Annotated[str, typer.Option(help="MLflow run id.")],
+    judged: Annotated[
+        Path | None, typer.Option(help="What `judge` wrote of the run: then neither model nor rows are opened here.")
+    ] = None,
     version_file: Annotated[Path | None, typer.Option(help="Write the version alone to this file too.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Check, sign, number and describe a finished run's model; the last line is `version v1.0.0`."""
+    from plumbline.promotion.gate.judged import Judged
     from plumbline.promotion.registry.client import Registry
     from plumbline.promotion.registry.register import register as register_run
 
-    done = register_run(Registry(), load(Settings), run)
+    found = None if judged is None else Judged.read(judged)
+    done = register_run(Registry(), load(Settings), run, found)
     if version_file is not None:
         version_file.write_text(str(done.version.semver), encoding="utf-8")
     if as_json:

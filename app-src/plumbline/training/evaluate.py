@@ -41,8 +41,8 @@ def evaluate(work: Work) -> Report:
         threshold=judge.threshold,
         threshold_rule="" if judge.threshold is None else work.model.threshold,
         costs=None if work.model.costs is None else {one: dict(costs) for one, costs in work.model.costs.items()},
-        train=_period(work.model, load_part(work, "train")[1]),
-        test=_period(work.model, rows),
+        train=period(work.model, load_part(work, "train")[1]),
+        test=period(work.model, rows),
         clusters=Clustered(by=clusters.by, count=clusters.count),
         baseline_threshold=beside.threshold,
     )
@@ -106,7 +106,8 @@ def _slices(rows: pd.DataFrame, judge: Judge, truth: Floats, outputs: Floats, cl
     )
 
 
-def _period(model: Model, rows: pd.DataFrame) -> Period:
+def period(model: Model, rows: pd.DataFrame) -> Period:
+    """From when to when rows are, in the days of the split's own zone."""
     if not isinstance(model.split, ByTime):
         return Period(first=None, last=None, rows=len(rows))
     moments = rows[TIME].dt.tz_convert(model.split.test.tz)

@@ -24,6 +24,8 @@ _USE = {"train": "train on", "validation": "choose on", "test": "judge on"}
 log = logging.getLogger(__name__)
 JUDGED_ROWS = 10_000
 """A sample never leaves fewer rows to judge on (if there are as many): promotion compares outputs on so many."""
+CHOSEN_ROWS = 200
+"""Nor fewer to choose on."""
 
 
 class PrepareError(Misuse):
@@ -269,7 +271,7 @@ def prepare(work: Work) -> dict[str, int]:
     settings = work.settings
     model = rolled(work.model, read_logged(folder_of(settings.model)))
     rows = with_logged(model, assemble(model, checked_tables(work)), work.tables / DATA)
-    least = {"train": 200, "validation": 200, "test": JUDGED_ROWS}
+    least = {"train": 200, "validation": CHOSEN_ROWS, "test": JUDGED_ROWS}
     seeds = {"train": settings.seed, "validation": settings.seed, "test": model.split.seed}
     parts = {
         name: sampled(part, settings.sample, seeds[name], least[name]) for name, part in split(model, rows).items()

@@ -39,6 +39,7 @@ _RULES: Mapping[str, Callable[[Calls], Floats]] = {
         calls.recall + calls.right_rejections / (calls.right_rejections + calls.false_alarms)
     ),
 }
+_ROUNDED = 0.01
 RULES = ", ".join([*_RULES, "cost", "recall_at_precision_<0…1>", "precision_at_recall_<0…1>"])
 
 
@@ -79,6 +80,20 @@ def choose(rule: str, output: Output, costs: Costs | None, truth: Floats, score:
         name = at.kind.rpartition("_")[2]
         return Chosen(float(candidates[int(np.argmax(limited))]), f"{name} {at.limit:g}, the best is {best:.3g}")
     return Chosen(float(candidates[int(np.argmax(np.where(limited >= at.limit, wanted, -1)))]))
+
+
+def short_of(rule: str, output: Output, costs: Costs | None, truth: Floats, score: Floats, value: float) -> float:
+    """By which share of its worth a threshold is worse, by the rule, than what `choose` finds on these rows.
+
+    1 where it does not keep the rule's limit that another one keeps.
+    """
+    best = choose(rule, output, costs, truth, score)
+    calls = _calls(np.array([best.value, value]), truth, score)
+    if (at := names.at(rule, output)) is not None:
+        limited = calls.recall if at.kind == "precision_at_recall" else calls.precision
+        return float(not best.short and not limited[1] >= at.limit * (1 - _ROUNDED))
+    worth = -_cost(calls, output, costs) if costs is not None and rule == "cost" else _RULES[rule](calls)
+    return float(max(0.0, worth[0] - worth[1]) / max(abs(worth[0]), 1e-12))
 
 
 def _candidates(score: Floats) -> Floats:

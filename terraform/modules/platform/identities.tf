@@ -50,6 +50,8 @@ locals {
     workflow  = { namespace = "workflows", account = "workflow", allow = concat(local.keeps_artifacts, local.reads_releases) }
     promote   = { namespace = "workflows", account = "promote", allow = concat(local.keeps_artifacts, local.reads_releases) }
     reconcile = { namespace = "workflows", account = "reconcile", allow = concat(local.keeps_artifacts, local.reads_releases) }
+    # Opens what a training made, and reads nothing that is released.
+    judge = { namespace = "workflows", account = "judge", allow = local.keeps_artifacts }
     # Registration adds a release; the bucket's lock lets nobody replace one.
     register = {
       namespace = "workflows", account = "register"

@@ -12,6 +12,7 @@ from mlflow import MlflowClient
 
 from plumbline.core.artifact import ArtifactError, verify_artifact
 from plumbline.core.errors import Accident, Refused
+from plumbline.promotion.gate.judged import judge
 from plumbline.promotion.registry.client import Registry, Version
 from plumbline.promotion.registry.lifecycle import Lifecycle
 from plumbline.promotion.registry.register import register
@@ -87,6 +88,30 @@ def test_the_same_run_is_the_same_version(
     assert {(version.number, version.digest) for version in done} == {(done[0].number, done[0].digest)}
     assert register(registry, settings, run).parity is None, "done before"
     assert len(registry.versions(model)) == 1
+
+
+def test_what_was_judged_is_what_is_signed(
+    log_run: Log, registry: Registry, settings: Settings, client: MlflowClient, model: str, tmp_path: Path
+) -> None:
+    """The judge has no key, and registration opens neither graph nor rows: it goes by digests."""
+    run, other = log_run(Recipe(model)), log_run(Recipe(model, seed=1))
+    keyless = settings.model_copy(update={"signing_key": None})
+    found = judge(registry, keyless, run)
+    with pytest.raises(Refused, match=f"what was judged is run {run}, not {other}"):
+        register(registry, settings, other, found)
+    with pytest.raises(Refused, match="not those that were judged"):
+        register(registry, settings, other, found.model_copy(update={"run": other}))
+    client.set_tag(run, "code.commit", "1" * 40)
+    with pytest.raises(Refused, match="not those that were judged"):
+        register(registry, settings, run, found)
+    client.set_tag(run, "code.commit", found.lineage["code.commit"])
+    (tmp_path / "card.yaml").write_text("title: another\n")
+    client.log_artifact(other, str(tmp_path / "card.yaml"), "evaluation")
+    with pytest.raises(Refused, match="not those that were judged"):
+        register(registry, settings, other, judge(registry, keyless, run).model_copy(update={"run": other}))
+    done = register(registry, settings, run, found)
+    assert (done.version.digest, done.version.tags["weights.digest"]) == (found.bundle, found.weights)
+    assert done.version.tags["holdout.data"] == "", "no folder defines a toy"
 
 
 class Dying(Registry):

@@ -118,11 +118,13 @@ def test_who_signs_who_judges_and_who_reads_all_data_are_accounts_of_their_own()
     }
     by_account = {name: {key for key, account in accounts.items() if account == name} for name in accounts.values()}
     assert by_account["register"] == with_secret("signing-key")
+    assert by_account["judge"] == {("train-model", "judge")}
+    assert secrets_of(pods()["train-model", "judge"]) == {"mlflow-workflows", "git-read", "releases", "public-key"}
     promoting = {("promote-model", name) for name in ("check", "record", "promote")}
     assert by_account["promote"] == promoting | {("drift-check", "collect")}
     assert {workflow for workflow, _ in by_account["backup"]} == {"backup", "restore"}
     assert by_account["materialise"] == with_secret("redis") == {FILLS}
-    assert by_account.keys() == {"register", "promote", "backup", "materialise", "reconcile", "workflow"}
+    assert by_account.keys() == {"judge", "register", "promote", "backup", "materialise", "reconcile", "workflow"}
     assert {("ServiceAccount", name) for name in by_account} <= objects("local").keys()
 
 

@@ -173,7 +173,7 @@ def test_every_account_of_ours_that_has_a_role_exists(suites: Suites) -> None:
         roles = suites[f"environments/{environment}"].outputs["identities"].values()
         given = {role for role in roles if role.startswith(("mlflow/", "workflows/", "models/"))}
         assert {role.partition("/")[2] for role in given} == {
-            *("mlflow", "workflow", "register", "promote", "reconcile", "backup", "server")
+            *("mlflow", "workflow", "judge", "register", "promote", "reconcile", "backup", "server")
         }
         assert given <= ours
 

@@ -30,6 +30,7 @@ TRAINING = [
     "evaluate",
     "convert",
     "finish",
+    "judge",
     "register",
 ]
 

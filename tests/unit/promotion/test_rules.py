@@ -117,6 +117,14 @@ def verdicts(
     return {verdict.rule: verdict for verdict in found if verdict.outcome != "pass"}
 
 
+def test_where_git_has_the_models_folder_its_rows_are_judged_on() -> None:
+    """The run's own word is believed of a model alone of which git knows nothing."""
+    defined = replace(STANDING, defined=True)
+    assert verdicts(EVIDENCE, STANDING) == {}
+    assert verdicts(replace(EVIDENCE, rows_of=DIGEST), defined) == {}
+    assert verdicts(EVIDENCE, defined)["rows judged on"].outcome == "refused"
+
+
 def test_a_good_version_passes_every_rule() -> None:
     assert verdicts(EVIDENCE, STANDING) == {}
     first = replace(COMPARED, champion=None)

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 from pydantic import AwareDatetime, Field, ValidationError, field_validator, model_validator
 
 from plumbline.core.documents import DocumentError, Strict, parse, worded
-from plumbline.core.dsse import STATEMENT, SignatureError, opened, read_public_keys
+from plumbline.core.dsse import STATEMENT, SignatureError, opened, read_public_keys, signed_by
 from plumbline.core.errors import Accident, Refused
 from plumbline.core.names import Digest, Line, Name, Version
 from plumbline.core.release import Image, Release, parse_release
@@ -172,7 +172,7 @@ def open_approval(text: str, approvers: Approvers, source: str) -> Given:
     try:
         envelope = json.loads(text)
         statement = opened(envelope, approvers.pem)
-        by = next(item for item in approvers.approvers if item.keys and _signed(envelope, item))
+        by = next(item for item in approvers.approvers if item.keys and signed_by(envelope, item.pem))
         approval = Approval.model_validate(statement.get("predicate"))
     except SignatureError as error:
         raise Refused(f"{source} {error}; keys are named in {APPROVERS}") from error
@@ -183,14 +183,6 @@ def open_approval(text: str, approvers: Approvers, source: str) -> Given:
     if statement != approval.statement():
         raise Refused(f"{source} states something else than an approval of its subjects")
     return Given(by, approval)
-
-
-def _signed(envelope: Any, approver: Approver) -> bool:
-    try:
-        opened(envelope, approver.pem)
-    except SignatureError:
-        return False
-    return True
 
 
 def read_approval(tree: Checkout, wanted: Wanted) -> Given | None:

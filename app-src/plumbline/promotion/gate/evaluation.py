@@ -10,9 +10,16 @@ from pydantic import ValidationError
 
 from plumbline.core.artifact import MODEL, SCHEMA, ArtifactError, digest_of
 from plumbline.core.errors import Inconclusive, Refused
+from plumbline.core.schema import ModelSchema
 from plumbline.core.subject import Subject, fields_of
 from plumbline.promotion.gate.answers import Answers, Rows
-from plumbline.promotion.gate.bundle import Bundle, check_names, one_row_p95_ms, open_bundle
+from plumbline.promotion.gate.bundle import (
+    Bundle,
+    check_names,
+    one_row_p95_ms,
+    open_bundle,
+    plain_bundle,
+)
 from plumbline.promotion.gate.holdout import Holdout, Parity, parity, read_holdout
 from plumbline.promotion.gate.memory import peak_mb
 from plumbline.promotion.policy import SliceLimit, ViewLimit
@@ -21,6 +28,26 @@ from plumbline.training import metrics
 from plumbline.training.report import Interval, Report, Slice
 
 REPORT, HOLDOUT, CARD = "report.json", "holdout.parquet", "card.yaml"
+
+
+@dataclass(frozen=True)
+class Papers:
+    """What a run's artifacts say in words, and their digests: neither graph nor rows were opened."""
+
+    folder: Path
+    """Of the bundle."""
+    digest: str
+    """Of the bundle."""
+    schema: ModelSchema
+    report: Report
+    card: dict[str, str]
+    evidence: str
+    """Digest of the evaluation folder."""
+
+    @property
+    def bytes(self) -> int:
+        """The size of what is fetched and loaded."""
+        return sum((self.folder / name).stat().st_size for name in (MODEL, SCHEMA))
 
 
 @dataclass(frozen=True)
@@ -144,35 +171,47 @@ class Evaluation:
 
 def read_evaluation(registry: Registry, run_id: str, model: str, into: Path) -> Evaluation:
     """Copy bundle/ and evaluation/ of a run and parse them; raises Refused that names the file and what is wrong."""
+    papers = read_papers(registry, run_id, model, into)
+    bundle, holdout = open_bundle(papers.folder, model), read_holdout(into / "evaluation" / HOLDOUT)
+    return Evaluation(bundle, papers.digest, papers.report, holdout, papers.card, papers.evidence)
+
+
+def read_papers(registry: Registry, run_id: str, model: str, into: Path) -> Papers:
+    """Copy bundle/ and evaluation/ of a run, and parse what is text; raises Refused that names the file."""
     check_names(registry.names(run_id, "bundle"), signed=None)
-    bundle = open_bundle(registry.download(run_id, "bundle", into), model)
-    report, holdout = read_judged(registry, run_id, model, into)
-    folder = into / "evaluation"
-    if (report.threshold is None) == (bundle.schema.output.task == "binary"):
+    bundle = registry.download(run_id, "bundle", into)
+    schema = plain_bundle(bundle, model)
+    folder = _judged_files(registry, run_id, into)
+    report = _report_of(folder, model)
+    if (report.threshold is None) == (schema.output.task == "binary"):
         raise Refused(f"{REPORT}: threshold is {report.threshold}; a binary classifier has one, nothing else does")
     try:
-        digests = digest_of(bundle.folder), digest_of(folder)
+        digests = digest_of(bundle), digest_of(folder)
     except ArtifactError as error:
         raise Refused(str(error)) from error
-    return Evaluation(bundle, digests[0], report, holdout, _read_card(folder / CARD), digests[1])
+    return Papers(bundle, digests[0], schema, report, _read_card(folder / CARD), digests[1])
 
 
 def read_judged(registry: Registry, run_id: str, model: str, into: Path) -> tuple[Report, Holdout]:
     """Copy evaluation/ of a run, and read what it was judged on and how; raises Refused that names the file."""
+    folder = _judged_files(registry, run_id, into)
+    return _report_of(folder, model), read_holdout(folder / HOLDOUT)
+
+
+def _judged_files(registry: Registry, run_id: str, into: Path) -> Path:
     if missing := sorted({REPORT, HOLDOUT, CARD} - registry.names(run_id, "evaluation").keys()):
         raise Refused(f"evaluation/: {missing} missing in run {run_id}; training's evaluate step writes them")
-    folder = registry.download(run_id, "evaluation", into)
-    report = _read_report(folder / REPORT)
-    if report.model != model:
-        raise Refused(f"{REPORT}: model is {report.model!r}, expected {model!r}")
-    return report, read_holdout(folder / HOLDOUT)
+    return registry.download(run_id, "evaluation", into)
 
 
-def _read_report(path: Path) -> Report:
+def _report_of(folder: Path, model: str) -> Report:
     try:
-        return Report.model_validate_json(path.read_bytes())
+        report = Report.model_validate_json((folder / REPORT).read_bytes())
     except ValidationError as error:
         raise Refused(f"{REPORT}: {error}") from error
+    if report.model != model:
+        raise Refused(f"{REPORT}: model is {report.model!r}, expected {model!r}")
+    return report
 
 
 def _read_card(path: Path) -> dict[str, str]:

@@ -29,7 +29,7 @@ from plumbline.promotion.gate.measured import Comparer, Measured
 from plumbline.promotion.gate.rules import Evidence, Standing, judge
 from plumbline.promotion.gate.verdict import Outcome, Verdict, worst
 from plumbline.promotion.policy import Rules
-from plumbline.promotion.registry.client import Registry, Version
+from plumbline.promotion.registry.client import ROWS_OF, Registry, Version
 from plumbline.promotion.settings import Settings
 
 
@@ -152,6 +152,7 @@ class Candidate:
                 card_rendered={"card.md", "card.html"} <= self.registry.names(self.version.run, "card").keys(),
                 code_dirty=self.version.tags.get("code.dirty", "").lower() not in ("", "false"),
                 integrity=self.integrity,
+                rows_of=self.version.tags.get(ROWS_OF, ""),
             )
         return self._evidence[key]
 
@@ -236,6 +237,7 @@ def examine(tree: Checkout, request: Request, subject: Candidate) -> Judgement:
         served=None if served is None else SemVer.parse(served.spec.version),
         served_before=_moved_away(tree, request.environment, request.model, version.digest, served),
         again=request.again,
+        defined=tree.is_folder(f"app-src/models/{request.model}"),
         after_done=environment.after is None
         or (version.proved(environment.after) and any(_named(tree, environment.after, request.model, version.digest))),
     )

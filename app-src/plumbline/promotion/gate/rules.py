@@ -37,6 +37,8 @@ class Evidence:
     code_dirty: bool
     integrity: str
     """Why digest, signature or evaluation are not what was registered; empty where they are."""
+    rows_of: str = ""
+    """Digest of the data that the holdout was made of anew at registration; empty where it is the run's own word."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,8 @@ class Standing:
     """The reason given for serving such a version again."""
     after_done: bool
     """Whether the environment that comes first has served this digest."""
+    defined: bool = False
+    """Whether a folder in git says how its rows are made."""
 
 
 def judge(
@@ -71,6 +75,7 @@ def judge(
     return (
         *_identity(environment, evidence, standing),
         *_order(environment, standing),
+        _rows(evidence, standing),
         *_quality(rules, evidence),
         *comparison.judge(rules, comparisons),
         *(_slices(limit, evidence.slices) for limit in rules.slices),
@@ -131,6 +136,14 @@ def _order(environment: Environment, standing: Standing) -> Iterator[Verdict]:
             standing.after_done,
             f"promote it to {environment.after} first",
         )
+
+
+def _rows(evidence: Evidence, standing: Standing) -> Verdict:
+    """What is judged on easy rows, or on such as were made to fit, is good by its own word alone."""
+    name, fix = "rows judged on", "train and register anew: registration makes the rows from the data that git pins"
+    if evidence.rows_of:
+        return Verdict(name, f"made anew from {evidence.rows_of[:19]}", "git's", "pass")
+    return decided(name, "the run's own word", "git's, where it has the model's folder", not standing.defined, fix)
 
 
 def _quality(rules: Rules, evidence: Evidence) -> Iterator[Verdict]:

@@ -10,7 +10,7 @@ from plumbline.core.metrics import names
 from plumbline.core.templates import templates
 from plumbline.promotion.delivery.approval import Given, approvals
 from plumbline.promotion.delivery.git import Checkout
-from plumbline.promotion.gate.evaluation import Evaluation, read_evaluation
+from plumbline.promotion.gate.evaluation import Papers, read_papers
 from plumbline.promotion.registry.client import Registry, Version
 from plumbline.training.report import OBJECTIVE, Interval, Report
 
@@ -18,20 +18,20 @@ from plumbline.training.report import OBJECTIVE, Interval, Report
 _templates = templates("plumbline.promotion.registry")
 
 
-def facts(version: Version, semver: str, evaluation: Evaluation, approvals: list[Given]) -> dict[str, Any]:
+def facts(version: Version, semver: str, papers: Papers, approvals: list[Given]) -> dict[str, Any]:
     """What the templates show."""
-    output, report = evaluation.bundle.schema.output, evaluation.report
+    output, report = papers.schema.output, papers.report
     overall = [*names.overall(output, costs=report.costs is not None), *report.declared(output)]
     return {
         "version": version,
         "semver": semver,
         "tags": version.tags,
-        "schema": evaluation.bundle.schema,
+        "schema": papers.schema,
         "report": report,
         # Of a slice; with each label's own the table is too wide for any screen.
         "overall": [name for name in overall if name in report.metrics],
-        "card": evaluation.card,
-        "summary": summary(evaluation.report, evaluation.bundle.schema.output.task),
+        "card": papers.card,
+        "summary": summary(report, output.task),
         "approvals": "; ".join(map(str, approvals)),
     }
 
@@ -88,10 +88,10 @@ def write(values: dict[str, Any], plots: Path | None, folder: Path) -> tuple[Pat
 def render_again(registry: Registry, tree: Checkout, model: str, semver: str, folder: Path) -> tuple[Path, Path]:
     """The card with the life cycle and approval of now, stored beside the run; returns card.md and card.html."""
     version = registry.find(model, semver)
-    evaluation = read_evaluation(registry, version.run, model, folder)
+    papers = read_papers(registry, version.run, model, folder)
     plots = registry.download(version.run, "plots", folder) if registry.names(version.run, "plots") else None
     given = approvals(tree, model, semver)
-    paths = write(facts(version, semver, evaluation, given), plots, folder / "card")
+    paths = write(facts(version, semver, papers, given), plots, folder / "card")
     for path in paths:
         registry.upload(version.run, path, "card")
     return paths

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 Shape = TypeVar("Shape")
 HOLDOUT = "holdout.digest"
 """The tag that says on which rows a run was judged."""
+ROWS_OF = "holdout.data"
+"""The tag that holds the digest of the data that those rows were made of anew; empty where they are the run's word."""
 STORED = "artifact.uri"
 """The tag that says where a version stands in the release store."""
 WEIGHTS = "weights.digest"

@@ -1,0 +1,80 @@
+"""The set of public keys that servers and the gate believe: which one signed what is served, one more, one less."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from plumbline.core import store
+from plumbline.core.artifact import SIGNATURE
+from plumbline.core.dsse import as_pem, read_public_keys, signed_by
+from plumbline.core.errors import Refused
+from plumbline.core.release import Release
+from plumbline.promotion.delivery.git import Checkout
+from plumbline.promotion.delivery.records import read_served
+
+
+def uses(tree: Checkout, public_keys: bytes) -> dict[str, list[str]]:
+    """{key: what environments serve of its signature, as `production: flights v1.0.0`}; "" of what none signed.
+
+    Raises StoreError where the release store does not answer: nobody can tell then what a key is needed for.
+    """
+    found: dict[str, list[str]] = {name: [] for name in read_public_keys(public_keys)}
+    for environment, release in _served(tree):
+        for name in signed_by(_signature(release), public_keys) or {""}:
+            found.setdefault(name, []).append(f"{environment}: {release.model} {release.spec.version}")
+    return found
+
+
+def add(file: Path, key: Path) -> list[str]:
+    """Put a key (or several) beside those that a file holds; returns the ids of all. Again, it changes nothing."""
+    keys = read_public_keys(file.read_bytes()) | read_public_keys(key.read_bytes())
+    _write(file, as_pem(keys.values()))
+    return list(keys)
+
+
+def remove(tree: Checkout, file: Path, key: str, *, stolen: bool) -> list[str]:
+    """Take a key out; returns what environments serve of its signature alone, which no new pod loads from now on.
+
+    Raises Refused where there is any, unless the key was stolen; for a key that is not there, and for the last one.
+    """
+    pem = file.read_bytes()
+    keys = read_public_keys(pem)
+    matching = [name for name in keys if key and name.startswith(key)]
+    if len(matching) != 1:
+        raise Refused(f"{file} holds {len(matching)} keys {key!r}, expected one of {', '.join(keys)}")
+    if len(keys) == 1:
+        raise Refused(f"{file}: {key} is its only key, and without one nothing is loaded; add the next one first")
+    rest = as_pem(item for name, item in keys.items() if name != matching[0])
+    before, after = uses(tree, pem).get("", []), uses(tree, rest).get("", [])
+    lost = [item for item in after if item not in before]
+    if lost and not stolen:
+        raise Refused(
+            f"{matching[0][:12]} alone signed what is served, {'; '.join(lost)}: promote what the new key signed, then "
+            "remove it; or say --stolen, and none of this is loaded again"
+        )
+    _write(file, rest)
+    return lost
+
+
+def _served(tree: Checkout) -> Iterator[tuple[str, Release]]:
+    for name in tree.names("clusters", "*/models/*/release.yaml"):
+        _, environment, _, model, _ = name.split("/")
+        if (release := read_served(tree, environment, model)) is not None:
+            yield environment, release
+
+
+def _signature(release: Release) -> object:
+    """The envelope of a release's signature; None where it is none."""
+    with store.open_bundle(release.spec.artifact.uri) as bundle:
+        data = b"".join(bundle.read(SIGNATURE))
+    try:
+        return json.loads(data)["dsseEnvelope"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def _write(file: Path, pem: bytes) -> None:
+    """Whole or not at all: servers read it again while it is written."""
+    whole = file.with_name(f".{file.name}.new")
+    whole.write_bytes(pem)
+    whole.replace(file)
