@@ -108,7 +108,7 @@ def test_what_the_folder_declares_is_not_the_runs_to_say(sound: Sound) -> None:
         Refused, match=r"schema\.json: not what the model's folder declares, which differs in \['later'"
     ):
         sound.judged(bundle=dataclasses.replace(bundle, schema=leaked(bundle.schema)))
-    with pytest.raises(Refused, match="costs are {'setosa'"):
+    with pytest.raises(Refused, match=r"costs are \{'setosa'"):
         sound.judged(report=sound.said(costs={"setosa": {"virginica": 0.0}}))
     with pytest.raises(Refused, match="depend on each other by 'a garden', the model's folder says ''"):
         sound.judged(report=sound.said(clusters=Clustered(by="a garden", count=30)))
