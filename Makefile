@@ -57,7 +57,7 @@ render: install tools ## Write what Argo CD would apply to build/render, one fol
 	@.venv/bin/plumbline tree render --out build/render
 
 validate: install tools api-server .venv-checkov/.installed ## Ask a real API server about every object of every environment (BASE=origin/main)
-	@.venv/bin/plumbline tree validate $(if $(TREE),--root $(TREE)) $(if $(BASE),--base $(BASE))
+	@.venv/bin/plumbline tree validate $(if $(TREE),--root $(TREE) --foreign) $(if $(BASE),--base $(BASE))
 
 diff: install tools ## What this branch changes in each environment, as Markdown (BASE=origin/main)
 	@.venv/bin/plumbline tree diff $(if $(TREE),--root $(TREE)) $(if $(BASE),--base $(BASE))
@@ -101,6 +101,10 @@ trees: install tools api-server ## 50 legal trees before the API server, and the
 
 histories: install services ## 200 random histories end with git, cluster and registry in agreement (HISTORIES, SEED)
 	@HISTORIES=$${HISTORIES:-200} EVENTS=$${EVENTS:-25} .venv/bin/pytest tests/integration/promotion/test_histories.py $(PYTEST)
+
+mutants: install services tools api-server ## Send every known-bad release through the real path, and write docs/mutants.md (minutes)
+	@.venv/bin/pytest tests/mutants $(PYTEST)
+	@PYTHONPATH=.:scripts:tests .venv/bin/python -m mutants.pages > docs/mutants.md
 
 gitea: install ## Build a real Gitea (minutes, once) and let promotion write by its pull requests
 	@scripts/build-gitea
@@ -150,4 +154,4 @@ lock: $(UV) ## Resolve pyproject.toml into locks/ again
 clean: ## Remove what make installed and built here
 	@rm -rf .venv .venv-serving .venv-checkov .cache build dist .coverage*
 
-.PHONY: help coverage install services tools api-server render validate diff versions estimators dev dev-clean demo lint test unit trees histories gitea fuzz verdicts bench soak bench-lock cluster-up cluster-test cluster-down format workflows lock clean
+.PHONY: help coverage install services tools api-server render validate diff versions estimators dev dev-clean demo lint test unit trees histories mutants gitea fuzz verdicts bench soak bench-lock cluster-up cluster-test cluster-down format workflows lock clean
