@@ -1,4 +1,4 @@
-"""docs/mutants.md: what the mutants are and what must stop each, from the lists that the tests run."""
+"""The page of mutants: what the mutants are and what must stop each, from the lists that the tests run."""
 
 from mutants import tampered, trained
 from mutants.admitted import SENT
@@ -11,7 +11,7 @@ a release store behind an S3 API, gate, approval, the audit of a pull request, a
 of production on a real API server. `make mutants` brings them in and writes this page only where every one was stopped,
 in the words of the rule that is named here. The shipped models pass all of it first, and one of them again in another
 file. What MLflow itself refuses to which user is tried with three of them by `tests/integration/workloads`. What no
-rule can find stands in [trust](trust.md#what-stays-open).
+rule can find stands in [trust](../docs/trust.md#what-stays-open).
 
 | | mutant | stopped at | by |
 | --- | --- | --- | --- |

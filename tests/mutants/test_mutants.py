@@ -1,4 +1,4 @@
-"""Every mutant is stopped, and by the rule that docs/mutants.md names."""
+"""Every mutant is stopped, and by the rule that its list names."""
 
 import os
 import re
