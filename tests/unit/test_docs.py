@@ -26,7 +26,8 @@ TOPS = sorted({name.split("/")[0] for name in TRACKED if "/" in name}, key=len, 
 PATH = re.compile(rf"(?<![\w./>-])(?:{'|'.join(map(re.escape, TOPS))}|plumbline)/[\w.<>*/-]*")
 MADE = ["clusters/*/models/*/release.yaml", "policies/approvals", "policies/barred", "policies/drift/*.yaml",
         "app-src/models/*/rows.csv", "app-src/models/churn/*", "policies/*/churn.yaml",
-        "policies/approvals/*", "policies/holds/*", "policies/freezes/*", "policies/skips/*"]  # fmt: skip
+        "policies/approvals/*", "policies/barred/*", "policies/holds/*", "policies/freezes/*",
+        "policies/skips/*"]  # fmt: skip
 """What promotion or a person writes, and a fresh tree need not have; `churn` is the model of the guide."""
 FORMER = re.compile(
     r"(?:^|-m )(?:training|promotion|serving|monitoring|scoring|backup|gitops)(?:(?: [a-z-]+)* --| [a-z]+$)|-m serving"

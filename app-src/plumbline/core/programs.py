@@ -19,11 +19,15 @@ _GIT_SETTINGS = {
     "core.hooksPath": os.devnull,
     "core.autocrlf": "false",
     "core.safecrlf": "false",
+    "core.attributesFile": os.devnull,
+    "i18n.commitEncoding": "UTF-8",
     "clone.defaultRemoteName": "origin",
     "color.ui": "never",
     "advice.pushUpdateRejected": "false",
     "core.quotePath": "false",
     "log.showSignature": "false",
+    "log.follow": "false",
+    "log.showRoot": "true",
     "diff.noprefix": "false",
     "diff.mnemonicPrefix": "false",
     "gc.auto": "0",
@@ -38,13 +42,22 @@ _GIT_PLACES = {
     "GIT_INDEX_FILE",
     "GIT_OBJECT_DIRECTORY",
     "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_QUARANTINE_PATH",
     "GIT_COMMON_DIR",
+    "GIT_SHALLOW_FILE",
+    "GIT_GRAFT_FILE",
+    "GIT_REPLACE_REF_BASE",
     "GIT_NAMESPACE",
     "GIT_PREFIX",
+    "GIT_LITERAL_PATHSPECS",
+    "GIT_ICASE_PATHSPECS",
+    "GIT_NOGLOB_PATHSPECS",
     "GIT_EXTERNAL_DIFF",
     "GIT_DIFF_OPTS",
     "GIT_TEMPLATE_DIR",
 }
+_STEERS = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?|.)?|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""What colours a terminal's text or moves its cursor: a server's hook may send it, and logs keep it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +67,7 @@ class Done:
     code: int
     stdout: bytes
     error: str
-    """What it complained about; passwords in URLs are hidden."""
+    """What it complained about, as plain text; passwords in URLs are hidden."""
 
     @property
     def text(self) -> str:
@@ -90,7 +103,8 @@ def run(
         raise Accident(f"{name}: {error}") from error
     except subprocess.TimeoutExpired as error:
         raise Accident(f"{name} {arguments[0] if arguments else ''}: no end after {seconds:g} s") from error
-    complaint = re.sub(r"(\w+://)[^/@\s]+@", r"\1***@", done.stderr.decode(errors="replace")).strip()
+    plain = _STEERS.sub("", done.stderr.decode(errors="replace"))
+    complaint = re.sub(r"(\w+://)[^/@\s]+@", r"\1***@", plain).strip()
     return Done(done.returncode, done.stdout, complaint)
 
 

@@ -187,6 +187,7 @@ class History:
             self._merge,
             self._revert,
             self._revert,
+            self._pick,
             self._hold,
             self._thaw,
             self._force,
@@ -351,14 +352,23 @@ class History:
     def _merge(self) -> None:
         if not self._requests:
             return
-        branch = self._requests.pop(0)
+        how = self.chance.choice(["plain", "plain", "squash", "ours", "octopus"])
+        branches = [self._requests.pop(0)]
         self.remote.pull()
+        if how == "octopus":  # with a line that has nothing to do with it
+            branches.append(f"line-{self.chance.getrandbits(40):x}")
+            self.remote.git("checkout", "--quiet", "-b", branches[1])
+            self.remote.git("commit", "--quiet", "--allow-empty", "-m", "of another line")
+            self.remote.git("checkout", "--quiet", "main")
         try:
-            self.remote.git("merge", "--quiet", "--no-ff", "-m", f"Merge {branch}", branch)
+            options = {"squash": ("--squash",), "ours": ("--no-ff", "--strategy=ours")}.get(how, ("--no-ff",))
+            self.remote.git("merge", "--quiet", *options, "-m", "merge", *branches)
         except Exception:
-            self.remote.git("merge", "--abort")
+            self.remote.git("reset", "--quiet", "--hard")
             return
-        self._note(f"merge {branch}")
+        if how == "squash":
+            self.remote.git("commit", "--quiet", "--allow-empty", "-m", f"{branches[0]} (#7)")
+        self._note(f"merge {how} {branches[0]}")
         self.remote.git("push", "--quiet", "origin", "main")
 
     def _revert(self) -> None:
@@ -375,6 +385,22 @@ class History:
             self.remote.git("revert", "--abort")
             return
         self._note(f"revert of {path}")
+        self.remote.git("push", "--quiet", "origin", "main")
+
+    def _pick(self) -> None:
+        """A person takes an older commit of a release once more."""
+        self.remote.pull()
+        path = release_path(self.chance.choice(ENVIRONMENTS), self.model)
+        commits = self.remote.git("log", "--no-merges", "--format=%H", "--", path).split()
+        if not commits:
+            return
+        commit = self.chance.choice(commits)
+        try:
+            self.remote.git("cherry-pick", commit)
+        except Exception:
+            self.remote.git("reset", "--quiet", "--hard")
+            return
+        self._note(f"cherry-pick {commit[:12]} of {path}")
         self.remote.git("push", "--quiet", "origin", "main")
 
     def _hold(self) -> None:

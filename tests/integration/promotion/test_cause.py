@@ -10,94 +10,22 @@ import pytest
 from typer.testing import CliRunner
 
 from plumbline.core import programs
-from plumbline.core.release import Release
 from plumbline.promotion.cli import app
 from plumbline.promotion.delivery import cluster as clusters
 from plumbline.promotion.delivery.approval import Wanted
-from plumbline.promotion.delivery.cluster import RELEASE_TEXT, Cluster, Failure, Running, Served, differing
+from plumbline.promotion.delivery.cluster import RELEASE_TEXT, differing
 from plumbline.promotion.delivery.documents import Barred, Override, barred_path, dump, release_path
 from plumbline.promotion.delivery.git import Change, checkout
 from plumbline.promotion.delivery.governance import bar
 from plumbline.promotion.delivery.past import reverts
-from plumbline.promotion.delivery.reconcile import reconcile, status
 from plumbline.promotion.delivery.release_text import new_text
 from plumbline.promotion.registry.client import Registry
 from plumbline.promotion.settings import Settings
 from plumbline.tree.validate.checks import models
 
 from .conftest import Remote
-from .releases import digest, made, serve
-
-SLOW = Failure("p95", "failed (1) > failureLimit (0); last value [0.9]")
-NEVER_READY = Failure("", "ReplicaSet has timed out progressing")
-
-
-class Loop:
-    """One model's release in git and a cluster that says what the test told it."""
-
-    def __init__(self, remote: Remote, settings: Settings, registry: Registry, model: str) -> None:
-        self.remote, self.settings, self.registry, self.model = remote, settings, registry, model
-        self.warned: list[str] = []
-
-    def release(self, *arguments: object, **more: object) -> Release:
-        return made(self.model, *arguments, **more)  # type: ignore[arg-type]
-
-    def serve(self, release: Release, environment: str = "staging") -> None:
-        serve(self.remote, environment, release)
-
-    def served(self, environment: str = "staging") -> Release:
-        return self.remote.release(environment, self.model)
-
-    def cluster(
-        self,
-        stable: Release | None,
-        failure: Failure | None,
-        environment: str,
-        phase: str = "Degraded",
-        pods: tuple[str, ...] | None = None,
-    ) -> Cluster:
-        running = Running(
-            wanted=Served.of(self.served(environment)),
-            stable=None if stable is None else Served.of(stable),
-            phase=phase,
-            weight=0,
-            message="",
-            failure=failure,
-            pods=pods,
-        )
-
-        class Says(Cluster):
-            def running(self, model: str) -> Running:  # noqa: ARG002 - it knows one model
-                return running
-
-            def models(self) -> list[str]:
-                return []
-
-        return Says()
-
-    def minute(
-        self,
-        stable: Release | None,
-        failure: Failure | None = SLOW,
-        environment: str = "staging",
-        phase: str = "Degraded",
-        pods: tuple[str, ...] | None = None,
-    ) -> list[str]:
-        """What reconcile did about git, as the cluster is."""
-        cluster = self.cluster(stable, failure, environment, phase, pods)
-        steps = reconcile(self.registry, self.settings, cluster, environment, [self.model], self._warn)
-        return [step.did for step in steps if "which the registry does not know" not in step.did]
-
-    def said(self, stable: Release, failure: Failure) -> str:
-        (row,) = status(self.registry, self.settings, self.cluster(stable, failure, "staging"), "staging", [self.model])
-        return f"{row.verdict}: {row.reason}"
-
-    def barred(self) -> list[str]:
-        self.remote.pull()
-        return sorted(path.stem for path in self.remote.work.glob("policies/barred/*/*.yaml"))
-
-    def _warn(self, model: str, text: str) -> None:
-        self.warned.append(f"{model}: {text}")
+from .loops import NEVER_READY, SLOW, Loop
+from .releases import digest
 
 
 @pytest.fixture

@@ -376,7 +376,7 @@ def test_commits_of_records_and_places(
     assert found == {
         "policies/approvals/other/v1.0.0.json": f"what it says belongs into {approval}, where promotion looks for it",
         "policies/barred/other/000000000000.yaml": "what it says belongs into "
-        f"{barred_path(standing.model, standing.digest)}, where promotion looks for it",
+        f"{barred_path(standing.model, standing.digest)}",
         f"clusters/moon/models/{standing.model}/release.yaml": "the policy of toy-standing has no environment 'moon'",
         f"clusters/staging/models/{standing.model}/release.yaml": "v1.0.0 is barred for drift: seen late",
     }

@@ -62,7 +62,7 @@ def cause_of(tree: Checkout, environment: str, failed: Release, running: Running
     if wanted.digest == stable.digest and (other := _without_digest(tree, environment, failed, running, entries)):
         candidates.append((other, ""))
     if not candidates:
-        commits = changes(tree, environment, failed.model, _began(entries, failed), release_too=True)
+        commits = changes(tree, environment, failed.model, _began(tree, entries, failed), release_too=True)
         return Cause((), "", False, tuple(commits))
     # A cluster that compared the pods knows; else each commit since git first named stable's release may be in the
     # canary alone: that a rollback named it again since then says nothing of what its pods ran with.
@@ -82,7 +82,7 @@ def _without_digest(tree: Checkout, environment: str, failed: Release, running: 
         return f"version {stable.version} → {failed.spec.version} of the same bytes"
     if running.pods is not None and RELEASE_TEXT not in running.pods:
         return ""
-    began = _began(entries, failed)
+    began = _began(tree, entries, failed)
     if not began or began in reverts(tree, environment, failed.model):
         return ""  # it was taken back already
     digest = failed.spec.artifact.digest
@@ -105,10 +105,12 @@ def _by_hand(before: Release, after: Release) -> str:
     return ", ".join(f"{name} {old} → {new}" for name, old, new in values if old != new)
 
 
-def _began(entries: list[Past], failed: Release) -> str:
-    """The commit with which the file began to name this release."""
-    commit = ""
+def _began(tree: Checkout, entries: list[Past], failed: Release) -> str:
+    """The branch's own commit with which the file began to name this release, whatever was merged and left since."""
+    commit, main = "", tree.mainline()
     for entry in entries:
+        if entry.commit not in main:
+            continue
         if entry.release.spec != failed.spec:
             break
         commit = entry.commit

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from plumbline.core.documents import leaves
-from plumbline.core.errors import Accident
+from plumbline.core.errors import Accident, Refused
 from plumbline.core.names import one_line
 from plumbline.core.release import Release
 
@@ -97,6 +97,8 @@ class Running:
 class Cluster:
     """The cluster of KUBECONFIG, or the one that this pod runs in."""
 
+    _listed: Mapping[str, Any] | None = None
+
     @staticmethod
     def is_configured() -> bool:
         """Whether somebody named a cluster: by KUBECONFIG, by kubectl's own file, or by running in a pod."""
@@ -114,12 +116,15 @@ class Cluster:
         return client
 
     def running(self, model: str) -> Running | None:
-        """The Rollout of a model, or None where there is none; raises Accident where the API does not answer."""
-        rollout = self.document(model)
+        """The Rollout of a model, or None where there is none; raises Accident where the API does not answer.
+
+        As `models` listed it last, or where it never did, as it is now.
+        """
+        rollout = self.document(model) if self._listed is None else self._listed.get(f"{model}{_SUFFIX}")
         if rollout is None:
             return None
         status = rollout.get("status", {})
-        wanted, stable_hash = Served.in_template(rollout["spec"]["template"]), status.get("stableRS", "")
+        wanted, stable_hash = _served(model, rollout["spec"]["template"]), status.get("stableRS", "")
         seen = status.get("observedGeneration") == str(rollout["metadata"]["generation"])
         canary = status.get("currentPodHash", "")
         weights = status.get("canary", {}).get("weights", {})
@@ -129,7 +134,7 @@ class Cluster:
             phase=status.get("phase", "Progressing") if seen else "Unseen",
             weight=int(weights.get("canary", {}).get("weight", 0)),
             message=status.get("message", ""),
-            failure=self._failure(canary, status) if seen and status.get("abort") else None,
+            failure=self._failure(canary, rollout) if seen and status.get("abort") else None,
             pods=self._pods(model, canary, stable_hash),
         )
 
@@ -147,12 +152,14 @@ class Cluster:
             raise Accident(f"the cluster, {name}: it is gone")
 
     def models(self) -> list[str]:
-        """Models that have a Rollout."""
-        return [item["metadata"]["name"].removesuffix(_SUFFIX) for item in self._list("rollouts")]
+        """Models that have a Rollout: one listing, which `running` answers from until the next."""
+        named = {item["metadata"]["name"]: item for item in self._list("rollouts")}
+        self._listed = {name: item for name, item in named.items() if name.endswith(_SUFFIX)}
+        return [name.removesuffix(_SUFFIX) for name in self._listed]
 
     def _stable(self, model: str, pod_hash: str) -> Served | None:
         template = self._template(model, pod_hash)
-        return None if template is None else Served.in_template(template)
+        return None if template is None else _served(model, template)
 
     def _pods(self, model: str, canary: str, stable: str) -> tuple[str, ...] | None:
         if canary == stable:
@@ -170,13 +177,15 @@ class Cluster:
             return None
         return self._api.ApiClient().sanitize_for_serialization(replica_set)["spec"]["template"]
 
-    def _failure(self, pod_hash: str, status: Mapping[str, Any]) -> Failure:
+    def _failure(self, pod_hash: str, rollout: Mapping[str, Any]) -> Failure:
         runs = self._list("analysisruns", label_selector=f"rollouts-pod-template-hash={pod_hash}")
+        # The same pods may have failed before, beside another stable: that was another canary's verdict.
+        runs = [run for run in runs if _revision(run) in ("", _revision(rollout))]
         for run in sorted(runs, key=lambda run: run["metadata"]["creationTimestamp"], reverse=True):
             for metric in run.get("status", {}).get("metricResults", []):
                 if metric.get("phase") == "Failed":
                     return Failure(metric["name"], _explained(metric))
-        return Failure("", one_line(status.get("message") or "aborted"))
+        return Failure("", one_line(rollout["status"].get("message") or "aborted"))
 
     def _get(self, plural: str, name: str) -> Any:
         return self._ask(
@@ -202,6 +211,19 @@ class Cluster:
             raise Accident(f"the cluster, {what}: {error.status} {error.reason}") from error
         except HTTPError as error:
             raise Accident(f"the cluster, {what}: {error}; try again when it answers") from error
+
+
+def _served(model: str, template: Mapping[str, Any]) -> Served:
+    try:
+        return Served.in_template(template)
+    except (KeyError, StopIteration) as error:
+        what = f"without {error}" if isinstance(error, KeyError) else "without a container named server"
+        raise Refused(f"the cluster, {model}{_SUFFIX}: pods {what} are none that promotion made") from error
+
+
+def _revision(item: Mapping[str, Any]) -> str:
+    """Which of a Rollout's canaries it is of; a template that comes again is a new one."""
+    return str((item["metadata"].get("annotations") or {}).get("rollout.argoproj.io/revision", ""))
 
 
 def differing(stable: Any, canary: Any) -> tuple[str, ...]:

@@ -36,9 +36,9 @@ class Lineage(Strict):
 
 
 class Barred(Strict):
-    """`policies/barred/<model>/<first 12 hex of digest>.yaml`: these bytes failed and are not served again.
+    """`policies/barred/<model>/<hex of the digest>.yaml`: these bytes failed and are not served again.
 
-    Of an artifact, or of a server's image.
+    Of an artifact, or of a server's image. What counts is the digest that stands in it.
     """
 
     apiVersion: Literal["plumbline.dev/v1"] = "plumbline.dev/v1"
@@ -79,8 +79,8 @@ def dump(document: BaseModel) -> str:
 
 
 def barred_path(model: str, digest: str) -> str:
-    """Where git holds the record of a barred digest."""
-    return f"policies/barred/{model}/{digest.removeprefix('sha256:')[:12]}.yaml"
+    """Where git holds the record of a barred digest: all of it, for bytes of a chosen short prefix can be made."""
+    return f"policies/barred/{model}/{digest.removeprefix('sha256:')}.yaml"
 
 
 def gate_name(environment: str, version: str, digest: str) -> str:

@@ -12,7 +12,7 @@ from plumbline.promotion.delivery.cluster import Served
 from plumbline.promotion.delivery.documents import gate_name, policy_path
 from plumbline.promotion.delivery.git import Checkout
 from plumbline.promotion.delivery.records import read_barred, read_policy, read_served
-from plumbline.promotion.delivery.state import served_by
+from plumbline.promotion.delivery.state import environments_of
 from plumbline.promotion.registry.client import Registry, Version
 from plumbline.promotion.registry.lifecycle import Lifecycle, path_to
 
@@ -28,17 +28,26 @@ def sync(registry: Registry, tree: Checkout, model: str, facts: Facts | None = N
 
     `facts` are what clusters have stable; where there are none (no cluster is followed), git's word is taken for all.
     """
-    return list(_sync(registry, tree, model, facts))
+    versions = _finished(registry.versions(model))
+    done = list(_sync(registry, tree, model, facts, versions))
+    for version in _finished(registry.versions(model)) if done else versions:  # with the aliases of now
+        registry.describe(version)
+    return done
 
 
-def _sync(registry: Registry, tree: Checkout, model: str, facts: Facts | None) -> Iterator[str]:
+def _finished(versions: list[Version]) -> list[Version]:
+    return [version for version in versions if version.semver is not None]
+
+
+def _sync(
+    registry: Registry, tree: Checkout, model: str, facts: Facts | None, versions: list[Version]
+) -> Iterator[str]:
     environments = {}
-    if tree.read(policy_path(model)) is not None or any(served_by(tree, model)):
+    if tree.read(policy_path(model)) is not None or environments_of(tree, model):
         environments = read_policy(tree, model).spec.environments  # else the model was deleted, with its gate
     if facts is None:
         named = {name: read_served(tree, name, model) for name in _environments(tree)}
         facts = {name: None if release is None else Served.of(release) for name, release in named.items()}
-    versions = [version for version in registry.versions(model) if version.semver is not None]
     wanted: dict[str, Lifecycle] = {}
     for name, environment in environments.items():
         if (served := facts.get(name)) is None:
@@ -61,9 +70,6 @@ def _sync(registry: Registry, tree: Checkout, model: str, facts: Facts | None) -
         yield from _mark(registry, tree, version)
     for version in versions:
         yield from _move(registry, version, wanted.get(version.number))
-    for version in registry.versions(model):  # anew, with the aliases of now
-        if version.semver is not None:
-            registry.describe(version)
 
 
 def _environments(tree: Checkout) -> list[str]:
@@ -83,21 +89,18 @@ def _serves(registry: Registry, version: Version, environment: str, served: Serv
         yield f"alias {environment} → {version.semver}"
 
 
-def trainers(registry: Registry, release: Release) -> dict[str, str]:
-    """Who trained what a release names, as far as the registry knows it."""
-    versions = [version for version in registry.versions(release.model) if version.semver is not None]
-    return {
-        user: did for item in _registered(versions, Served.of(release)) for user, did in registry.trainers(item).items()
-    }
+def trainers(registry: Registry, release: Release, versions: list[Version]) -> dict[str, str]:
+    """Who trained what a release names, as far as the registry, which has these versions of its model, knows it."""
+    named = _registered(_finished(versions), Served.of(release))
+    return {user: did for item in named for user, did in registry.trainers(item).items()}
 
 
-def unjudged(registry: Registry, environment: str, release: Release) -> Iterator[str]:
+def unjudged(registry: Registry, environment: str, release: Release, versions: list[Version]) -> Iterator[str]:
     """Why a release that git names did not come through the gate, as far as its run shows; nothing where it did.
 
     `plumbline promote audit` reads the report as well. Of a model that the registry does not know nothing is said.
     """
-    versions = [version for version in registry.versions(release.model) if version.semver is not None]
-    spec = release.spec
+    versions, spec = _finished(versions), release.spec
     if not versions:
         return
     if not _registered(versions, Served.of(release)):
@@ -130,7 +133,7 @@ def _move(registry: Registry, version: Version, wanted: Lifecycle | None) -> Ite
 def archive_unused(registry: Registry, tree: Checkout, days: float) -> Iterator[Version]:
     """Archive the versions of each model with a gate that no environment took in so many days, but for the newest."""
     for path in tree.names("policies/promotion", "*.yaml"):
-        versions = [version for version in registry.versions(PurePath(path).stem) if version.semver is not None]
+        versions = _finished(registry.versions(PurePath(path).stem))
         for version in versions[:-1]:
             if version.lifecycle is Lifecycle.NONE and registry.age_days(version) > days:
                 registry.move(version, Lifecycle.ARCHIVED)

@@ -20,10 +20,11 @@ from plumbline.core.errors import Accident, Misuse, Refused
 from plumbline.promotion.settings import Settings
 
 _LOST_RACE = re.compile(
-    "fetch first|non-fast-forward|cannot lock ref|failed to update ref|incorrect old value|stale info"
+    r"^ ?! \[.*(fetch first|non-fast-forward|cannot lock ref|failed to update ref|incorrect old value|stale info)",
+    re.MULTILINE,
 )
-
-
+"""Of git's own line about the branch: a hook may say such words too, and mean something else."""
+_DECLINED = re.compile(r"^ ?! \[remote rejected\]", re.MULTILINE)
 _PULL_REQUESTS_ONLY = re.compile("protected|pull request|merge request|GH006|GH013|not allowed to push", re.IGNORECASE)
 """How GitHub, GitLab, Gitea and Bitbucket decline a push to a branch that takes pull requests alone."""
 
@@ -68,11 +69,17 @@ class Checkout:
     def __init__(self, path: Path, settings: Settings) -> None:
         self.path = path
         self.settings = settings
+        self._whole = False
 
     @property
     def branch(self) -> str:
         """The branch that environments follow."""
         return self.settings.branch
+
+    @property
+    def _main(self) -> str:
+        """What is fetched of it: by its full name, for a tag may have the same."""
+        return f"+refs/heads/{self.branch}:refs/remotes/origin/{self.branch}"
 
     def git(self, *arguments: str, check: bool = True, stdin: str | None = None) -> programs.Done:
         """Run git in the clone; raises Accident with its message where it fails."""
@@ -120,10 +127,16 @@ class Checkout:
             if kind == "blob" or deletions:
                 yield commit, text.decode(errors="surrogateescape") if kind == "blob" else ""
 
+    def mainline(self) -> set[str]:
+        """The branch's own commits, without what their merges brought."""
+        self.complete()
+        return set(self.git("rev-list", "--first-parent", "HEAD").text.split())
+
     def complete(self) -> None:
         """Fetch the commits of the branch that a shallow clone lacks; contents come when they are asked for."""
-        if self.git("rev-parse", "--is-shallow-repository").text.strip() == "true":
-            self.git("fetch", "--quiet", "--unshallow", "--filter=blob:none", "--no-tags", "origin", self.branch)
+        if not self._whole and self.git("rev-parse", "--is-shallow-repository").text.strip() == "true":
+            self.git("fetch", "--quiet", "--unshallow", "--filter=blob:none", "--no-tags", "origin", self._main)
+        self._whole = True
 
     def _fetch_missing(self, name: str) -> None:
         """Fetch a file's contents at all commits at once: a partial clone would ask for each of them alone."""
@@ -163,6 +176,7 @@ class Checkout:
         """The newest commit of another branch, fetched with the one before it; empty where there is no such branch."""
         there = f"refs/remotes/origin/{branch}"
         fetch = ("fetch", "--quiet", "--no-tags", "--depth", "2", "origin", f"+refs/heads/{branch}:{there}")
+        self._whole = False  # so little depth cuts off what was fetched of main as well
         fetched = self.git(*fetch, check=False)
         if fetched.code == 0:
             return self.git("rev-parse", there).text.strip()
@@ -196,7 +210,7 @@ class Checkout:
             asked = programs.Done(1, b"", str(error))
         if asked.code == 0 and self.git("merge-base", "--is-ancestor", commit, there, check=False).code == 0:
             return  # the connection broke after the server had taken it
-        if "[remote rejected]" in answer and not _LOST_RACE.search(answer):
+        if _DECLINED.search(answer) and not _LOST_RACE.search(answer):
             way = "; to write by pull request, set PROMOTION_FORGE and its token (docs/promotion.md)"
             closed = target == self.branch and _PULL_REQUESTS_ONLY.search(answer)
             raise Refused(f"git refused the push to {target}: {answer}{way if closed else ''}")
@@ -211,8 +225,8 @@ class Checkout:
 
     def refresh(self) -> None:
         """Stand on the newest commit of the branch; what was committed here and not pushed is dropped."""
-        self.git("fetch", "--quiet", "--no-tags", "origin", self.branch)
-        self.git("reset", "--hard", "--quiet", f"origin/{self.branch}")
+        self.git("fetch", "--quiet", "--no-tags", "origin", self._main)
+        self.git("reset", "--hard", "--quiet", f"refs/remotes/origin/{self.branch}")
 
     def _resolve(self, name: str) -> Path:
         path = self.path
@@ -227,7 +241,7 @@ class Checkout:
             path = self._resolve(name)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(text.encode(errors="surrogateescape"))
-            self.git("add", "--", name)
+            self.git("add", "--force", "--", name)  # whatever a person's or the repository's ignored files are
 
 
 @contextmanager
@@ -242,7 +256,10 @@ def checkout(settings: Settings) -> Iterator[Checkout]:
     try:
         little = ("--depth", "1", "--no-tags", "--branch", settings.branch)
         _git(settings, "clone", "--quiet", *little, "--", settings.repo, str(folder / "clone"))
-        yield Checkout(folder / "clone", settings)
+        tree = Checkout(folder / "clone", settings)
+        if tree.git("symbolic-ref", "--quiet", "HEAD", check=False).code:  # git takes a tag's name too
+            raise Misuse(f"PROMOTION_BRANCH={settings.branch}: {settings.repo} has a tag of that name, and no branch")
+        yield tree
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -4,22 +4,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from plumbline.core.documents import DocumentError
 from plumbline.core.errors import PlumblineError, Refused
 from plumbline.core.names import SemVer, plain_name
 from plumbline.core.release import Release
-from plumbline.promotion.delivery.documents import (
-    Barred,
-    Lineage,
-    barred_path,
-    checked,
-    dump,
-    release_path,
-)
+from plumbline.promotion.delivery.documents import Barred, Lineage, checked, dump, release_path
 from plumbline.promotion.delivery.git import Change, Checkout, Subject, checkout
-from plumbline.promotion.delivery.hold import held
+from plumbline.promotion.delivery.hold import Hold, held
 from plumbline.promotion.delivery.past import back_to, past
 from plumbline.promotion.delivery.proposal import Delivered, write
-from plumbline.promotion.delivery.records import read_barred
+from plumbline.promotion.delivery.records import barred_place, read_barred
 from plumbline.promotion.delivery.release_text import edit, move
 from plumbline.promotion.delivery.state import digests_of, served_by
 from plumbline.promotion.registry.attestation import require_attested
@@ -53,7 +47,8 @@ def reject(registry: Registry, settings: Settings, model: str, version: str, met
     SemVer.parse(version)
 
     def culprit(tree: Checkout) -> str:
-        digests = {item.spec.artifact.digest for _, item in served_by(tree, model) if item.spec.version == version}
+        served = served_by(tree, model, lambda _: None)
+        digests = {item.spec.artifact.digest for _, item in served if item.spec.version == version}
         return digests.pop() if len(digests) == 1 else registry.find(model, version).digest
 
     return bar(settings, model, version, culprit, metric, reason, partial(lineage_of, registry, settings, model))
@@ -104,11 +99,13 @@ def bar(
         if recorded is None or recorded.override is not None or recorded.stays is not None:
             about = {"model": model, "version": version, "digest": digest, "metric": metric, "reason": reason}
             record = checked(Barred, **about, lineage=lineage(digest))
-            files[barred_path(model, digest)] = dump(record)
-        for environment, release in served_by(tree, model):
-            if digest in digests_of(release) and (hold := held(tree, environment, model)) is not None:
-                skipped.append(f"{environment} still serves {model} {version}: {hold}")
-            elif digest in digests_of(release):
+            files[barred_place(tree, model, digest)] = dump(record)
+        for environment, release in served_by(tree, model, skipped.append):
+            if digest not in digests_of(release):
+                continue
+            if (why := _kept(tree, environment, model)) is not None:
+                skipped.append(f"{environment} still serves {model} {version}: {why}")
+            else:
                 _revert(tree, environment, release, digest, files, reverted, left, skipped)
         if not files:
             return None
@@ -118,6 +115,14 @@ def bar(
     with checkout(settings) as tree:
         delivered = write(tree, change)
     return Rejection(digest, delivered, dict(reverted), tuple(left), tuple(dict.fromkeys(skipped)))
+
+
+def _kept(tree: Checkout, environment: str, model: str) -> Hold | PlumblineError | None:
+    """What keeps a model as it is: a hold, or a record that can't be read and may be one."""
+    try:
+        return held(tree, environment, model)
+    except (DocumentError, Refused) as error:
+        return error
 
 
 def stranded(environment: str, model: str, version: str) -> str:

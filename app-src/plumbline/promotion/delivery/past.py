@@ -73,7 +73,7 @@ def back_to(
     if proved is not None or stable not in (None, Served.of(failed)):
         return proved
     failures = reverts(tree, environment, failed.model)
-    branch = set(tree.git("rev-list", "--first-parent", "HEAD").text.split())
+    branch = tree.mainline()
     passed = {Served.of(failed)}
     left: list[Past] = []
     for entry in entries:

@@ -34,7 +34,7 @@ from plumbline.promotion.delivery.records import read_served, require_environmen
 from plumbline.promotion.delivery.review import unreviewed
 from plumbline.promotion.delivery.rollback import Warn, take_back, take_out
 from plumbline.promotion.delivery.state import bar_of, forbidden, unapproved
-from plumbline.promotion.registry.client import Registry
+from plumbline.promotion.registry.client import Registry, Version
 from plumbline.promotion.settings import Settings
 
 ROUND = 60.0
@@ -157,9 +157,10 @@ def _objections(registry: Registry, tree: Checkout, environment: str, model: str
     """What is against the release that git names by now and is not taken back by itself."""
     release = read_served(tree, environment, model)
     if release is not None:
+        versions = registry.versions(model)
         for reason in (
-            *unapproved(tree, environment, release, persons := trainers(registry, release)),
-            *unjudged(registry, environment, release),
+            *unapproved(tree, environment, release, persons := trainers(registry, release, versions)),
+            *unjudged(registry, environment, release, versions),
         ):
             yield f"{release.spec.version}: differ, {reason}"
         try:
@@ -197,14 +198,15 @@ def status(
 
 
 def _row(registry: Registry, tree: Checkout, cluster: Cluster | None, environment: str, model: str) -> Status:
-    running = cluster.running(model) if cluster else None
-    versions = (item for item in registry.versions(model) if item.semver and environment in item.aliases)
-    named = ", ".join(str(item.semver) for item in versions)
-    in_git = "unreadable"
+    versions = registry.versions(model)
+    named = ", ".join(str(item.semver) for item in versions if item.semver and environment in item.aliases)
+    in_git, in_cluster = "unreadable", "unreadable" if cluster else "not asked"
     try:
+        running = cluster.running(model) if cluster else None
+        in_cluster = _described(running) if cluster else in_cluster
         release = read_served(tree, environment, model)
         in_git = _short(Served.of(release)) if release is not None else "-"
-        reasons = list(_reasons(tree, release, running, registry, environment))
+        reasons = list(_reasons(tree, release, running, registry, versions, environment))
         up = cluster is None or _is_up(release, running)
         verdict = "agree" if up and not reasons and named == (release.spec.version if release else "") else "differ"
         if release is not None and bar_of(tree, environment, release) is not None:
@@ -213,7 +215,6 @@ def _row(registry: Registry, tree: Checkout, cluster: Cluster | None, environmen
             reasons.append(str(hold))  # told, and no reason to differ
     except (Refused, DocumentError) as error:  # of this model: the others' rows are told
         verdict, reasons = "unknown", [str(error)]
-    in_cluster = _described(running) if cluster else "not asked"
     return Status(model, in_git, in_cluster, named or "-", verdict, "; ".join(reasons))
 
 
@@ -225,15 +226,20 @@ def _is_up(release: Release | None, running: Running | None) -> bool:
 
 
 def _reasons(
-    tree: Checkout, release: Release | None, running: Running | None, registry: Registry, environment: str
+    tree: Checkout,
+    release: Release | None,
+    running: Running | None,
+    registry: Registry,
+    versions: list[Version],
+    environment: str,
 ) -> Iterator[str]:
     """What is against the release that git names, and what a canary is that is none of a release."""
     if release is None:
         return
-    persons = trainers(registry, release)
+    persons = trainers(registry, release, versions)
     yield from forbidden(tree, environment, release, persons)
     yield from unreviewed(tree, environment, release, persons)
-    yield from unjudged(registry, environment, release)
+    yield from unjudged(registry, environment, release, versions)
     if running is not None and is_configuration(running):
         aborted = f", {running.failure.metric or 'never ready'}: {running.failure.reason}" if running.failure else ""
         entries = past(tree, environment, release.model, lambda _: None)

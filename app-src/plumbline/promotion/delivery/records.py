@@ -1,5 +1,8 @@
 """What git says, read from a clone: policies, releases and barred digests. Judges nothing."""
 
+from collections.abc import Iterator
+from pathlib import PurePath
+
 from plumbline.core.documents import DocumentError, parse
 from plumbline.core.errors import Refused
 from plumbline.core.release import Release, parse_release
@@ -43,10 +46,47 @@ def read_served(tree: Checkout, environment: str, model: str) -> Release | None:
 
 
 def read_barred(tree: Checkout, model: str, digest: str) -> Barred | None:
-    """The record that bars a digest, if there is one."""
-    path = barred_path(model, digest)
-    text = tree.read(path)
-    if text is None:
-        return None
-    barred = parse(text, Barred, path)
-    return barred if barred.digest == digest else None
+    """The record that bars a digest, if there is one; the strictest, where there are several."""
+    return next((record for _, record in _barred(tree, model, digest)), None)
+
+
+def barred_place(tree: Checkout, model: str, digest: str) -> str:
+    """Where the record of a digest stands, or belongs."""
+    return next((name for name, _ in _barred(tree, model, digest)), barred_path(model, digest))
+
+
+def _barred(tree: Checkout, model: str, digest: str) -> list[tuple[str, Barred]]:
+    """Records of a digest, whatever their files are called: what they say is what somebody decided.
+
+    A file that can't be read is in nobody's way unless it is named for the digest, or holds it.
+    """
+    named, records = barred_path(model, digest), []
+    for name in tree.names("policies/barred", f"{model}/*.yaml"):
+        try:
+            text = tree.read(name) or ""
+        except Refused:
+            if name == named:
+                raise
+            continue
+        if name == named or digest in text:
+            records.append((name, parse(text, Barred, name)))
+    ours = [(name, record) for name, record in records if (record.model, record.digest) == (model, digest)]
+    return sorted(ours, key=lambda item: (item[1].override is not None, item[1].stays is not None))
+
+
+def barred_problems(tree: Checkout) -> Iterator[tuple[str, str]]:
+    """(file, what is wrong with it) of every record of what is barred that has another shape or place than it should.
+
+    A name of 12 digits is as records were named once.
+    """
+    for name in tree.names("policies/barred", "**/*"):
+        try:
+            if tree.is_folder(name) or name.endswith(".md"):
+                continue
+            record = parse(tree.read(name) or "", Barred, name)
+        except (DocumentError, Refused) as error:
+            yield name, str(error).removeprefix(f"{name}: ")
+            continue
+        expected = barred_path(record.model, record.digest)
+        if name not in (expected, PurePath(expected).with_stem(PurePath(expected).stem[:12]).as_posix()):
+            yield name, f"what it says belongs into {expected}"

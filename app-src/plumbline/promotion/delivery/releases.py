@@ -1,11 +1,11 @@
 """Which release each environment serves, since when and by whom: read from the history of release.yaml in git."""
 
 from collections.abc import Iterator
-from itertools import groupby
+from itertools import groupby, takewhile
 from typing import NamedTuple
 
 from plumbline.core.documents import DocumentError
-from plumbline.core.release import Release, parse_release
+from plumbline.core.release import Release, Spec, parse_release
 from plumbline.promotion.delivery.git import Checkout
 
 
@@ -50,9 +50,11 @@ def served_as(tree: Checkout, model: str, version: str) -> Iterator[tuple[Since,
 
 
 def _since(tree: Checkout, environment: str, model: str) -> Iterator[tuple[Since, Release]]:
-    tree.complete()
-    main = set(tree.git("rev-list", "--first-parent", "HEAD").text.split())
-    for _, group in groupby(_releases(tree, environment, model), lambda item: item[1] and item[1].spec):
+    main, entries = tree.mainline(), list(_releases(tree, environment, model))
+    own = [index for index, (commit, _) in enumerate(entries) if commit in main]
+    # As long as the branch named it, whatever was merged meanwhile and left out.
+    stands = list(takewhile(lambda index: _spec(entries[index]) == _spec(entries[own[0]]), own))
+    for _, group in groupby(entries[stands[-1] :] if stands else entries, _spec):
         commits = list(group)
         # A pull request's release is served since its merge; a line that was merged otherwise has only its own commits.
         commit, release = ([item for item in commits if item[0] in main] or commits)[-1]
@@ -61,6 +63,10 @@ def _since(tree: Checkout, environment: str, model: str) -> Iterator[tuple[Since
         spec = release.spec
         since, author = tree.git("show", "--no-patch", "--format=%cI%n%an", commit).text.strip().split("\n")
         yield Since(model, environment, spec.version, since, spec.evidence.approvedBy or author, commit[:12]), release
+
+
+def _spec(item: tuple[str, Release | None]) -> Spec | None:
+    return item[1].spec if item[1] is not None else None
 
 
 def _releases(tree: Checkout, environment: str, model: str) -> Iterator[tuple[str, Release | None]]:

@@ -11,13 +11,13 @@ from plumbline.core.names import one_line
 from plumbline.core.release import Release
 from plumbline.promotion.delivery.cause import CONFIGURATION, Cause, cause_of
 from plumbline.promotion.delivery.cluster import Failure, Running, Served
-from plumbline.promotion.delivery.documents import Barred, Lineage, barred_path, checked, dump, release_path
+from plumbline.promotion.delivery.documents import Barred, Lineage, checked, dump, release_path
 from plumbline.promotion.delivery.git import Change, Checkout, Subject, checkout
 from plumbline.promotion.delivery.governance import stranded
 from plumbline.promotion.delivery.hold import refuse_held
 from plumbline.promotion.delivery.past import back_to, gave_up, past
 from plumbline.promotion.delivery.proposal import write
-from plumbline.promotion.delivery.records import read_barred, read_served
+from plumbline.promotion.delivery.records import barred_place, read_barred, read_served
 from plumbline.promotion.delivery.release_text import move
 from plumbline.promotion.delivery.state import bar_of, digests_of, environments_of
 from plumbline.promotion.settings import Settings
@@ -161,7 +161,7 @@ class _TakeBack:
             stays=(*self.keeping, *unread) or None,
             lineage=self._lineage(digest),
         )
-        return {barred_path(failed.model, digest): dump(record)}
+        return {barred_place(tree, failed.model, digest): dump(record)}
 
     def _others(self, tree: Checkout, digest: str) -> list[str]:
         """Note who else serves a digest; returns those whose file can't be read, which holds up nobody's rollback.

@@ -4,7 +4,7 @@
 and `plumbline promote reconcile` takes back what is barred. Git alone is asked, so that it works offline.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 from plumbline.core.errors import Refused
 from plumbline.core.release import Release
@@ -20,10 +20,15 @@ def digests_of(release: Release) -> tuple[str, str]:
     return Served.of(release).digests
 
 
-def served_by(tree: Checkout, model: str) -> Iterator[tuple[str, Release]]:
-    """(environment, what it serves) of every environment that serves the model."""
+def served_by(tree: Checkout, model: str, say: Callable[[str], None]) -> Iterator[tuple[str, Release]]:
+    """(environment, what it serves) of every environment that serves the model; `say` is told whose file is broken."""
     for environment in environments_of(tree, model):
-        if (release := read_served(tree, environment, model)) is not None:
+        try:
+            release = read_served(tree, environment, model)
+        except Refused as error:  # of one environment, which holds up no other
+            say(f"{environment} is left as it is: {error}")
+            continue
+        if release is not None:
             yield environment, release
 
 

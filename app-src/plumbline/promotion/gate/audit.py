@@ -12,15 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from plumbline.core.digests import sha256
-from plumbline.core.documents import parse
 from plumbline.core.errors import Misuse, Refused
 from plumbline.core.evidence import parse_evidence
 from plumbline.core.release import Release
 from plumbline.promotion.delivery import approval
 from plumbline.promotion.delivery.approval import Wanted, read_approval
-from plumbline.promotion.delivery.documents import BY_MERGE, Barred, barred_path, evidence_path, gate_name
+from plumbline.promotion.delivery.documents import BY_MERGE, evidence_path, gate_name
 from plumbline.promotion.delivery.git import Checkout
-from plumbline.promotion.delivery.records import read_policy, read_served
+from plumbline.promotion.delivery.records import barred_problems, read_policy, read_served
 from plumbline.promotion.delivery.state import forbidden
 from plumbline.promotion.gate import lineage
 from plumbline.promotion.gate.evaluation import read_evaluation
@@ -51,9 +50,10 @@ def _checks(registry: Registry, settings: Settings, tree: Checkout) -> Iterator[
     wrong = dict(approval.problems(tree))
     approvals = tree.names("policies/approvals", "*/*")
     for name in [*([approval.APPROVERS] if tree.read(approval.APPROVERS) is not None else []), *approvals]:
-        yield name, partial(_approval, wrong.get(name, ""))
-    for name in tree.names("policies/barred", "*/*.yaml"):
-        yield name, partial(_barred, tree, name)
+        yield name, partial(_refuse, wrong.get(name, ""))
+    wrong = dict(barred_problems(tree))
+    for name in sorted({*tree.names("policies/barred", "*/*.yaml"), *wrong}):
+        yield name, partial(_refuse, wrong.get(name, ""))
     for name in tree.names("clusters", "*/models/*/release.yaml"):
         yield name, partial(_release, registry, settings, tree, name)
 
@@ -62,15 +62,9 @@ def _policy(tree: Checkout, name: str) -> None:
     read_policy(tree, Path(name).stem)
 
 
-def _approval(wrong: str) -> None:
+def _refuse(wrong: str) -> None:
     if wrong:
         raise Refused(wrong)
-
-
-def _barred(tree: Checkout, name: str) -> None:
-    barred = parse(tree.read(name) or "", Barred, name)
-    if name != (expected := barred_path(barred.model, barred.digest)):
-        raise Refused(f"what it says belongs into {expected}, where promotion looks for it")
 
 
 def _release(registry: Registry, settings: Settings, tree: Checkout, name: str) -> None:

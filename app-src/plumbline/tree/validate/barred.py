@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from plumbline.core.documents import DocumentError
-from plumbline.promotion.delivery.documents import barred_path
 from plumbline.promotion.delivery.git import Checkout
+from plumbline.promotion.delivery.records import barred_place
 from plumbline.promotion.delivery.state import bar_of
 from plumbline.promotion.settings import Settings
 from plumbline.tree.documents import read_release
@@ -37,6 +37,6 @@ def _frozen(root: Path, name: str) -> Problem | None:
         return Problem(error.source, error.reason)
     if barred is None:
         return None
-    record = barred_path(release.model, barred.digest)
+    record = barred_place(tree, release.model, barred.digest)
     reason = f"{release.spec.version} is barred for {barred.metric} ({record}): revert release.yaml before the ladder"
     return Problem(name, reason)

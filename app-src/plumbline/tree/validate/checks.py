@@ -15,6 +15,7 @@ from plumbline.core.errors import Misuse, Refused
 from plumbline.core.evidence import parse_evidence
 from plumbline.promotion.delivery import approval, hold
 from plumbline.promotion.delivery.git import Checkout
+from plumbline.promotion.delivery.records import barred_problems
 from plumbline.promotion.delivery.state import forbidden
 from plumbline.promotion.policy import Policy
 from plumbline.promotion.settings import Settings
@@ -89,6 +90,11 @@ def _forbidden(root: Path, folder: Path) -> list[Problem]:
 def holds(root: Path) -> list[Problem]:
     """Every hold and freeze has its shape, its place, and an environment and a model that there are."""
     return [Problem(where, reason) for where, reason in hold.problems(Checkout(root.resolve(), Settings()))]
+
+
+def barred(root: Path) -> list[Problem]:
+    """Every record of what is barred has its shape and its place."""
+    return [Problem(where, reason) for where, reason in barred_problems(Checkout(root.resolve(), Settings()))]
 
 
 def approvals(root: Path) -> list[Problem]:

@@ -41,6 +41,7 @@ def validate(root: Path, base: str, say: Say, judge: Path | None = None) -> list
         + checks.models(root)
         + checks.holds(root)
         + checks.approvals(root)
+        + checks.barred(root)
         + frozen_ladders(root, base)
     )
     say("policies, by their shape" if judge else "policies, by what the models' folders have")
