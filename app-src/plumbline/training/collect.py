@@ -5,7 +5,7 @@ import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, LiteralString, cast
+from typing import Any, LiteralString
 
 import numpy as np
 import pandas as pd
@@ -126,7 +126,7 @@ def _split(model: Model, moments: list[datetime]) -> tuple[datetime, datetime]:
             f"{model.schema.model}: labels of {len(days)} days have come, {int(np.ceil(LEAST / SHARE))} are needed:"
             f" {LEAST} to judge on, as many to choose on, and some to learn from"
         )
-    validation, test = (cast("pd.Timestamp", days[-count * part]).tz_convert("UTC") for count in (2, 1))
+    validation, test = (days[-count * part].tz_convert("UTC") for count in (2, 1))
     return validation.to_pydatetime(), test.to_pydatetime()
 
 

@@ -129,7 +129,7 @@ def canary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Canary:
                 digest="sha256:" + "0" * 64, rows=60, clusters=60, by=""))  # fmt: skip
             evidence = ReleaseEvidence(metadata=EvidenceMetadata(name="delays"), spec=spec)
             (where / "evidence.yaml").write_text(dump(evidence))
-        git = ["git", "-C", work, "-c", "user.name=Bob", "-c", "user.email=bob@plumbline.dev"]
+        git = ["git", "-C", str(work), "-c", "user.name=Bob", "-c", "user.email=bob@plumbline.dev"]
         for arguments in (["add", "--all"], ["commit", "--quiet", "-m", version]):
             subprocess.run([*git, *arguments], check=True)
     monkeypatch.setenv("PROMOTION_REPO", str(work))

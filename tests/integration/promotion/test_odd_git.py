@@ -3,6 +3,7 @@
 import os
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from plumbline.core import programs
 from plumbline.core.errors import Misuse, Refused
 from plumbline.promotion.delivery.documents import Barred, barred_path, checked, dump, release_path
-from plumbline.promotion.delivery.git import Change, checkout, commit_and_push
+from plumbline.promotion.delivery.git import Change, Checkout, checkout, commit_and_push
 from plumbline.promotion.delivery.governance import bar
 from plumbline.promotion.delivery.hold import hold_path
 from plumbline.promotion.delivery.records import barred_problems, read_barred, read_served
@@ -265,8 +266,10 @@ def test_two_environments_at_once_and_a_rejection_of_what_neither_served(loop: L
 
     with ThreadPoolExecutor(3) as pool:
         jobs = [pool.submit(serve, "staging", "b"), pool.submit(serve, "production", "c")]
-        jobs.append(pool.submit(bar, loop.settings, loop.model, "v1.0.9", lambda _: digest("d"), "f1", "bad"))
-        done = [job.result() for job in jobs][-1]
+        barring = pool.submit(bar, loop.settings, loop.model, "v1.0.9", lambda _: digest("d"), "f1", "bad")
+        for job in jobs:
+            job.result()
+        done = barring.result()
     assert done is not None
     assert (done.reverted, done.stranded, loop.barred()) == ({}, (), ["d" * 12])
     assert [loop.served(name).spec.artifact.digest[-1] for name in ("staging", "production")] == ["b", "c"]
@@ -346,6 +349,10 @@ def test_a_persons_settings_and_a_hooks_surroundings_change_nothing(
     assert "v1.0.1 → v1.0.0" in loop.remote.log()[0]
 
 
+def _given(guilty: str, _: Checkout) -> str:
+    return guilty
+
+
 TWIN = "sha256:" + "b" * 12 + "0" * 52
 """As somebody may make bytes for: its first digits are those of what is barred."""
 
@@ -353,7 +360,7 @@ TWIN = "sha256:" + "b" * 12 + "0" * 52
 def test_bytes_of_the_same_first_digits_lift_no_bar(loop: Loop) -> None:
     bad = loop.release("v1.0.1", "b")
     for guilty in (digest("b"), TWIN):
-        bar(loop.settings, loop.model, "v1.0.1", lambda _, guilty=guilty: guilty, "f1", "labels came")
+        bar(loop.settings, loop.model, "v1.0.1", partial(_given, guilty), "f1", "labels came")
     with checkout(loop.settings) as tree:
         assert bar_of(tree, "staging", bad) is not None
         assert len(tree.names("policies/barred", f"{loop.model}/*.yaml")) == 2

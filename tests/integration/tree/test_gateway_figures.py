@@ -92,7 +92,7 @@ def test_answers_are_counted_by_model_side_and_class_whoever_made_them(
     more = {"admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": admin}}},
             "stats_config": stats}  # fmt: skip
     started = time.time()
-    with running(tmp_path, [], routes, more=more, **clusters) as port:
+    with running(tmp_path, [], routes, "", None, more, **clusters) as port:
         for side, paths in ASKED.items():
             for path, count in paths.items():
                 for _ in range(count):

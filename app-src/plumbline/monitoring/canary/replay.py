@@ -71,7 +71,7 @@ def compare(scorer: Scorer, rows: Sequence[Logged]) -> Replay:
     signed = outputs_of(scorer, rows)
     logged = np.array([_numbers(row.output, labels) for row in rows], dtype=np.float64).reshape(signed.shape)
     apart = np.abs(signed - logged).max(axis=1, initial=0)
-    wrong = ~np.isclose(logged, signed, rtol=_RELATIVE, atol=_ABSOLUTE).all(axis=1)
+    wrong = np.asarray(~np.isclose(logged, signed, rtol=_RELATIVE, atol=_ABSOLUTE).all(axis=1))
     if not wrong.any():
         return Replay(len(rows), 0, float(apart.max(initial=0)), None)
     worst = int(np.nanargmax(np.where(wrong, np.nan_to_num(apart, nan=np.inf), -1)))
