@@ -24,7 +24,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Keys that a client takes without asking further."""
         keys = {"AccessKeyId": os.environ["ROOT_ACCESS_KEY"], "SecretAccessKey": os.environ["ROOT_SECRET_KEY"]}
-        self._answer(200, keys | {"Token": "", "Expiration": "2099-01-01T00:00:00Z"})
+        self._answer(200, keys | {"Token": None, "Expiration": "2099-01-01T00:00:00Z"})
 
     def do_POST(self) -> None:
         """Read again each time: whoever rotates a secret writes the file."""
