@@ -21,8 +21,8 @@ class Browser:
     trusted: ssl.SSLContext
     certified: str = "localhost"
     """The name that the page's certificate is for."""
-    provider: dict[str, ssl.SSLContext] = field(default_factory=dict)
-    """{name: whom to believe} of an identity provider with TLS."""
+    provider: dict[str, tuple[str, ssl.SSLContext]] = field(default_factory=dict)
+    """{name: (its address, whom to believe)} of an identity provider with TLS."""
     cookies: dict[str, str] = field(default_factory=dict)
 
     def open(self, path: str, method: str = "GET", **headers: str) -> httpx.Response:
@@ -40,7 +40,12 @@ class Browser:
         place = urlsplit(address)
         if place.hostname != self.page:
             query = dict(httpx.QueryParams(place.query)) | {"person": self.name}
-            return httpx.get(address, params=query, verify=self.provider.get(str(place.hostname), True), timeout=20)
+            if place.hostname not in self.provider:
+                return httpx.get(address, params=query, timeout=20)
+            there, trusted = self.provider[place.hostname]
+            with httpx.Client(verify=trusted, timeout=20) as client:
+                host, named = {"host": place.hostname}, {"sni_hostname": place.hostname}
+                return client.get(f"https://{there}{place.path}", params=query, headers=host, extensions=named)
         url = f"https://127.0.0.1:{self.port}{place._replace(scheme='', netloc='').geturl()}"
         headers |= {"host": self.page, "cookie": "; ".join(f"{name}={value}" for name, value in self.cookies.items())}
         with httpx.Client(verify=self.trusted, timeout=20) as client:

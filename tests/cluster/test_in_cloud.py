@@ -23,6 +23,7 @@ from workstation import Workstation
 from harness import applications, outside, pki
 from harness.kubectl import Kubectl
 from harness.processes import wait_until
+from harness.settings import IDENTITY_IP
 from plumbline.promotion.delivery.approval import APPROVERS
 from plumbline.tree.values import Values
 
@@ -116,7 +117,7 @@ def test_three_people_sign_in_and_see_what_their_roles_say(kubectl: Kubectl, val
     port = next(port["nodePort"] for port in service["spec"]["ports"] if port["port"] == 443)
     authority = kubectl.get("secret", "models-ca", "--namespace=istio-system")["data"]["ca.crt"]
     trusted = ssl.create_default_context(cadata=base64.b64decode(authority).decode())
-    provider = {str(urlsplit(values.issuer).hostname): ssl.create_default_context(cafile=str(pki.CA))}
+    provider = {str(urlsplit(values.issuer).hostname): (IDENTITY_IP, ssl.create_default_context(cafile=str(pki.CA)))}
 
     def browser(name: str, page: str) -> Browser:
         page = f"{page}.{values.name}.{values.domain}"
