@@ -23,12 +23,13 @@ from workstation import Workstation
 from harness import applications, outside, pki
 from harness.kubectl import Kubectl
 from harness.processes import wait_until
-from harness.settings import IDENTITY_IP
+from harness.settings import IDENTITY_IP, ROOT
 from plumbline.promotion.delivery.approval import APPROVERS
+from plumbline.training.model import load
 from plumbline.tree.values import Values
 
 pytestmark = [pytest.mark.cloud, pytest.mark.timeout(1800)]
-_ROW = {"features": {"distance": 1400.0, "hour": 17, "carrier": "UA"}}
+_ROW = {"features": load(MODEL, ROOT / "app-src/models").schema.example()}
 
 
 def test_every_declared_application_is_synced_and_healthy(kubectl: Kubectl, values: Values) -> None:
