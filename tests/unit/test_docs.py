@@ -25,7 +25,7 @@ WRITTEN = {"docs/benchmarks.md", "docs/estimators.md", "docs/versions.md"}
 TOPS = sorted({name.split("/")[0] for name in TRACKED if "/" in name}, key=len, reverse=True)
 PATH = re.compile(rf"(?<![\w./>-])(?:{'|'.join(map(re.escape, TOPS))}|plumbline)/[\w.<>*/-]*")
 MADE = ["clusters/*/models/*/release.yaml", "policies/approvals", "policies/barred", "policies/drift/*.yaml",
-        "app-src/models/*/rows.csv", "app-src/models/churn/*", "policies/*/churn.yaml",
+        "app-src/models/*/rows.csv", "app-src/models/*/logged.yaml", "app-src/models/churn/*", "policies/*/churn.yaml",
         "policies/approvals/*", "policies/barred/*", "policies/holds/*", "policies/freezes/*",
         "policies/skips/*"]  # fmt: skip
 """What promotion or a person writes, and a fresh tree need not have; `churn` is the model of the guide."""
