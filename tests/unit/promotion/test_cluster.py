@@ -2,13 +2,11 @@
 
 import json
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
-import yaml
+from loopback import Quiet, as_cluster
 
 from plumbline.core.errors import Refused
 from plumbline.promotion.delivery.cluster import Cluster, Served
@@ -69,7 +67,7 @@ class Api(dict[str, Any]):
 def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
     objects = Api()
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Quiet):
         def do_GET(self) -> None:
             path = self.path.partition("?")[0]
             objects.asked.append(path)
@@ -78,27 +76,8 @@ def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
             self.end_headers()
             self.wfile.write(json.dumps(objects.get(path, {})).encode())
 
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    Thread(target=server.serve_forever, daemon=True).start()
-    config = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": "one",
-        "contexts": [{"name": "one", "context": {"cluster": "one", "user": "one"}}],
-        "clusters": [{"name": "one", "cluster": {"server": f"http://127.0.0.1:{server.server_port}"}}],
-        "users": [{"name": "one", "user": {}}],
-    }
-    (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))
-    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
-    # The client reads KUBECONFIG when it is imported, and another test may have done that.
-    for module in ("kubernetes.config", "kubernetes.config.kube_config"):
-        monkeypatch.setattr(f"{module}.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "kubeconfig"))
-    yield objects
-    server.shutdown()
-    server.server_close()
+    with as_cluster(Handler, tmp_path, monkeypatch):
+        yield objects
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,12 @@
 
 import json
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
 import yaml
+from loopback import Quiet, as_cluster
 from typer.testing import CliRunner
 
 from plumbline.core import programs
@@ -46,8 +45,11 @@ class Api:
         return bool(self.status["controllerPause"]) and not self.status.get("pauseConditions")
 
 
-def serve(api: Api, folder: Path) -> HTTPServer:
-    class Handler(BaseHTTPRequestHandler):
+@pytest.fixture
+def api(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
+    made: Api = getattr(request, "param", None) or Api(INCONCLUSIVE)
+
+    class Handler(Quiet):
         def do_GET(self) -> None:
             self._answer()
 
@@ -55,44 +57,18 @@ def serve(api: Api, folder: Path) -> HTTPServer:
             assert self.headers["content-type"] == "application/merge-patch+json"
             patch = json.loads(self.rfile.read(int(self.headers["content-length"])))
             assert set(patch) == {"status"}
-            api.paths.append(self.path)
-            api.status = {key: value for key, value in (api.status | patch["status"]).items() if value is not None}
+            made.paths.append(self.path)
+            made.status = {key: value for key, value in (made.status | patch["status"]).items() if value is not None}
             self._answer()
 
         def _answer(self) -> None:
             self.send_response(200)
             self.send_header("content-type", "application/json")
             self.end_headers()
-            self.wfile.write(json.dumps({"spec": api.spec, "status": api.status}).encode())
+            self.wfile.write(json.dumps({"spec": made.spec, "status": made.status}).encode())
 
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    config = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": "one",
-        "contexts": [{"name": "one", "context": {"cluster": "one", "user": "one"}}],
-        "clusters": [{"name": "one", "cluster": {"server": f"http://127.0.0.1:{server.server_port}"}}],
-        "users": [{"name": "one", "user": {}}],
-    }
-    (folder / "kubeconfig").write_text(yaml.safe_dump(config))
-    return server
-
-
-@pytest.fixture
-def api(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
-    made: Api = getattr(request, "param", None) or Api(INCONCLUSIVE)
-    server = serve(made, tmp_path)
-    Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
-    # The client reads KUBECONFIG when it is imported, and another test may have done that.
-    for module in ("kubernetes.config", "kubernetes.config.kube_config"):
-        monkeypatch.setattr(f"{module}.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "kubeconfig"))
-    yield made
-    server.shutdown()
-    server.server_close()
+    with as_cluster(Handler, tmp_path, monkeypatch):
+        yield made
 
 
 @pytest.fixture
