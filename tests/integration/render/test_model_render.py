@@ -119,7 +119,7 @@ def test_names_in_custom_resources_follow_the_prefix(model: Path) -> None:
             named |= {f"AnalysisTemplate/{inner['templateName']}" for inner in item["spec"].get("templates", [])}
         if key.startswith("DestinationRule/"):
             named.add(f"Service/{item['spec']['host']}")
-    assert len(named) == 10
+    assert len(named) == 12
     assert named <= rendered.keys()
 
 
