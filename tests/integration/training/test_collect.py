@@ -21,6 +21,9 @@ from plumbline.core import ids
 from plumbline.core.columns import NATIVE, TIME
 from plumbline.monitoring.log.events import Answer, Feedback, Prediction
 from plumbline.monitoring.log.store import Store
+from plumbline.promotion.gate.evaluation import read_evaluation
+from plumbline.promotion.gate.pinned import require_pinned
+from plumbline.promotion.registry.client import Registry
 from plumbline.training.cli import app
 from plumbline.training.data import pinned
 from plumbline.training.model import folder_of
@@ -124,6 +127,11 @@ def test_labelled_answers_become_the_data_that_the_next_training_learns_and_is_j
     assert (late == (holdout["truth"] == "yes")).mean() > 0.95, "what changed since is learnt"
     learnt = pd.read_parquet(tmp_path / "training/train.parquet")
     assert (learnt[TIME] < pd.Timestamp("2024-07-01", tz="UTC")).sum() == 600, "what was judged on before is learnt now"
+
+    (tmp_path / "judged").mkdir()
+    evaluation, run = read_evaluation(Registry(), after, "parcels", tmp_path / "judged"), mlflow.get_run(after).data
+    data = run.tags["data.digest"]
+    assert require_pinned(evaluation, data, run.params) == data, "the judge makes the same rows anew"
 
     call(*collect, "--run", after)
     assert word.read_text() == "known\n", "git has these very rows"
