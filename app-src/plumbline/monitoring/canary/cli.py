@@ -1,21 +1,16 @@
 """`plumbline monitor canary`: what a canary's verdict needs, and whether it answers as its signed model does."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from plumbline.core.commands import AsJson, application, print_json
 from plumbline.core.durations import duration
 from plumbline.core.errors import Inconclusive, Misuse, Refused
-
-if TYPE_CHECKING:
-    from plumbline.core.release import Release
-    from plumbline.scoring.scorer import Scorer
 
 app = application(__doc__ or "")
 
@@ -121,15 +116,17 @@ def check(
     from plumbline.promotion.delivery.git import checkout
     from plumbline.promotion.delivery.records import require_environment
     from plumbline.promotion.settings import Settings
+    from plumbline.scoring.scorer import Scorer
 
     now = datetime.now(UTC)
+    fetch = partial(Scorer.fetch, path=Path("release.yaml"), public_key=public_key)
     with connected() as connection:
         if not checking.canaries(connection, now):
             typer.echo("[]" if as_json else "no canary has answered lately")
             return
         with checkout(load(Settings)) as tree:
             require_environment(tree, env)
-            results = list(checking.check(connection, tree, env, _fetching(public_key), now, rows))
+            results = list(checking.check(connection, tree, env, fetch, now, rows))
         if keep:
             for one in results:
                 checks.keep(connection, checks.as_json(one))
@@ -137,14 +134,3 @@ def check(
         print_json([checks.as_json(one) for one in results])
     else:
         typer.echo("\n".join(map(checks.as_text, results)) or "no canary is of what git names")
-
-
-def _fetching(public_key: Path) -> Any:
-    from plumbline.scoring.scorer import Scorer
-
-    @contextmanager
-    def fetch(release: "Release") -> "Iterator[Scorer]":
-        with Scorer.fetch(release, Path("release.yaml"), public_key) as scorer:
-            yield scorer
-
-    return fetch
