@@ -45,8 +45,9 @@ def remove(tree: Checkout, file: Path, key: str, *, stolen: bool) -> list[str]:
     if len(keys) == 1:
         raise Refused(f"{file}: {key} is its only key, and without one nothing is loaded; add the next one first")
     rest = as_pem(item for name, item in keys.items() if name != matching[0])
-    before, after = uses(tree, pem).get("", []), uses(tree, rest).get("", [])
-    lost = [item for item in after if item not in before]
+    served = uses(tree, pem)
+    by_others = {item for name, items in served.items() if name != matching[0] for item in items}
+    lost = [item for item in served[matching[0]] if item not in by_others]
     if lost and not stolen:
         raise Refused(
             f"{matching[0][:12]} alone signed what is served, {'; '.join(lost)}: promote what the new key signed, then "
