@@ -1,9 +1,11 @@
 """The server process as it is deployed: start, answers, an unmodified client, drain."""
 
+import asyncio
 import hashlib
 import json
 import os
 import resource
+import signal
 import socket
 import subprocess
 import threading
@@ -191,13 +193,46 @@ def test_a_start_is_told_in_steps_and_stays_small(serve, bundle_of):
     assert memory < 150
 
 
-def test_a_metrics_port_that_is_taken_is_named(serve, bundle_of):
+@pytest.mark.parametrize("setting", ["SERVING_PORT", "SERVING_METRICS_PORT"])
+def test_a_port_that_is_taken_is_named(serve, bundle_of, setting):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with serve(bundle_of("binary"), wait=False, SERVING_METRICS_PORT=port) as server:
+        with serve(bundle_of("binary"), wait=False, **{setting: port}) as server:
             assert server.process.wait(30) == 2
-            assert f"SERVING_METRICS_PORT {port}: cannot be listened on" in server.log()
+            assert f"{setting} {port}: cannot be listened on" in server.log()
             assert "Traceback" not in server.log()
+
+
+def test_many_new_callers_at_once_do_not_wait_for_each_others_next_requests(serve, bundle_of):
+    callers, answers = 64, 0
+    body = json.dumps({"rows": [FULL] * 500}).encode()
+    request = b"POST /v1/predict/batch HTTP/1.1\r\nHost: model\r\nContent-Type: application/json\r\n"
+    request += b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
+
+    async def ask(port: int, waiting: set[int], number: int) -> None:
+        nonlocal answers
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        while waiting:
+            writer.write(request)
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200")
+            await reader.readexactly(int(head.lower().partition(b"content-length:")[2].split()[0]))
+            waiting.discard(number)
+            answers += 1
+        writer.close()
+
+    async def all_at_once(server: Any) -> None:
+        waiting, port = set(range(callers)), httpx.URL(server.url).port
+        asked = [asyncio.create_task(ask(port, waiting, number)) for number in range(callers)]
+        await asyncio.sleep(0.5)  # every request has reached the kernel
+        server.process.send_signal(signal.SIGCONT)
+        await asyncio.gather(*asked)
+
+    with serve(bundle_of("binary")) as server:
+        server.process.send_signal(signal.SIGSTOP)
+        asyncio.run(all_at_once(server))
+    # Where a turn of the loop accepts a single connection and answers all that it has, these are about 2,000.
+    assert answers < 8 * callers
 
 
 def test_where_keys_are_asked_for_the_docs_are_beside_the_metrics_alone(serve, bundle_of, tmp_path):
