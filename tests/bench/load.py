@@ -57,7 +57,7 @@ def pinned(core: int, command: Sequence[str | Path]) -> list[str | Path]:
 def closed(connections: int, seconds: int, requests: Requests, folder: Path) -> Window:
     """As many requests as are answered, each connection with one on its way."""
     bodies, headers = folder / "bodies", folder / "headers"
-    bodies.write_bytes(b"\n".join(requests.bodies) + b"\n")
+    bodies.write_bytes(b"".join(b"%d\n%b" % (len(body), body) for body in requests.bodies))
     headers.write_text("".join(f"{name}: {value}\n" for name, value in requests.headers.items()))
     wrk = services.program("wrk", "apt-get install wrk")
     command: list[str | Path] = [

@@ -39,7 +39,7 @@ def targets(found: dict[str, Any]) -> list[tuple[str, str, bool]]:
     ratio, peer = over("1 row, 16 callers")
     rows.append(("1 row, 16 callers: ≥ 2x the best peer", f"{ratio:.2f}x {peer}", ratio >= 2))
     ratio = one[NAME]["ratio"]
-    rows.append(("… and ≥ the minimal FastAPI handler, which has no features", f"{ratio:.2f}x", ratio >= 1))
+    rows.append(("… and ≥ 1.4x the minimal FastAPI handler, which has no features", f"{ratio:.2f}x", ratio >= 1.4))
     mine = steady[NAME]["p95_ms"]
     peers = min(steady[name]["p95_ms"] for name in found["peers"])
     rows.append(("1 row, 1,000 requests/s: p95 < 50 ms", f"{mine:.2f} ms", mine < 50))
@@ -50,6 +50,12 @@ def targets(found: dict[str, Any]) -> list[tuple[str, str, bool]]:
         rows.append((f"100 rows {form}, 16 callers: ≥ 1.5x the best peer", f"{ratio:.2f}x {peer}", ratio >= 1.5))
         p95 = cases["100 rows, 1 callers"][server]["p95_ms"]
         rows.append((f"100 rows {form}, 1 caller: p95 < 20 ms", f"{p95:.2f} ms", p95 < 20))
+    for case, quantile in (("1 row, 64 callers", "p99"), ("100 rows, 64 callers", "p95")):
+        mine, best = (min(cases[case][name][f"{quantile}_ms"] for name in names) for names in ([NAME], found["peers"]))
+        rows.append((f"{case}: {quantile} ≤ every peer's", f"{mine:.1f} ms, the best peer {best:.1f} ms", mine <= best))
+    if tensors := found["studies"].get("binary"):
+        aim = "100 rows as binary tensors, 16 callers: ≥ 2x the best peer"
+        rows.append((aim, f"{tensors[NAME]['ratio']:.2f}x", tensors[NAME]["ratio"] >= 2))
     ready = start["ready_s"] if start else found["servers"][NAME]["ready_s"]
     rows.append(("ready < 1.5 s from the start of the process", f"{ready:.2f} s", ready < 1.5))
     memory = found["servers"][NAME]["memory_mb"]

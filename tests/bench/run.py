@@ -86,6 +86,8 @@ def _studies(url: str, subject: Subject, folder: Path, rounds: int, keys: Any, b
     slow = matrix_chain(folder / "slow", keys, SLOW_SECONDS)
     many = Subject(slow, generator.uniform(0, 1, (4000, FEATURES)).round(4).tolist(), np.empty(0))
     found: dict[str, Any] = {}
+    _say(begun, "binary tensors")
+    found["binary"] = studies.binary(url, subject, folder / "binary", rounds)
     _say(begun, "features")
     found["features"] = studies.features(url, subject, folder / "features", rounds)
     _say(begun, "cache")

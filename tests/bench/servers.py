@@ -7,7 +7,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ HANDLERS = Path(__file__).parent / "handlers"
 Body = Callable[[Subject, Rows], Any]
 Start = Callable[[Path, Subject, int], tuple[list[str | Path], Mapping[str, str]]]
 """(folder, subject, port) → the command and its environment."""
+HEAD, _HEAD_SIZE = "inference-header-content-length", 256
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Kind:
         return {
             case: Requests(
                 f"http://127.0.0.1:{port}{path}",
-                [json.dumps(body(subject, rows), separators=(",", ":")).encode() for rows in sent[case]],
+                [encoded(body(subject, rows)) for rows in sent[case]],
                 headers,
             )
             for case, path, body in zip(sent, self.paths, self.bodies, strict=True)
@@ -114,10 +115,16 @@ def running(kind: Kind, subject: Subject, folder: Path, core: int = SERVER_CORE)
 
 
 def post(requests: Requests, body: bytes) -> Any:
-    """One request; its answer as JSON."""
+    """One request; its answer as JSON, or as the numbers of its only binary tensor."""
     asked = urllib.request.Request(requests.url, body, dict(requests.headers))  # noqa: S310 - loopback
     with urllib.request.urlopen(asked, timeout=30) as answer:  # noqa: S310
-        return json.loads(answer.read())
+        content, head = answer.read(), answer.headers.get(HEAD)
+    return json.loads(content) if head is None else np.frombuffer(content[int(head) :], np.float32)
+
+
+def encoded(body: Any) -> bytes:
+    """As it is sent: JSON, or bytes as they are."""
+    return body if isinstance(body, bytes) else json.dumps(body, separators=(",", ":")).encode()
 
 
 def _answers(requests: Requests) -> bool:
@@ -218,6 +225,24 @@ def _tensor(_: Subject, rows: Rows) -> Any:
     flat = [value for row in rows for value in row]
     shape = [len(rows), len(rows[0])]
     return {"inputs": [{"name": "features", "shape": shape, "datatype": "FP32", "data": flat}]}
+
+
+def binary_tensor(subject: Subject, rows: Rows) -> bytes:
+    """A request of the Open Inference Protocol with binary tensors both ways; its JSON has one size for all."""
+    raw = np.array(rows, np.float32).tobytes()
+    tensor = {"name": "features", "shape": [len(rows), len(rows[0])], "datatype": "FP32"}
+    outputs = [{"name": subject.bundle.schema.output.tensor, "parameters": {"binary_data": True}}]
+    document = {"inputs": [tensor | {"parameters": {"binary_data_size": len(raw)}}], "outputs": outputs}
+    return encoded(document).ljust(_HEAD_SIZE) + raw
+
+
+def in_binary(kind: Kind) -> Kind:
+    """The same server, asked by binary tensors."""
+    path = f"/v2/models/{'subject' if kind.version is None else 'model'}/infer"
+    headers = {**kind.headers, "content-type": "application/octet-stream", HEAD: str(_HEAD_SIZE)}
+    return replace(
+        kind, paths=(path, path), bodies=(binary_tensor, binary_tensor), read=lambda numbers: numbers, headers=headers
+    )
 
 
 def _simple(name: str, start: Start, path: str, body: Body, read: Callable[[Any], Any], **more: Any) -> Kind:

@@ -21,7 +21,7 @@ from bench import ours
 from bench.environments import SERVING
 from bench.load import LOAD_CORE, SERVER_CORE, Window, closed, pinned
 from bench.rounds import measure
-from bench.servers import HANDLERS, Kind, Running, post, running
+from bench.servers import HANDLERS, PEERS, Kind, Running, in_binary, post, running
 from bench.subject import Subject
 
 BASE = "everything on"
@@ -64,6 +64,20 @@ def features(redis_url: str, subject: Subject, folder: Path, rounds: int) -> dic
             costs = [-cost for cost in costs]
         shown[name] = {"cpu_us": statistics.median(costs), "ratio": series.over(base)}
     return shown
+
+
+def binary(redis_url: str, subject: Subject, folder: Path, rounds: int) -> dict[str, dict[str, Any]]:
+    """100 rows as binary tensors of the Open Inference Protocol, 16 callers: this server and the peers that take them.
+
+    Of the peers KServe does: MLServer reads JSON alone, the others do not speak the protocol.
+    """
+    kinds = [in_binary(ours.kind(redis_url)), *(in_binary(kind) for kind in PEERS if kind.name.startswith("KServe"))]
+    with ExitStack() as stack:
+        servers = start(stack, kinds, subject, folder)
+        found = measure(servers, "many", partial(closed, 16, 1), rounds, folder)
+        for server in servers:
+            server.check(subject)
+    return {name: series.summary(found[kinds[-1].name]) for name, series in found.items()}
 
 
 def cache(

@@ -1,4 +1,4 @@
--- Sends the bodies of a file, one a line, in turn, with the headers of another; prints what wrk measured as JSON.
+-- Sends the bodies of a file, each after a line with its size, in turn, with the headers of another; prints what wrk measured as JSON.
 local requests, at = {}, 0
 
 function init(args)
@@ -7,8 +7,9 @@ function init(args)
     local name, value = line:match("^([^:]+): (.*)$")
     headers[name] = value
   end
-  for line in io.lines(args[1]) do
-    requests[#requests + 1] = wrk.format("POST", nil, headers, line)
+  local file = io.open(args[1], "rb")
+  for size in function() return file:read("*l") end do
+    requests[#requests + 1] = wrk.format("POST", nil, headers, file:read(tonumber(size)))
   end
 end
 

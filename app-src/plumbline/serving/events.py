@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from plumbline.core.logs import timestamp
+from plumbline.serving.inference.model import Matrix
 from plumbline.serving.inference.reader import Values
 from plumbline.serving.logs import log
 from plumbline.serving.metrics import MODEL, Metrics
@@ -43,7 +44,8 @@ class Event:
     request_id: str
     arm: str
     subject: str
-    rows: Sequence[Values]
+    rows: Sequence[Values] | Matrix
+    """NaN in a matrix is a missing value."""
     outputs: bytes
     """As answered: JSON, with commas between."""
     seconds: float
@@ -154,7 +156,8 @@ class PredictionLog:
         if event.missing:
             fields["missing_views"] = event.missing
         rest = orjson.dumps(fields)
-        rows = event.text or b'"columns":%b,"data":%b' % (self._columns, orjson.dumps(event.rows))
+        data = b"" if event.text else orjson.dumps(event.rows, option=orjson.OPT_SERIALIZE_NUMPY)
+        rows = event.text or b'"columns":%b,"data":%b' % (self._columns, data)
         return b'%b,%b,%b,"outputs":[%b]}' % (rest[:-1], self._head, rows, event.outputs)
 
 

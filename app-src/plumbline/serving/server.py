@@ -4,7 +4,7 @@ import asyncio
 import gc
 import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from hmac import compare_digest
 from itertools import chain, repeat
 from pathlib import Path
@@ -23,7 +23,7 @@ from plumbline.serving.files import Files, stamp_of
 from plumbline.serving.http.asgi import Bodies, Connections, Context
 from plumbline.serving.http.keys import read_gateway_keys
 from plumbline.serving.inference.engine import Engine
-from plumbline.serving.inference.model import load_model
+from plumbline.serving.inference.model import Matrix, load_model
 from plumbline.serving.inference.reader import Values
 from plumbline.serving.inference.views import Missing
 from plumbline.serving.logs import LogBuffer, log
@@ -120,7 +120,7 @@ class Server:
         self,
         context: Context,
         event_id: str,
-        rows: list[Values],
+        rows: Sequence[Values] | Matrix,
         outputs: bytes,
         missing: Missing,
         text: bytes | None = None,

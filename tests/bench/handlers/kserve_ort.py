@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 import onnxruntime as ort
-from kserve import Model, ModelServer
+from kserve import InferOutput, InferRequest, InferResponse, Model, ModelServer
 
 
 class OnnxModel(Model):
@@ -15,6 +15,11 @@ class OnnxModel(Model):
         self.ready = True
 
     async def predict(self, payload, headers=None, response_headers=None):
+        if isinstance(payload, InferRequest):
+            (probabilities,) = self.session.run(None, {"features": payload.inputs[0].as_numpy()})
+            output = InferOutput("probabilities", list(probabilities.shape), "FP32")
+            output.set_data_from_numpy(probabilities, binary_data=True)
+            return InferResponse(payload.id, self.name, [output], use_binary_outputs=True)
         matrix = np.array(payload["instances"], np.float32)
         return {"predictions": self.session.run(None, {"features": matrix})[0].tolist()}
 

@@ -222,7 +222,7 @@ def test_many_new_callers_at_once_do_not_wait_for_each_others_next_requests(serv
         writer.close()
 
     async def all_at_once(server: Any) -> None:
-        waiting, port = set(range(callers)), httpx.URL(server.url).port
+        waiting, port = set(range(callers)), int(server.url.rpartition(":")[2])
         asked = [asyncio.create_task(ask(port, waiting, number)) for number in range(callers)]
         await asyncio.sleep(0.5)  # every request has reached the kernel
         server.process.send_signal(signal.SIGCONT)

@@ -6,6 +6,10 @@ import struct
 import numpy as np
 import pytest
 
+from bundles import make_bundle, schema_of
+from plumbline.core.schema import ModelSchema, SchemaField
+from plumbline.serving.events import Event, PredictionLog
+
 ROWS = [
     {"distance": 1400.0, "hour": 17, "carrier": "UA", "origin": "JFK", "wind": 12.5},
     {"distance": 5.5, "hour": 0, "carrier": "??", "origin": "EWR", "wind": 0.0},
@@ -213,3 +217,28 @@ def test_metadata_names_the_fields_and_outputs(serve, bundles):
     assert [item["name"] for item in first["inputs"]] == list(KINDS)
     assert first["outputs"] == [{"name": "value", "datatype": "FP32", "shape": [-1, 1]}]
     assert ready == ready_version == {"name": "delays-regression", "ready": True}
+
+
+def test_a_matrix_of_numbers_is_logged_bit_by_bit_with_null_for_what_is_missing(serve, keys, tmp_path):
+    fields = [
+        SchemaField(name=f"n{i}", type="number", description="A number", example=0.5, required=False) for i in range(5)
+    ]
+    schema = ModelSchema(model="delays", fields=tuple(fields), output=schema_of("binary").output)
+    sent = np.array([[0.1, 17, 2, 1 / 3, 12.5], [5.5, 3e38, np.nan, 1e-40, -0.0]], "<f4")
+    logged: list[Event] = []
+
+    async def use(client, server):
+        server.log = PredictionLog(server.link, server.engine.contract.columns, 100, 100, server.metrics, "stable")
+        server.log.put = logged.append
+        head = matrix(None, [2, 5], parameters={"binary_data_size": sent.nbytes})
+        text = json.dumps(head).encode()
+        headers = {"inference-header-content-length": str(len(text))}
+        answer = await client.post("/v2/models/delays/infer", content=text + sent.tobytes(), headers=headers)
+        assert answer.status_code == 200, answer.text
+        return json.loads(server.log.encode(logged[0]))
+
+    event = serve(make_bundle(tmp_path / "numbers", keys, schema=schema), use)
+    assert event["columns"] == [field.name for field in fields]
+    assert event["data"][1][2] is None
+    read = np.array([[np.nan if value is None else value for value in row] for row in event["data"]], np.float32)
+    assert read.tobytes() == sent.tobytes()

@@ -8,11 +8,12 @@ from itertools import chain
 from typing import Annotated, Any
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import FailFast, TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
 from plumbline.core.field import PLAIN
-from plumbline.core.schema import Matrix, ModelSchema
+from plumbline.core.schema import Matrix, ModelSchema, SchemaField
 from plumbline.core.values import bounds, fault_of
 from plumbline.serving.errors import FieldError, Problem, invalid, shown
 
@@ -43,12 +44,19 @@ _GAPS: dict[str, TypeAdapter[list[Any]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """A named, flat tensor whose values fit its shape: Python's floats, integers (of BOOL: 0 and 1), str or None."""
+    """A named, flat tensor whose values fit its shape: floats, integers (of BOOL: 0 and 1), str or None.
+
+    Numbers of binary data are an array, which a matrix is made of at a fifth of the time that it takes from a list.
+    """
 
     name: str
     datatype: str
     shape: tuple[int, ...]
-    values: list[Any]
+    values: list[Any] | npt.NDArray[Any]
+
+    def listed(self) -> list[Any]:
+        """The values as Python's own."""
+        return self.values.tolist() if isinstance(self.values, np.ndarray) else self.values
 
 
 def decode(
@@ -103,7 +111,7 @@ def _in_range(name: str, datatype: str, values: list[Any]) -> list[Any]:
     return values
 
 
-def _from_bytes(name: str, datatype: str, raw: bytes | None, count: int) -> list[Any]:
+def _from_bytes(name: str, datatype: str, raw: bytes | None, count: int) -> list[Any] | npt.NDArray[Any]:
     raw = raw or b""
     if datatype == "BYTES":
         return _texts(name, raw, count)
@@ -112,9 +120,7 @@ def _from_bytes(name: str, datatype: str, raw: bytes | None, count: int) -> list
         raise _wrong(name, f"has {len(raw)} bytes", f"a multiple of {kind.itemsize}")
     if len(raw) != count * kind.itemsize:
         raise _wrong(name, f"has {len(raw) // kind.itemsize} values", f"{count}, as many as its shape says")
-    numbers = np.frombuffer(raw, np.uint8) != 0 if datatype == "BOOL" else np.frombuffer(raw, kind)
-    values: list[Any] = (numbers.astype(np.int64) if datatype == "BOOL" else numbers).tolist()
-    return values
+    return (np.frombuffer(raw, np.uint8) != 0).astype(np.int64) if datatype == "BOOL" else np.frombuffer(raw, kind)
 
 
 def _texts(name: str, raw: bytes, count: int) -> list[str]:
@@ -152,14 +158,15 @@ def row_values(tensor: Tensor, schema: ModelSchema) -> list[Any]:
         raise _wrong(tensor.name, f"has the shape {list(tensor.shape)}", "(rows) or (rows, 1)")
     if field.type == "boolean" and tensor.datatype != "BOOL":
         raise _wrong(tensor.name, f"has the datatype {tensor.datatype}", "BOOL")
+    values = tensor.listed()
     if field.type == "boolean":
-        return [None if value is None else bool(value) for value in tensor.values]
+        return [None if value is None else bool(value) for value in values]
     if field.type == "categories" and tensor.datatype == "BYTES":
-        return [_listed(tensor.name, row, value) for row, value in enumerate(tensor.values)]
+        return [_listed(tensor.name, row, value) for row, value in enumerate(values)]
     if field.type not in ("number", "integer") or tensor.datatype == "BYTES":
-        return tensor.values
+        return values
     # NaN is how binary data says missing.
-    return [None if value != value else value for value in tensor.values]
+    return [None if value != value else value for value in values]
 
 
 def _listed(name: str, row: int, value: str | None) -> Any:
@@ -192,13 +199,21 @@ def matrix_of(tensor: Tensor, schema: ModelSchema, max_rows: int) -> Matrix:
     if tensor.datatype == "BYTES":
         raise _wrong(tensor.name, "holds text", "numbers")
     wide = np.array(tensor.values, dtype=np.float64).reshape(tensor.shape)
+    low, high = np.array([bounds(field) for field in fields]).T
+    fractions = np.array([field.type == "number" for field in fields])
+    # Nearly always there is no fault, and all columns at once say so in a tenth of the time.
+    if not ((wide >= low) & (wide <= high) & (fractions | (wide == np.floor(wide)))).all():
+        _judge_columns(tensor.name, fields, wide)
+    return wide.astype(np.float32)
+
+
+def _judge_columns(name: str, fields: Sequence[SchemaField], wide: npt.NDArray[np.float64]) -> None:
     for index, field in enumerate(fields):
         # A category's code is not known where training did not see the value.
         required = field.required and field.type != "category"
         if fault := fault_of(field, wide[:, index], required=required):
             low, high = bounds(field)
-            raise _wrong(f"{tensor.name}.{field.name}", fault.message, f"a value from {low:g} to {high:g}")
-    return wide.astype(np.float32)
+            raise _wrong(f"{name}.{field.name}", fault.message, f"a value from {low:g} to {high:g}")
 
 
 def _wrong(name: str, message: str, expected: str) -> Problem:

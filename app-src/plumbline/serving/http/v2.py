@@ -5,6 +5,7 @@ values, where each field is one column: numbers as they are, true as 1, categori
 (binary only) for what is missing.
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, FailFast, Field, TypeAdapter, ValidationError
@@ -167,7 +168,9 @@ def _read(body: bytes, header: bytes | None, rows: int, fields: int) -> tuple[In
     return request, tensors
 
 
-async def _predict(engine: Engine, tensors: list[Tensor], max_rows: int) -> tuple[list[Values], Matrix, Missing]:
+async def _predict(
+    engine: Engine, tensors: list[Tensor], max_rows: int
+) -> tuple[Sequence[Values] | Matrix, Matrix, Missing]:
     """The rows for the log, the outputs, and which views are missing; a matrix gives them all."""
     names = [tensor.name for tensor in tensors]
     if names == [INPUT] and INPUT not in engine.contract.columns:

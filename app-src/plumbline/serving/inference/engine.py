@@ -1,10 +1,10 @@
 """One served model, made ready from a verified artifact: validate, fill in, encode, look up, run, answer, log."""
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from pydantic_core import to_json
 
 from plumbline.core.release import Release
@@ -102,12 +102,15 @@ class Engine:
         self._profile.add(matrix, answer)
         return answer
 
-    def decode(self, matrix: Matrix) -> list[Values]:
-        """Encoded rows as values, for the prediction log; None for what is missing."""
-        fields = self.schema.fields
-        return [
-            tuple(_decoded(field, value) for field, value in zip(fields, row, strict=True)) for row in matrix.tolist()
-        ]
+    def decode(self, matrix: Matrix) -> Sequence[Values] | Matrix:
+        """Encoded rows as values, for the prediction log; None for what is missing.
+
+        Numbers are what they were: their matrix is left as it is, which takes a quarter of the time to write.
+        """
+        if all(field.type == "number" for field in self.schema.fields):
+            return matrix
+        columns = [_decoded(field, column) for field, column in zip(self.schema.fields, matrix.T, strict=True)]
+        return list(zip(*columns, strict=True))
 
     def describe(self) -> dict[str, Any]:
         """What is served and how, for /v1/models."""
@@ -139,11 +142,12 @@ class Engine:
         return self.schema.encode_values(rows)
 
 
-def _decoded(field: SchemaField, value: float) -> Value:
-    if math.isnan(value):
-        return None
-    if field.type == "boolean":
-        return bool(value)
-    if field.type == "category":
-        return field.vocabulary[int(value)]
-    return int(value) if field.type == "integer" else value
+def _decoded(field: SchemaField, column: npt.NDArray[np.float32]) -> list[Value]:
+    values: list[Value] = column.tolist()
+    read: dict[str, Callable[[Any], Value]] = {
+        "number": float,
+        "integer": int,
+        "boolean": bool,
+        "category": lambda code: field.vocabulary[int(code)],
+    }
+    return [None if value != value else read[field.type](value) for value in values]
