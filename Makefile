@@ -91,7 +91,7 @@ coverage: ## The same with its coverage, in half an hour
 	@COVERAGE=1 $(MAKE) test
 
 unit: install ## The tests that need Python alone, in a minute and a half
-	@.venv/bin/pytest tests/unit $(PYTEST)
+	@scripts/run-tests $(if $(PYTEST),tests/unit $(PYTEST),unit)
 
 trees: install tools api-server ## 50 legal trees before the API server, and the unit tests on one of them (TREES, SEED)
 	@TREES=$${TREES:-50} .venv/bin/pytest tests/integration/tree/test_trees.py $(PYTEST)
