@@ -85,7 +85,7 @@ def test_what_is_new_or_reaches_an_image_belongs_to_the_platform(path: str) -> N
         "policies/admission/models/server.yaml",
         "policies/promotion/flights.yaml",
         "app-src/plumbline/tree/validate/checks.py",
-        "app-src/plumbline/promotion/cli.py",
+        "app-src/plumbline/promotion/cli/release.py",
         "clusters/production/models/flights/release.yaml",
         "kustomize/model-server/settings.env",
     ],
