@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 import bundles
 from plumbline.core.evidence import EvidenceMetadata, EvidenceSpec, JudgedOn, ReleaseEvidence
 from plumbline.core.metrics.clusters import Clusters
-from plumbline.core.release import read_release
+from plumbline.core.release import Release, read_release
 from plumbline.monitoring.canary import replay as replays
 from plumbline.monitoring.cli import app
 from plumbline.monitoring.experiment.replay import asked_again
@@ -27,6 +27,7 @@ from plumbline.promotion.delivery.documents import dump
 from plumbline.promotion.gate.answers import Answers, Rows
 from plumbline.promotion.gate.expected import expected_difference
 from plumbline.scoring.scorer import Scorer
+from plumbline.serving.artifact.fetch import obtain
 from plumbline.tree.render.build import complete
 
 ROOT = Path(__file__).parents[3]
@@ -159,6 +160,23 @@ def test_a_canary_is_held_against_its_signed_model_stable_and_what_the_gate_saw(
     said = run(log, "check", "--env", "staging")
     assert "delays v1.1.0: 2 of 120 answers are not the signed model's" in said
     assert "of stable 0 of 60" in said
+
+
+def test_a_canary_of_stables_own_version_has_its_model_fetched_once(
+    log: Any, canary: Canary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetched: list[str] = []
+
+    def noted(release: Release, *others: Any) -> Any:
+        fetched.append(release.spec.version)
+        return obtain(release, *others)
+
+    monkeypatch.setattr("plumbline.scoring.scorer.obtain", noted)
+    canary.log(log, "v1.1.0", "stable")
+    canary.log(log, "v1.1.0", "canary")
+    (found,) = checked(log)
+    assert (found["rows"], found["different"], found["stable_rows"], found["stable_different"]) == (60, 0, 60, 0)
+    assert fetched == ["v1.1.0"]
 
 
 def test_a_canary_that_lies_elsewhere_than_the_gate_saw_says_where(log: Any, canary: Canary) -> None:

@@ -1,7 +1,7 @@
 """The canaries that answer now, each held against its signed model, and against what the gate expected of it."""
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, LiteralString, Protocol
@@ -89,7 +89,8 @@ def _checked(
         replay = compare(new, rows)
         if stable_release is None:
             return Checked(model, version, now, replay, None, (), "stable was not asked, or git does not know it")
-        with fetch(stable_release) as old:
+        # A canary of an image or of settings alone has stable's own model.
+        with nullcontext(new) if stable_release is release else fetch(stable_release) as old:
             stable = compare(old, of_stable) if of_stable else None
             try:
                 expected = _expected(tree, environment, release, stable_release)
