@@ -18,6 +18,7 @@ _GATE = "plumbline.promotion.gate"
         ("plumbline.promotion.delivery.served", {_GATE}),  # who reads git judges nothing
         ("plumbline.serving.http.app", {"pandas", "mlflow", "sklearn", "onnx", "boto3"}),
         ("plumbline.monitoring.cli", {"pandas", "mlflow", "evidently"}),
+        ("plumbline.promotion.cli", {"pandas", "mlflow", "sklearn", "matplotlib", "kubernetes", "scipy.stats", _GATE}),
     ],
 )
 def test_a_start_imports_nothing_heavy(module: str, heavy: set[str]) -> None:

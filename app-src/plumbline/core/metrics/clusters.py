@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import norm, t
+from scipy.special import ndtr, stdtr, stdtrit  # scipy.stats takes five times as long to import
 
 from plumbline.core.metrics.figures import Metric
 from plumbline.core.metrics.names import higher_is_better
@@ -78,7 +78,7 @@ def expanded(share: float, clusters: int) -> float:
     Should Know About the Bootstrap", The American Statistician 69 (2015), the expanded percentile
     interval.
     """
-    return float(norm.cdf(np.sqrt(clusters / (clusters - 1)) * t.ppf(share, clusters - 1))) if clusters > 1 else share
+    return float(ndtr(np.sqrt(clusters / (clusters - 1)) * stdtrit(clusters - 1, share))) if clusters > 1 else share
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,18 +94,18 @@ class Difference:
 
     def upper(self, level: float) -> float:
         """One-sided upper bound of `worse_by`, wrong with a probability of `level`; of t with clusters - 1 degrees."""
-        return self.worse_by + float(t.isf(level, self.clusters - 1)) * self.error
+        return self.worse_by - float(stdtrit(self.clusters - 1, level)) * self.error
 
     def interval(self, level: float) -> tuple[float, float]:
         """Both bounds, wrong with a probability of `level` together."""
-        half = float(t.isf(level / 2, self.clusters - 1)) * self.error
+        half = -float(stdtrit(self.clusters - 1, level / 2)) * self.error
         return self.worse_by - half, self.worse_by + half
 
     def p_worse(self, margin: float) -> float:
         """How likely so large a difference is where the truth is worse by `margin` at most; NaN where not known."""
         if self.error == 0:
             return float(self.worse_by <= margin)
-        return float(t.sf((self.worse_by - margin) / self.error, self.clusters - 1))
+        return float(stdtr(self.clusters - 1, (margin - self.worse_by) / self.error))
 
 
 def differences(
