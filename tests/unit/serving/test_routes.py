@@ -220,12 +220,13 @@ def test_a_compressed_body_is_unpacked(serve, bundles, path, encoding, pack):
 @pytest.mark.parametrize(
     ("encoding", "body", "status"),
     [
-        ("gzip", gzip.compress(b" " * 10_000_000), 413),
+        # A time in it would give the test another name at each start.
+        ("gzip", gzip.compress(b" " * 10_000_000, mtime=0), 413),
         ("deflate", zlib.compress(b" " * 2049), 413),
         ("gzip", b"x", 400),
-        ("gzip", gzip.compress(b"{}")[:-1], 400),
-        ("gzip", gzip.compress(b" " * 3_000_000) * 2, 413),
-        ("gzip", gzip.compress(b"{}") + b"x", 400),
+        ("gzip", gzip.compress(b"{}", mtime=0)[:-1], 400),
+        ("gzip", gzip.compress(b" " * 3_000_000, mtime=0) * 2, 413),
+        ("gzip", gzip.compress(b"{}", mtime=0) + b"x", 400),
         ("br", b"x", 415),
         ("gzip, gzip", b"x", 415),
     ],
