@@ -12,14 +12,12 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
-from mlflow import MlflowClient
-
 from plumbline.core import programs
 from plumbline.core.documents import DocumentError
 from plumbline.core.errors import PlumblineError
 from plumbline.core.release import Release, parse_release
 from plumbline.promotion.delivery.cluster import RELEASE_TEXT, Cluster, Failure, Running, Served
-from plumbline.promotion.delivery.documents import barred_path, gate_name, release_path
+from plumbline.promotion.delivery.documents import barred_path, release_path
 from plumbline.promotion.delivery.git import Change, checkout, commit_and_push
 from plumbline.promotion.delivery.governance import bar
 from plumbline.promotion.delivery.hold import hold, refuse_held, thaw
@@ -31,7 +29,7 @@ from plumbline.promotion.registry.client import Registry
 from plumbline.promotion.settings import Settings
 
 from .conftest import Remote, add_model, settings_of
-from .releases import digest, made
+from .releases import digest, known, made
 
 ENVIRONMENTS = ("staging", "production")
 STEPS = 3
@@ -124,9 +122,6 @@ class Rollouts(Cluster):
             failure=now.failure,
             pods=self._compared(stable, wanted) if self._compares else None,
         )
-
-    def models(self) -> list[str]:
-        return [self._model] if self.rollout.wanted else []
 
     @staticmethod
     def _compared(stable: Template | None, wanted: Template) -> tuple[str, ...] | None:
@@ -489,30 +484,16 @@ class History:
         self.did.append(text)
 
     def _release(self, artifact: str, image: str) -> Release:
-        number, run, gates = self._versions[artifact]
-        release = made(self.model, f"v1.0.{_ARTIFACTS.index(artifact)}", artifact, image)
-        lineage = release.spec.lineage.model_copy(update={"registryVersion": number, "run": run})
-        evidence = release.spec.evidence.model_copy(update={"gate": gates})
-        spec = release.spec.model_copy(update={"lineage": lineage, "evidence": evidence})
-        return release.model_copy(update={"spec": spec})
+        spec = made(self.model, "v1.0.0", artifact, image).spec
+        release = self._versions[artifact]
+        return release.model_copy(update={"spec": release.spec.model_copy(update={"image": spec.image})})
 
-    def _register(self) -> dict[str, tuple[str, str, str]]:
-        """{artifact: (number, run, gate)}: versions with a report of the gate for each environment."""
-        client: MlflowClient = self.registry.client
-        experiment = client.get_experiment_by_name("histories")
-        where = experiment.experiment_id if experiment else client.create_experiment("histories")
-        versions = {}
-        for index, artifact in enumerate(_ARTIFACTS):
-            run, gate = client.create_run(where).info.run_id, digest("9")
-            for environment in ENVIRONMENTS:
-                client.log_text(run, "{}", f"gate/{gate_name(environment, f'v1.0.{index}', gate)}")
-            tags = dict.fromkeys(("schema.interface", "schema.digest", "code.commit", "model.kind"), "x")
-            tags |= {"parameters.digest": "x", "evaluation.digest": "x", "data.digest": "x", "workflow": ""}
-            tags |= {"lifecycle": "None", "digest": digest(artifact), "threshold": "0.5"}
-            version = self.registry.create(self.model, f"s3://m/{artifact}", run, tags)
-            self.registry.name(version, f"v1.0.{index}")
-            versions[artifact] = (version.number, run, gate)
-        return versions
+    def _register(self) -> dict[str, Release]:
+        """{artifact: its release}, of which the registry has versions, judged for each environment."""
+        return {
+            artifact: known(self.registry, made(self.model, f"v1.0.{index}", artifact), ENVIRONMENTS)
+            for index, artifact in enumerate(_ARTIFACTS)
+        }
 
 
 def begin(seed: int, folder: Path, registry: Registry, keys: tuple[Path, Path]) -> History:

@@ -51,9 +51,6 @@ class Loop:
             def running(self, model: str) -> Running:  # noqa: ARG002 - it knows one model
                 return running
 
-            def models(self) -> list[str]:
-                return []
-
         return Says()
 
     def minute(

@@ -61,9 +61,6 @@ class NoRegistry:
     def versions(self, _: str) -> list[object]:
         return []
 
-    def models_with(self, _: str) -> list[str]:
-        return []
-
 
 class Says(Cluster):
     """The canary of what main names has failed; v1.0.0 is stable."""

@@ -36,8 +36,9 @@ class Said(Cluster):
     def running(self, model: str) -> Running | None:  # noqa: ARG002 - it knows one model
         return self._running
 
-    def models(self) -> list[str]:
-        return [] if self._running is None else ["by-hand"]
+    def models(self) -> dict[str, Callable[[], Running]]:
+        running = self._running
+        return {} if running is None else {"by-hand": lambda: running}
 
 
 @pytest.fixture

@@ -100,17 +100,16 @@ def test_a_verdict_is_of_this_canary_and_not_of_an_earlier_one_of_the_same_pods(
     assert running.pods == ()
 
 
-def test_many_models_are_one_listing_until_it_is_asked_again(api: Api) -> None:
+def test_many_models_are_one_listing_and_each_is_told_from_it(api: Api) -> None:
     api[ROLLOUTS] = {"items": [rollout(), rollout("of-somebody-else"), rollout("diabetes-server")]}
     cluster = Cluster()
-    assert cluster.models() == ["flights", "diabetes"]
-    assert cluster.running("flights") is not None
-    assert cluster.running("nothing") is None
-    assert [path for path in api.asked if path.startswith(ROLLOUTS)] == [ROLLOUTS]
+    models = cluster.models()
+    assert list(models) == ["flights", "diabetes"]
     api[ROLLOUTS] = {"items": []}
-    assert cluster.running("flights") is not None
-    assert cluster.models() == []
-    assert cluster.running("flights") is None
+    del api[f"{ROLLOUTS}/flights-server"]
+    assert models["flights"]().message == "ReplicaSet has timed out progressing"
+    assert [path for path in api.asked if path.startswith(ROLLOUTS)] == [ROLLOUTS]
+    assert (cluster.running("flights"), cluster.models()) == (None, {}), "nothing is kept"
 
 
 @pytest.mark.parametrize(

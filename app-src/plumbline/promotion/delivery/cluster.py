@@ -4,9 +4,9 @@ It is read; the one thing written is the status of a canary that a person lets g
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -97,8 +97,6 @@ class Running:
 class Cluster:
     """The cluster of KUBECONFIG, or the one that this pod runs in."""
 
-    _listed: Mapping[str, Any] | None = None
-
     @staticmethod
     def is_configured() -> bool:
         """Whether somebody named a cluster: by KUBECONFIG, by kubectl's own file, or by running in a pod."""
@@ -116,13 +114,20 @@ class Cluster:
         return client
 
     def running(self, model: str) -> Running | None:
-        """The Rollout of a model, or None where there is none; raises Accident where the API does not answer.
+        """The Rollout of a model, or None where there is none; raises Accident where the API does not answer."""
+        rollout = self.document(model)
+        return None if rollout is None else self._running(model, rollout)
 
-        As `models` listed it last, or where it never did, as it is now.
-        """
-        rollout = self.document(model) if self._listed is None else self._listed.get(f"{model}{_SUFFIX}")
-        if rollout is None:
-            return None
+    def models(self) -> Mapping[str, Callable[[], Running]]:
+        """{model that has a Rollout: what tells it, as `running` does} of one listing: each as it was then."""
+        named = {item["metadata"]["name"]: item for item in self._list("rollouts")}
+        return {
+            (model := name.removesuffix(_SUFFIX)): partial(self._running, model, item)
+            for name, item in named.items()
+            if name.endswith(_SUFFIX)
+        }
+
+    def _running(self, model: str, rollout: Mapping[str, Any]) -> Running:
         status = rollout.get("status", {})
         wanted, stable_hash = _served(model, rollout["spec"]["template"]), status.get("stableRS", "")
         seen = status.get("observedGeneration") == str(rollout["metadata"]["generation"])
@@ -150,12 +155,6 @@ class Cluster:
         done = self._ask(name, lambda: call(**_ROLLOUTS, plural="rollouts", name=name, body=body, _content_type=_MERGE))
         if done is None:
             raise Accident(f"the cluster, {name}: it is gone")
-
-    def models(self) -> list[str]:
-        """Models that have a Rollout: one listing, which `running` answers from until the next."""
-        named = {item["metadata"]["name"]: item for item in self._list("rollouts")}
-        self._listed = {name: item for name, item in named.items() if name.endswith(_SUFFIX)}
-        return [name.removesuffix(_SUFFIX) for name in self._listed]
 
     def _stable(self, model: str, pod_hash: str) -> Served | None:
         template = self._template(model, pod_hash)

@@ -23,12 +23,15 @@ Facts = Mapping[str, Served | None]
 """What each environment has stable, None for nothing; of others nothing is known, and their aliases stay."""
 
 
-def sync(registry: Registry, tree: Checkout, model: str, facts: Facts | None = None) -> list[str]:
+def sync(
+    registry: Registry, tree: Checkout, model: str, facts: Facts | None = None, listed: list[Version] | None = None
+) -> list[str]:
     """Make the registry say what is served of a model; returns what was done and what could not be, a line each.
 
     `facts` are what clusters have stable; where there are none (no cluster is followed), git's word is taken for all.
+    `listed` are its versions, for whoever asked for them just now.
     """
-    versions = _finished(registry.versions(model))
+    versions = _finished(registry.versions(model) if listed is None else listed)
     done = list(_sync(registry, tree, model, facts, versions))
     for version in _finished(registry.versions(model)) if done else versions:  # with the aliases of now
         registry.describe(version)

@@ -33,6 +33,7 @@ from plumbline.promotion.delivery.past import past
 from plumbline.promotion.delivery.records import read_served, require_environment
 from plumbline.promotion.delivery.review import unreviewed
 from plumbline.promotion.delivery.rollback import Warn, take_back, take_out
+from plumbline.promotion.delivery.seen import Quiet, Seen
 from plumbline.promotion.delivery.state import bar_of, forbidden, unapproved
 from plumbline.promotion.registry.client import Registry, Version
 from plumbline.promotion.settings import Settings
@@ -70,11 +71,12 @@ def reconcile(
     a round is begun each minute for so long, on one clone that fetches what is new; an error ends it.
     """
     due = time.monotonic()
-    ends = due + lasts.total_seconds()
+    ends, quiet = due + lasts.total_seconds(), Quiet()
     with checkout(settings) as tree:
         while True:
             due += ROUND
-            yield from _round(registry, settings, cluster, tree, environment, models, warn)
+            seen = Seen(registry, cluster, models)
+            yield from _round(registry, settings, seen, quiet, tree, environment, models, warn)
             if due >= ends:
                 return
             time.sleep(max(0.0, due - time.monotonic()))
@@ -84,7 +86,8 @@ def reconcile(
 def _round(
     registry: Registry,
     settings: Settings,
-    cluster: Cluster,
+    seen: Seen,
+    quiet: Quiet,
     tree: Checkout,
     environment: str,
     models: list[str],
@@ -92,10 +95,18 @@ def _round(
 ) -> Iterator[Step]:
     failed: PlumblineError | None = None
     require_environment(tree, environment)
-    for model in models or _reconciled(registry, tree, environment):
+    quiet.begin(tree)
+    for model in models or _reconciled(seen, tree, environment):
         try:
-            for line in _step(registry, settings, cluster, tree, environment, model, partial(warn, model)):
+            running, said = seen.running(model), False
+            if quiet.still(model, running, seen.versions):
+                continue
+            quiet.note(model, None)
+            for line in _step(registry, settings, seen, tree, environment, model, running, partial(warn, model)):
+                said = True
                 yield Step(model, environment, line)
+            if not said:
+                quiet.note(model, (running, seen.versions(model)))
         except PlumblineError as error:
             yield Step(model, environment, str(error))
             failed = error
@@ -103,32 +114,39 @@ def _round(
         raise failed
 
 
-def _reconciled(registry: Registry, tree: Checkout, environment: str) -> Iterator[str]:
+def _reconciled(seen: Seen, tree: Checkout, environment: str) -> Iterator[str]:
     """Git's models first: they do not wait for a registry that is down."""
     in_git = models_of(tree, environment)
     yield from in_git
-    yield from (model for model in registry.models_with(environment) if model not in in_git)
+    yield from (model for model in seen.served(environment) if model not in in_git)
 
 
 def _step(
-    registry: Registry, settings: Settings, cluster: Cluster, tree: Checkout, environment: str, model: str, warn: Warn
+    registry: Registry,
+    settings: Settings,
+    seen: Seen,
+    tree: Checkout,
+    environment: str,
+    model: str,
+    running: Running | None,
+    warn: Warn,
 ) -> Iterator[str]:
     # Git and cluster come first: a rollback is committed even while the registry is down.
-    release, running = read_served(tree, environment, model), cluster.running(model)
+    release = read_served(tree, environment, model)
     if release is None:
         if running is not None:
             yield "git names none: waiting for Argo CD to take it out of the cluster"
         else:
-            yield from sync(registry, tree, model, {environment: None})
+            yield from sync(registry, tree, model, {environment: None}, seen.versions(model))
         return
     version, stable = release.spec.version, running.stable if running is not None else None
-    seen = running is not None and running.wanted == Served.of(release) and running.phase != "Unseen"
+    told = running is not None and running.wanted == Served.of(release) and running.phase != "Unseen"
     # A cluster with nothing stable, such as one that was built anew, does not say what the environment has proved.
     if bar_of(tree, environment, release, stable.digests if stable is not None else None) is not None:
         # Whoever committed it, and whether or not the cluster has it yet.
         yield from _unless_held(version, take_out(settings, environment, release, stable))
         tree.refresh()
-    elif running is None or not seen:
+    elif running is None or not told:
         yield f"{version}: waiting for Argo CD to hand it to the cluster"
     elif running.failure is not None:
         lineage = partial(lineage_of, registry, settings, model)
@@ -138,11 +156,12 @@ def _step(
     elif running.phase != "Healthy":
         what = ", canary of a configuration change" if is_configuration(running) else ""
         yield f"{version}: {running.phase} at {running.weight} %{what} {running.message}".rstrip()
-    yield from _objections(registry, tree, environment, model)
+    versions = seen.versions(model)
+    yield from _objections(registry, tree, environment, model, versions)
     # What is stable is a fact; what git and a canary intend is none.
     now = read_served(tree, environment, model)
     settled = (running is not None and running.phase == "Healthy") or (now is not None and Served.of(now) == stable)
-    yield from sync(registry, tree, model, {environment: stable} if settled and stable is not None else {})
+    yield from sync(registry, tree, model, {environment: stable} if settled and stable is not None else {}, versions)
 
 
 def _unless_held(version: str, lines: Iterator[str]) -> Iterator[str]:
@@ -153,11 +172,12 @@ def _unless_held(version: str, lines: Iterator[str]) -> Iterator[str]:
         yield f"{version}: left as it is, for {hold}"
 
 
-def _objections(registry: Registry, tree: Checkout, environment: str, model: str) -> Iterator[str]:
+def _objections(
+    registry: Registry, tree: Checkout, environment: str, model: str, versions: list[Version]
+) -> Iterator[str]:
     """What is against the release that git names by now and is not taken back by itself."""
     release = read_served(tree, environment, model)
     if release is not None:
-        versions = registry.versions(model)
         for reason in (
             *unapproved(tree, environment, release, persons := trainers(registry, release, versions)),
             *unjudged(registry, environment, release, versions),
@@ -192,17 +212,19 @@ def status(
     """
     with checkout(settings) as tree:
         require_environment(tree, environment)
-        running = cluster.models() if cluster else []
-        asked = models or sorted({*models_of(tree, environment), *running, *registry.models_with(environment)})
-        return [_row(registry, tree, cluster, environment, model) for model in asked]
+        seen = Seen(registry, cluster, models)
+        asked = models or sorted({*models_of(tree, environment), *seen.models(environment)})
+        return [_row(registry, tree, cluster, seen, environment, model) for model in asked]
 
 
-def _row(registry: Registry, tree: Checkout, cluster: Cluster | None, environment: str, model: str) -> Status:
-    versions = registry.versions(model)
+def _row(
+    registry: Registry, tree: Checkout, cluster: Cluster | None, seen: Seen, environment: str, model: str
+) -> Status:
+    versions = seen.versions(model)
     named = ", ".join(str(item.semver) for item in versions if item.semver and environment in item.aliases)
     in_git, in_cluster = "unreadable", "unreadable" if cluster else "not asked"
     try:
-        running = cluster.running(model) if cluster else None
+        running = seen.running(model)
         in_cluster = _described(running) if cluster else in_cluster
         release = read_served(tree, environment, model)
         in_git = _short(Served.of(release)) if release is not None else "-"

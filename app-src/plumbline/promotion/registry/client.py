@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote, urlparse
@@ -219,20 +219,28 @@ class Registry:
         return self._ours(listed, _OURS | {"semver"})
 
     def _ours(self, listed: list[Any], tags: set[str]) -> list[Version]:
-        """Those that carry the tags, with their aliases, which MLflow's search leaves out."""
+        """Those that carry the tags, with their aliases, which MLflow's search leaves out: of all models at once."""
         kept = [item for item in listed if item.tags.keys() >= tags]
+        models = {item.name for item in kept}
         with _asking("aliases"):
-            named = {name: self.client.get_registered_model(name).aliases for name in {item.name for item in kept}}
-        return [_version(item, named[item.name]) for item in kept]
+            if len(models) == 1:
+                named = [self.client.get_registered_model(*models)]
+            else:
+                named = _paged(partial(self.client.search_registered_models, max_results=1000)) if models else []
+        aliases = {item.name: item.aliases for item in named}
+        return [_version(item, aliases.get(item.name, {})) for item in kept]
 
     def _pages(self, condition: str) -> list[Any]:
-        listed: list[Any] = []
-        token = None
-        while True:
-            page = self.client.search_model_versions(condition, page_token=token)
-            listed += page
-            if not (token := page.token):
-                return listed
+        return _paged(partial(self.client.search_model_versions, condition))
+
+    def everything(self) -> dict[str, list[Version]]:
+        """{model: what `versions` returns of it}, in two questions however many models there are."""
+        with _asking("versions of all models"):
+            listed = self._pages("")
+        models: dict[str, list[Version]] = {}
+        for version in sorted(self._ours(listed, _OURS), key=lambda version: int(version.number)):
+            models.setdefault(version.model, []).append(version)
+        return models
 
     def find(self, model: str, semver: str) -> Version:
         """The one version of that name; raises Refused where there is none or, tags being tags, two."""
@@ -326,10 +334,6 @@ class Registry:
             self.client.delete_registered_model_alias(version.model, name)
             self.client.delete_registered_model_tag(version.model, name)
 
-    def models_with(self, alias: str) -> list[str]:
-        """Models of which a finished version carries the alias, sorted."""
-        return sorted({version.model for version in self.search("") if alias in version.aliases})
-
     def names(self, run_id: str, folder: str) -> dict[str, int]:
         """{path below `folder`: bytes} of a run's artifacts, folders walked through; raises Refused for odd names."""
         sizes: dict[str, int] = {}
@@ -393,6 +397,16 @@ class Registry:
                     text = self.fetch(f"{model.artifact_location}/MLmodel", Path(folder)).read_text(encoding="utf-8")
                 flavours |= set(yaml.safe_load(text)["flavors"])
         return sorted(flavours)
+
+
+def _paged(search: Callable[..., Any]) -> list[Any]:
+    found: list[Any] = []
+    token = None
+    while True:
+        page = search(page_token=token)
+        found += page
+        if not (token := page.token):
+            return found
 
 
 def _version(item: Any, aliases: Mapping[str, Any]) -> Version:
