@@ -47,6 +47,8 @@ class StandIn:
         self.labels: list[str] = []
         self.checks_pending = False
         """Whether a check is still to pass: a pull request is merged later then."""
+        self.checks = [{"context": "judge"}]
+        """What GitHub requires."""
         self.faults: list[int] = []
         """Statuses of the next answers; 0 breaks the connection after the work was done, 200 is a page to sign in."""
         self.thinks = 0
@@ -165,6 +167,7 @@ class StandIn:
                     {"type": "pull_request", "parameters": {"require_code_owner_review": False}},
                     {"type": "non_fast_forward"},
                     {"type": "deletion"},
+                    {"type": "required_status_checks", "parameters": {"required_status_checks": self.checks}},
                 ]
         raise AssertionError(f"GitHub is asked what the stand-in does not know: {method} {path}")
 

@@ -179,6 +179,61 @@ def test_what_main_changed_meanwhile_is_proposed_anew(forge: StandIn, by_request
     forge.merge(1)
 
 
+def merged_by_ada(forge: StandIn, remote: Remote, files: dict[str, str]) -> None:
+    """What a person proposed herself, and merged."""
+    remote.pull()
+    for name, text in files.items():
+        (remote.work / name).write_text(text)
+    remote.git("commit", "--quiet", "--all", "-m", "ada's")
+    remote.git("push", "--quiet", "--force", "origin", "HEAD:refs/heads/ada")
+    forge.git("update-ref", "refs/heads/main", "ada")
+
+
+def test_what_main_has_by_now_or_decided_otherwise_is_closed_with_a_sentence(
+    forge: StandIn, by_request: Settings, remote: Remote, model: str
+) -> None:
+    path = release_path("production", model)
+    promotion(by_request, made(model, *THREE))
+    rollback = minute(by_request, remote, model)
+    assert "closed" not in rollback, "both may be merged"
+    assert [item.state for item in forge.requests] == ["open", "open"]
+    merged_by_ada(forge, remote, {path: new_text(made(model, "v1.0.3", "d"))})
+    said = minute(by_request, remote, model)
+    for number, request in enumerate(forge.requests[:2], start=1):
+        assert request.state == "closed"
+        assert f"closed pull request {number} " in said
+        assert "Overtaken: production names v1.0.3 since " in request.comments[-1]
+        assert "'ada's', and this was made of v1.0.1; promote it again." in request.comments[-1]
+    assert "promote/" not in forge.git("branch", "--list"), "so that it may be proposed anew"
+
+    promotion(by_request, made(model, *THREE))
+    bar(by_request, model, "v1.0.9", lambda _: digest("c"), "accuracy", "labels came")  # the same bytes by another name
+    promoted, barred = forge.requests[-2:]
+    assert (promoted.state, barred.branch) == ("open", f"reject/{model}/v1.0.9")
+    forge.merge(barred.number)
+    minute(by_request, remote, model)
+    assert promoted.comments[-1] == "Overtaken: v1.0.2 is barred for accuracy: labels came."
+
+    promotion(by_request, made(model, *ONE))
+    merged_by_ada(forge, remote, {path: new_text(made(model, *ONE))})
+    assert "main has all of it already" in minute(by_request, remote, model)
+
+
+def test_what_holds_a_persons_commit_or_is_of_elsewhere_stays_open(
+    forge: StandIn, by_request: Settings, remote: Remote, model: str
+) -> None:
+    promotion(by_request, made(model, *THREE))
+    remote.git("fetch", "--quiet", "origin")
+    remote.git("checkout", "--quiet", "--detach", f"origin/promote/production/{model}/v1.0.2")
+    remote.git("commit", "--quiet", "--allow-empty", "-m", "a word of mine")
+    remote.git("push", "--quiet", "origin", f"HEAD:refs/heads/promote/production/{model}/v1.0.2")
+    remote.git("checkout", "--quiet", "main")
+    merged_by_ada(forge, remote, {release_path("production", model): new_text(made(model, "v1.0.3", "d"))})
+    assert "closed" not in minute(by_request, remote, model)
+    assert "closed" not in minute(by_request, remote, model, "staging")
+    assert forge.requests[0].state == "open"
+
+
 def test_a_person_who_closed_it_is_not_asked_every_minute(
     forge: StandIn, by_request: Settings, remote: Remote, model: str
 ) -> None:
@@ -350,6 +405,10 @@ def test_rules_of_the_branch(forge: StandIn, by_request: Settings) -> None:
     found = connect(by_request).rules("main")
     assert set(found) <= set(RELIES_ON)
     assert found["pull requests only"] is (forge.kind == "github")
+    if forge.kind == "github":
+        assert not found["checks required"], "of two one"
+        forge.checks.append({"context": "audit"})
+        assert connect(by_request).rules("main")["checks required"]
 
 
 @pytest.mark.parametrize("forge", ["github"], indirect=True)

@@ -1,5 +1,6 @@
 """Nothing that production is made of is merged without an owner who looks; what GitHub would say, said here."""
 
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from plumbline.promotion.delivery.forge import CHECKS
 from plumbline.tree.render.build import environments
 from plumbline.tree.values import read_values
 
@@ -94,6 +96,30 @@ def test_who_judges_is_not_changed_by_the_judged_alone(path: str) -> None:
     assert GOVERNANCE in owners(path)
 
 
+def test_the_audit_is_the_base_branch_s_and_its_secret_opens_what_it_reads_alone() -> None:
+    """Any pull request starts it, a stranger's too: nothing that it brings runs beside the registry's password."""
+    workflow = yaml.safe_load((ROOT / ".github/workflows/pull-request.yaml").read_text())
+    audit = workflow["jobs"]["audit"]
+    assert (audit["permissions"], audit["if"]) == ({"contents": "read"}, "vars.MLFLOW_TRACKING_URI != ''")
+    taken = {step["with"]["path"]: step["with"] for step in audit["steps"] if "checkout" in step.get("uses", "")}
+    assert taken["base"]["ref"] == "${{ github.event.pull_request.base.sha }}"
+    assert all(one["persist-credentials"] is False for one in taken.values())
+    ran = [step["run"] for step in audit["steps"] if "run" in step]
+    judged = "base/.venv/bin/plumbline promote audit --path tree"
+    assert ran == ["make -C base install", "printenv PUBLIC_KEY > keys.pub", judged]
+    with_secret = [step["run"] for step in audit["steps"] if "secrets." in str(step)]
+    assert with_secret == [judged]
+    assert str(workflow).count("secrets.") == 1
+
+
+def test_the_rules_of_main_require_what_judges() -> None:
+    jobs = yaml.safe_load((ROOT / ".github/workflows/pull-request.yaml").read_text())["jobs"]
+    rules = json.loads((ROOT / ".github/rulesets/main.json").read_text())["rules"]
+    (checks,) = (rule["parameters"] for rule in rules if rule["type"] == "required_status_checks")
+    required = {check["context"] for check in checks["required_status_checks"]}
+    assert required == CHECKS == jobs.keys() - {"post"}
+
+
 def test_what_judges_a_pull_request_is_the_base_branch_s() -> None:
     workflow = yaml.safe_load((ROOT / ".github/workflows/pull-request.yaml").read_text())
     # YAML 1.1 reads the key `on` as true.
@@ -108,7 +134,7 @@ def test_what_judges_a_pull_request_is_the_base_branch_s() -> None:
     assert [
         command for command in ran if "tree/" in command or not command.startswith(("make -C base", "base/", "cat"))
     ] == []
-    assert "secrets." not in str(workflow)
+    assert "secrets." not in str(judge)
     used = [step["uses"].partition("@")[0] for step in judge["steps"] if "uses" in step]
     assert "actions/cache/restore" in used
     assert "actions/cache" not in used, "what the pull request made would be main's tomorrow"

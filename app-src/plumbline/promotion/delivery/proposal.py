@@ -87,10 +87,11 @@ def _stands(tree: Checkout, there: str, base: str, change: Change) -> bool:
     if tree.git("diff", "--quiet", f"{there}~1", base, "--", *change.files, check=False).code != 0:
         return False
     texts = {name: tree.git("show", f"{there}:{name}", check=False).text for name in change.files}
-    return all(_lasting(texts[name]) == _lasting(text) for name, text in change.files.items())
+    return all(lasting(texts[name]) == lasting(text) for name, text in change.files.items())
 
 
-def _lasting(text: str) -> str:
+def lasting(text: str) -> str:
+    """What of a file is the same each time the same is decided."""
     return _OF_THE_MOMENT.sub("", text)
 
 

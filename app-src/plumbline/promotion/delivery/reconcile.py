@@ -29,6 +29,7 @@ from plumbline.promotion.delivery.follow import sync, trainers, unjudged
 from plumbline.promotion.delivery.git import Checkout, checkout
 from plumbline.promotion.delivery.governance import lineage_of
 from plumbline.promotion.delivery.hold import HeldError, held
+from plumbline.promotion.delivery.overtaken import close_overtaken
 from plumbline.promotion.delivery.past import past
 from plumbline.promotion.delivery.records import read_served, require_environment
 from plumbline.promotion.delivery.review import unreviewed
@@ -95,7 +96,7 @@ def _round(
 ) -> Iterator[Step]:
     failed: PlumblineError | None = None
     require_environment(tree, environment)
-    quiet.begin(tree)
+    moved = quiet.begin(tree)
     for model in models or _reconciled(seen, tree, environment):
         try:
             running, said = seen.running(model), False
@@ -110,6 +111,11 @@ def _round(
         except PlumblineError as error:
             yield Step(model, environment, str(error))
             failed = error
+    if moved and settings.forge:
+        try:
+            yield from (Step(model, environment, did) for model, did in close_overtaken(tree, environment, models))
+        except Accident as error:  # a forge that is away holds up nothing else
+            yield Step("pull requests", environment, str(error))
     if failed is not None:
         raise failed
 

@@ -65,11 +65,11 @@ class Quiet:
         self._commit = ""
         self._models: dict[str, tuple[Running | None, list[Version]]] = {}
 
-    def begin(self, tree: Checkout) -> None:
-        """Forget the models that commits since the last round may be about."""
+    def begin(self, tree: Checkout) -> bool:
+        """Forget the models that commits since the last round may be about; returns whether there are such commits."""
         before, self._commit = self._commit, tree.head()
         if not self._models or before == self._commit:
-            return
+            return before != self._commit
         # A branch that was set back has another past as well, which rollbacks and approvals are read from.
         forward = tree.git("merge-base", "--is-ancestor", before, self._commit, check=False).code == 0
         changed = tree.git("diff", "--name-only", "--no-renames", before, self._commit).text.split() if forward else []
@@ -78,6 +78,7 @@ class Quiet:
         for name in changed:
             if name.startswith("clusters/") and name.split("/")[2] == "models":
                 self._models.pop(name.split("/")[3], None)
+        return True
 
     def still(self, model: str, running: Running | None, versions: Callable[[str], list[Version]]) -> bool:
         """Whether it is as it was; the registry is asked for it only where the cluster says the same."""

@@ -55,6 +55,8 @@ RELIES_ON = {
 }
 """{rule of the branch: why the design relies on it}; .github/rulesets/main.json holds them for GitHub."""
 
+CHECKS = frozenset({"judge", "audit"})
+"""Jobs of .github/workflows/pull-request.yaml that must have passed."""
 
 THINKS = (0.5, 1, 2, 4, 8)
 """Seconds between questions: forges find out in the background whether a new pull request can be merged."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from github import Auth, Github, GithubException
 from requests import RequestException
 
-from plumbline.promotion.delivery.forge import THINKS, Pull, Review, Wanted, answer
+from plumbline.promotion.delivery.forge import CHECKS, THINKS, Pull, Review, Wanted, answer
 
 if TYPE_CHECKING:
     from github.PullRequest import PullRequest
@@ -93,10 +93,13 @@ class GitHub:
             _, rules = requester.requestJsonAndCheck("GET", f"{self._repository.url}/rules/branches/{branch}")
         by_type = {rule["type"]: rule.get("parameters", {}) for rule in rules}
         pulls = by_type.get("pull_request")
+        # Several rulesets may require some each.
+        required = [rule["parameters"] for rule in rules if rule["type"] == "required_status_checks"]
+        contexts = {check["context"] for one in required for check in one["required_status_checks"]}
         return {
             "pull requests only": pulls is not None,
             "review by code owners": bool(pulls and pulls.get("require_code_owner_review")),
-            "checks required": "required_status_checks" in by_type,
+            "checks required": contexts >= CHECKS,
             "no force push": "non_fast_forward" in by_type,
             "no deletion": "deletion" in by_type,
         }

@@ -1,0 +1,82 @@
+"""Pull requests of promotion that main has overtaken: closed with a sentence, so that nobody merges what is decided."""
+
+from collections.abc import Iterator
+
+from plumbline.core.documents import DocumentError
+from plumbline.core.errors import Refused
+from plumbline.core.release import Release, parse_release
+from plumbline.promotion.delivery.documents import release_path
+from plumbline.promotion.delivery.forge import connect
+from plumbline.promotion.delivery.git import Checkout
+from plumbline.promotion.delivery.proposal import lasting
+from plumbline.promotion.delivery.records import read_served
+from plumbline.promotion.delivery.state import bar_of
+
+_OF_A_RELEASE = ("promote", "rollback")
+
+
+def close_overtaken(tree: Checkout, environment: str, models: list[str]) -> Iterator[tuple[str, str]]:
+    """Close what main has by now, or decided otherwise, of an environment's models, all where none is given.
+
+    Yields (model, what was closed and why); the branch is deleted too, so that the same can be proposed anew. One with
+    a person's commit stays theirs. Raises as the forge answers.
+    """
+    forge = connect(tree.settings)
+    for pull in forge.opened():
+        kind, _, rest = pull.branch.partition("/")
+        place, _, model = rest.rpartition("/")[0].rpartition("/")
+        if (kind, place) != ("reject", "") and (
+            kind not in (*_OF_A_RELEASE, "approve", "step") or place != environment
+        ):
+            continue
+        if (models and model not in models) or not (tip := _tip(tree, pull.branch)):
+            continue
+        if why := _overtaken(tree, kind, environment, model, tip):
+            forge.close(pull, f"Overtaken: {why}.")
+            tree.remove(pull.branch)
+            yield model, f"closed {pull}: {why}"
+
+
+def _tip(tree: Checkout, branch: str) -> str:
+    """The branch's newest commit, with what leads to it; empty where it is gone, or holds what somebody else made."""
+    tree.complete()
+    there = f"refs/remotes/origin/{branch}"
+    fetch = ("fetch", "--quiet", "--no-tags", "--filter=blob:none", "origin", f"+refs/heads/{branch}:{there}")
+    if tree.git(*fetch, check=False).code:
+        return ""
+    makers = tree.git("log", "--format=%ae", f"HEAD..{there}").text.split("\n")
+    return tree.git("rev-parse", there).text.strip() if set(makers) == {tree.settings.author_email, ""} else ""
+
+
+def _overtaken(tree: Checkout, kind: str, environment: str, model: str, tip: str) -> str:
+    """Why nobody needs it any more; empty where somebody may."""
+    base = tree.git("merge-base", "HEAD", tip).text.strip()
+    files = tree.git("diff", "--name-only", "--no-renames", base, tip).text.split("\n")[:-1]
+    if all(lasting(_text(tree, "HEAD", name)) == lasting(_text(tree, tip, name)) for name in files):
+        return f"{tree.branch} has all of it already"
+    if kind not in _OF_A_RELEASE:
+        return ""
+    path = release_path(environment, model)
+    before, wanted, now = _release(tree, base, path), _release(tree, tip, path), read_served(tree, environment, model)
+    if (before and before.spec) != (now and now.spec):
+        by = tree.git("log", "-1", "--format=%h '%s'", "--", path).text.strip()
+        return f"{environment} names {_name(now)} since {by}, and this was made of {_name(before)}; promote it again"
+    if kind == "promote" and wanted is not None and (barred := bar_of(tree, environment, wanted)) is not None:
+        return f"{wanted.spec.version} is barred for {barred.metric}: {barred.reason}"
+    return ""
+
+
+def _text(tree: Checkout, commit: str, name: str) -> str:
+    return tree.git("show", f"{commit}:{name}", check=False).text
+
+
+def _release(tree: Checkout, commit: str, path: str) -> Release | None:
+    text = _text(tree, commit, path)
+    try:
+        return parse_release(text, source=path) if text else None
+    except DocumentError as error:
+        raise Refused(f"{path} of {commit[:12]}: {error.reason}") from error
+
+
+def _name(release: Release | None) -> str:
+    return release.spec.version if release is not None else "no release"
