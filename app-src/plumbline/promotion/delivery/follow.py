@@ -52,6 +52,8 @@ def _sync(
         named = {name: read_served(tree, name, model) for name in _environments(tree)}
         facts = {name: None if release is None else Served.of(release) for name, release in named.items()}
     wanted: dict[str, Lifecycle] = {}
+    # Whose alias no version has: another one than is served would be a lie, as of a registry that was restored.
+    nobody = {name: "none" for name, served in facts.items() if served is None}
     for name, environment in environments.items():
         if (served := facts.get(name)) is None:
             # Where nothing is served, the alias is taken away below.
@@ -62,13 +64,14 @@ def _sync(
                 numbers = [version.number]
                 yield from _serves(registry, version, name, served)
             if not numbers:
+                nobody[name] = f"{served.version} of {served.digest[:19]}"
                 yield f"{name} serves {served.version}, which the registry does not know by this digest"
         wanted |= {n: max(wanted.get(n, Lifecycle.NONE), environment.lifecycle, key=_ORDER.index) for n in numbers}
     for version in versions:
         for name in version.aliases:
-            if name in facts and facts[name] is None:
+            if name in nobody:
                 registry.remove_alias(version, name)
-                yield f"alias {name} taken from {version.semver}: {name} serves none"
+                yield f"alias {name} taken from {version.semver}: {name} serves {nobody[name]}"
     for version in versions:
         yield from _mark(registry, tree, version)
     for version in versions:
