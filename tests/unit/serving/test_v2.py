@@ -69,6 +69,35 @@ def test_the_encoded_matrix_answers_as_v1_does(serve, bundles, expected, data):
     assert found["probabilities"]["data"] == expected[0][0]
 
 
+@pytest.mark.parametrize(
+    ("shape", "data", "field"),
+    [
+        ([2, 5], [[1400, 17, 2, 1, 12.5, 5.5], [0, 2, 1, 12.5]], "features.data.0"),
+        ([2, 5], [[1400, 17, 2, 1, 12.5], [5.5, 0, 2, 1]], "features.data.1"),
+        ([1, 5], [[1400], [17], [2], [1], [12.5]], "features.data.0"),
+        ([1, 5], [1400, [17, 2, 1, 12.5]], "features.data.0"),
+    ],
+)
+def test_nested_rows_of_another_size_than_the_shapes_are_not_cut_anew(serve, bundles, shape, data, field):
+    answer = serve(bundles["binary"], infer(matrix(data, shape)))
+    assert answer.status_code == 422, answer.text
+    assert [item["field"] for item in answer.json()["errors"]] == [field]
+    assert f"an array of {shape[1]} values" in answer.json()["detail"]
+
+
+def test_texts_in_base64_are_the_texts(serve, bundles, expected):
+    def packed(*values):
+        body = columns()
+        body["inputs"][2] |= {"data": values, "parameters": {"content_type": "base64"}}
+        return body
+
+    found = outputs(serve(bundles["binary"], infer(packed("VUE=", "Pz8="))))
+    assert np.array_equal(np.array(found["probabilities"]["data"]).reshape(2, 2), expected[0])
+    for wrong in ("VUE", "V U E =", "/w==", "é"):
+        answer = serve(bundles["binary"], infer(packed("VUE=", wrong)))
+        assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "carrier.data.1"), answer.text
+
+
 def test_binary_tensors_carry_missing_values_both_ways(serve, bundles, expected):
     first = np.array([[1400, 17, 2, 1, 12.5], [5.5, 0, np.nan, 0, 0]], "<f4")
     head = {

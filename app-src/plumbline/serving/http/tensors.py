@@ -1,9 +1,10 @@
 """Tensors of the Open Inference Protocol: from JSON or raw bytes to values, with errors that name the tensor."""
 
+import base64
 import math
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Annotated, Any
 
@@ -87,7 +88,7 @@ def _from_json(name: str, datatype: str, data: list[Any], shape: Sequence[int], 
     if len(data) > count:
         raise _wrong(name, f"has {len(data)} values for the shape {_shape(shape)}", "as many as its shape says")
     if len(shape) == 2 and any(isinstance(item, list) for item in data):
-        data = list(chain.from_iterable(item if isinstance(item, list) else (item,) for item in data))
+        data = _flat(name, data, shape[1])
     kind = datatype.rstrip("0123456789")
     values: list[Any]
     try:
@@ -98,6 +99,14 @@ def _from_json(name: str, datatype: str, data: list[Any], shape: Sequence[int], 
     if kind in ("BYTES", "BOOL"):
         return [int(value) if value in (True, False) else value for value in values] if kind == "BOOL" else values
     return _in_range(name, datatype, values)
+
+
+def _flat(name: str, data: list[Any], fields: int) -> list[Any]:
+    """The values of nested rows. Rows of other sizes than the shape's would be cut anew, each into its neighbour's."""
+    for row, values in enumerate(data):
+        if not isinstance(values, list) or len(values) != fields:
+            raise _wrong(f"{name}.data.{row}", f"is {shown(values)}", f"an array of {fields} values, as its shape says")
+    return list(chain.from_iterable(data))
 
 
 def _in_range(name: str, datatype: str, values: list[Any]) -> list[Any]:
@@ -139,6 +148,17 @@ def _texts(name: str, raw: bytes, count: int) -> list[str]:
             raise _wrong(name, "holds bytes that are not UTF-8", "UTF-8 text") from error
         offset = end
     return values
+
+
+def from_base64(tensor: Tensor) -> Tensor:
+    """The texts of a tensor whose content type is `base64`, as MLServer's clients write it."""
+    values: list[str | None] = []
+    for row, value in enumerate(tensor.values):
+        try:
+            values.append(None if value is None else base64.b64decode(value, validate=True).decode())
+        except (ValueError, TypeError) as error:
+            raise _wrong(f"{tensor.name}.data.{row}", f"is {shown(value)}", "UTF-8 text in base64") from error
+    return replace(tensor, values=values)
 
 
 def encode_bytes(datatype: str, values: list[Any]) -> bytes:

@@ -15,7 +15,7 @@ from plumbline.core.onnx import INPUT
 from plumbline.core.schema import Matrix, ModelSchema, SchemaField
 from plumbline.serving.errors import FieldError, Problem, from_pydantic, invalid, shown
 from plumbline.serving.http.asgi import CONTEXT, INFER, Context, Receive, Scope, Send, read_body, require_json
-from plumbline.serving.http.tensors import Tensor, decode, encode_bytes, matrix_of, row_values
+from plumbline.serving.http.tensors import Tensor, decode, encode_bytes, from_base64, matrix_of, row_values
 from plumbline.serving.inference.engine import Engine
 from plumbline.serving.inference.reader import Batch, Values
 from plumbline.serving.inference.views import NONE, Missing
@@ -162,7 +162,8 @@ def _read(body: bytes, header: bytes | None, rows: int, fields: int) -> tuple[In
                 raise invalid([FieldError(field, f"is {shown(size)}", "the bytes of the tensor")])
             raw = body[offset : offset + size]
             offset += size
-        tensors.append(decode(item.name, item.datatype, item.shape, item.data, raw, rows * fields))
+        tensor = decode(item.name, item.datatype, item.shape, item.data, raw, rows * fields)
+        tensors.append(from_base64(tensor) if (item.parameters or {}).get("content_type") == "base64" else tensor)
     if offset != len(body):
         raise invalid([FieldError("body", f"has {len(body) - offset} bytes more", "the inputs' binary data alone")])
     return request, tensors
