@@ -25,6 +25,8 @@ _EVENTS, _BYTES = 200, 4 << 20
 _IDLE_SECONDS = 0.05
 _FULL = 0.25
 """The share of the queue from which on it is written at once."""
+_MOST_BYTES = 32 << 20
+"""Of the queue: a row may have texts of 100,000 characters, and a pod's memory is hardly ever for ten thousand such."""
 _BETWEEN = b"\x1e"
 """Stands in no JSON."""
 # One argument for many events: packing an XADD for each in Python costs more than the prediction itself.
@@ -58,7 +60,7 @@ class Event:
 
 
 class PredictionLog:
-    """A queue in memory, bounded by its rows, and a task that moves it into the stream."""
+    """A queue in memory, bounded by its rows and bytes, and a task that moves it into the stream."""
 
     def __init__(
         self,
@@ -71,7 +73,7 @@ class PredictionLog:
     ) -> None:
         self._link, self._capacity, self._maxlen = link, capacity, maxlen
         self._queue: deque[tuple[bytes, int]] = deque()
-        self._rows = 0
+        self._rows = self._bytes = 0
         self._filling = asyncio.Event()
         self._dropped = metrics.of(metrics.log_dropped)
         self._written = metrics.of(metrics.log_written)
@@ -88,12 +90,14 @@ class PredictionLog:
 
     def put(self, event: Event) -> None:
         """Keep an event for the stream, or count it as dropped when Redis was away for too long."""
-        if self._rows + len(event.rows) > self._capacity:
+        if self._rows + len(event.rows) > self._capacity or self._bytes >= _MOST_BYTES:
             self._dropped.inc()
         else:
             # Written here, not when it is sent: many may be sent at once, and that must not keep the event loop.
-            self._queue.append((self.encode(event), len(event.rows)))
+            document = self.encode(event)
+            self._queue.append((document, len(event.rows)))
             self._rows += len(event.rows)
+            self._bytes += len(document)
             if self._rows >= self._capacity * _FULL and self._link.state is State.CLOSED:
                 self._filling.set()
 
@@ -140,6 +144,7 @@ class PredictionLog:
         for _ in events:
             self._queue.popleft()
         self._rows -= rows
+        self._bytes -= size
         self._written.inc(len(events))
 
     def encode(self, event: Event) -> bytes:

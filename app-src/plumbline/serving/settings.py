@@ -47,7 +47,7 @@ class Limits(BaseModel):
     """How long what is still sent after a refusal is read and dropped, so that its sender gets to read the answer."""
     max_body_bytes: Annotated[int, Field(ge=1024)] = 4 * 1024 * 1024
     max_bytes_in_flight: Annotated[int, Field(ge=1024, validate_default=True)] = 32 * 1024 * 1024
-    """Of all bodies that are being read, or whose requests wait for their answers."""
+    """Of all bodies that are being read, or whose requests wait for their answers; and of rows that wait, encoded."""
     max_waiting: Annotated[int, Field(ge=1)] = 256
     """Callers that may wait for the model."""
     queue_seconds: Annotated[float, Field(gt=0)] = 4

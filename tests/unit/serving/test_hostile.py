@@ -95,6 +95,24 @@ def test_large_bodies_are_judged_one_at_a_time(serve, bundles, monkeypatch):
     assert most == [1] * 6
 
 
+def test_what_waits_for_redis_is_bounded_in_bytes_too(serve, bundles):
+    """Rows alone were counted: ten thousand of the longest texts are a gigabyte."""
+    row = ROW | {"carrier": "\u4e00" * 256, "origin": "\u4e8c" * 256}
+    body = json.dumps({"rows": [row] * 1000}, ensure_ascii=False).encode()
+
+    async def use(client, server):
+        for _ in range(30):
+            assert (await client.post("/v1/predict/batch", content=body, headers=JSON)).status_code == 200
+        held = sum(len(document) for document, _ in server.log._queue)
+        labels = dict(server.metrics.labels)
+        dropped = server.metrics.registry.get_sample_value("serving_prediction_log_dropped_total", labels)
+        return held, len(server.log._queue), dropped
+
+    held, events, dropped = serve(bundles["binary"], use, redis_url="redis://127.0.0.1:1/0", log_queue=1_000_000)
+    assert 32 << 20 <= held < (32 << 20) + len(body)
+    assert events + dropped == 30
+
+
 @pytest.mark.parametrize(
     ("kind", "value"),
     [

@@ -20,6 +20,7 @@ from plumbline.core.schema import Output
 from plumbline.serving.errors import Problem
 from plumbline.serving.inference.answers import Answers
 from plumbline.serving.inference.batching import Runner
+from plumbline.serving.inference.cache import ResponseCache
 from plumbline.serving.inference.engine import Engine
 from plumbline.serving.inference.model import Model, load_model, probe_rows
 from plumbline.serving.metrics import Metrics
@@ -181,6 +182,37 @@ def test_the_batch_that_runs_is_part_of_the_time_that_is_ahead(held):
         return refused.value
 
     assert 290 < int(asyncio.run(main()).headers["retry-after"]) <= 300
+
+
+def test_what_waits_encoded_is_bounded_in_bytes(held):
+    """Its callers' bodies are: a text of one byte may be thousands of columns."""
+
+    async def main():
+        limits = {"max_body_bytes": 1024, "max_bytes_in_flight": 1024}
+        runner, rows, sizes, go = held({"one_row": 0.02, "per_row": 1e-6, "batch_rows": 32}, **limits)
+        asking = [asyncio.create_task(runner.later(rows))]  # 1,280 bytes: one finds room, however large
+        while not sizes:
+            await asyncio.sleep(0.01)
+        asking.append(asyncio.create_task(runner.later(rows[:50])))
+        await asyncio.sleep(0)
+        with pytest.raises(Problem) as refused:
+            await runner.later(rows[:2])
+        go.set()
+        await asyncio.gather(*asking)
+        assert len(await runner.later(rows[:2])) == 2, "there is room again"
+        return refused.value
+
+    assert asyncio.run(main()).status == 503
+
+
+def test_a_wide_input_is_kept_by_its_digest():
+    cache = ResponseCache("origin", 1.0, b"key", entries=100, seconds=60)
+    cache.bind(Metrics())
+    inputs = [np.full((1, 4096), number, np.float32) for number in range(50)]
+    for number, matrix in enumerate(inputs):
+        cache.keep(cache.key_of(matrix), [float(number)])
+    assert [cache.find(cache.key_of(matrix)) for matrix in inputs] == [[float(number)] for number in range(50)]
+    assert sum(map(len, cache._local._rows)) < 50 * 64
 
 
 def test_callers_are_put_together_in_order_and_counted(bundles):

@@ -39,11 +39,11 @@ class Runner:
     def __init__(self, model: Model, metrics: Metrics, limits: Limits) -> None:
         self._model = model
         self._one, self._each = model.cost.one_row, model.cost.per_row
-        self._most, self._seconds = limits.max_waiting, limits.queue_seconds
+        self._most, self._seconds, self._room = limits.max_waiting, limits.queue_seconds, limits.max_bytes_in_flight
         self.inline = self._one < INLINE_SECONDS
         self.together = not self.inline and model.cost.batch_rows > 1
         self._waiting: OrderedDict[asyncio.Future[Matrix], tuple[Matrix, asyncio.TimerHandle]] = OrderedDict()
-        self._waiting_rows = 0
+        self._waiting_rows = self._waiting_bytes = 0
         self._free_at = 0.0
         """When the batch that runs should end, by the loop's clock."""
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="model")
@@ -70,11 +70,14 @@ class Runner:
         """
         loop = asyncio.get_running_loop()
         ahead = max(0.0, self._free_at - loop.time()) + self._waiting_rows * self._each
-        if len(self._waiting) >= self._most or ahead > self._seconds:
+        # A text of one byte may be 4,096 columns: what the bodies' size bounds is not what waits here.
+        crowded = self._waiting_bytes > 0 and self._waiting_bytes + matrix.nbytes > self._room
+        if len(self._waiting) >= self._most or crowded or ahead > self._seconds:
             raise _too_much(ahead)
         answer: asyncio.Future[Matrix] = loop.create_future()
         self._waiting[answer] = matrix, loop.call_later(self._seconds, self._late, answer)
         self._waiting_rows += len(matrix)
+        self._waiting_bytes += matrix.nbytes
         answer.add_done_callback(self._leave)
         if (caller := CALLER.get()) is not None:
             caller.waits_for(answer)
@@ -91,6 +94,7 @@ class Runner:
         if matrix is not None and timer is not None:
             timer.cancel()
             self._waiting_rows -= len(matrix)
+            self._waiting_bytes -= matrix.nbytes
 
     def _late(self, answer: "asyncio.Future[Matrix]") -> None:
         if not answer.done():

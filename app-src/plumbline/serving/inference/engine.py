@@ -75,7 +75,7 @@ class Engine:
         """The model's numbers for one row, from the cache where there is one."""
         matrix = self._encode([row])
         cache = self.cache
-        key = matrix.tobytes()
+        key = cache.key_of(matrix)
         numbers = cache.find(key)
         if numbers is None and cache.asks_redis(key):
             numbers = await cache.find_shared(key)
