@@ -1,17 +1,24 @@
 """Small models as promotion leaves them: model.onnx, schema.json, model.sig, and a release.yaml that names them."""
 
+import json
+import shutil
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import numpy as np
 import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from plumbline.core.artifact import digest_of
+from plumbline.core.artifact import MODEL, SCHEMA, digest_of
+from plumbline.core.dsse import seal
+from plumbline.core.release import Release, read_release
 from plumbline.core.schema import ModelSchema, Output, SchemaField, View
+from plumbline.core.stated import statement_name, statement_of
 
 Kind = Literal["binary", "multiclass", "regression", "slow", "mixing"]
 ROWS = 400
@@ -64,11 +71,18 @@ class Bundle:
 
     @property
     def digest(self) -> str:
-        return digest_of(self.folder)
+        """Of the bytes alone: what was signed of a version may stand beside them."""
+        with TemporaryDirectory() as folder:
+            for name in (MODEL, SCHEMA):
+                shutil.copy(self.folder / name, folder)
+            return digest_of(Path(folder))
 
     def release(self, path: Path, **artifact: str) -> Path:
-        """Write a release.yaml that serves this bundle from its folder, or with other values of `artifact`."""
-        document = {
+        """Write a release.yaml that serves this bundle from its folder, or with other values of `artifact`.
+
+        What registration would have signed of the version is put beside the bytes, where those stand in a folder.
+        """
+        document: dict[str, Any] = {
             "apiVersion": "plumbline.dev/v1",
             "kind": "Release",
             "metadata": {"name": self.schema.model, "annotations": {"config.kubernetes.io/local-config": "true"}},
@@ -93,6 +107,9 @@ class Bundle:
         }
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(yaml.safe_dump(document, sort_keys=False))
+        uri = urlsplit(document["spec"]["artifact"]["uri"])
+        if uri.scheme == "file" and (folder := Path(uri.path)).is_dir():
+            state(read_release(path), folder, self.keys)
         return path
 
     def with_threshold(self, threshold: float) -> "Bundle":
@@ -119,6 +136,26 @@ def sign(folder: Path, keys: Keys) -> None:
     from plumbline.promotion.registry.signing import sign
 
     sign(folder, keys.private)
+
+
+def state(release: Release, folder: Path, keys: Keys, **other: str) -> Path:
+    """Write what registration signs of a version into a folder: all that a release says of it, or `other` facts."""
+    spec = release.spec
+    facts = {
+        "name": release.model,
+        "semver": str(spec.version),
+        "digest": spec.artifact.digest,
+        "schema.digest": spec.artifact.schemaDigest,
+        "threshold": "" if spec.threshold is None else repr(spec.threshold),
+        "number": spec.lineage.registryVersion,
+        "run": spec.lineage.run,
+        "code.commit": spec.lineage.code,
+        "data.digest": spec.lineage.data,
+        "workflow": spec.lineage.workflow,
+    }
+    path = folder / statement_name(spec.version)
+    path.write_text(json.dumps(seal(statement_of(facts | other), keys.private.read_bytes())))
+    return path
 
 
 def logged_rows(event: dict[str, Any]) -> list[dict[str, Any]]:

@@ -19,6 +19,7 @@ from plumbline.core import store
 from plumbline.core.artifact import digest_of
 from plumbline.core.digests import sha256
 from plumbline.core.dsse import seal
+from plumbline.core.stated import statement_name
 from plumbline.promotion.delivery.approval import APPROVERS
 from plumbline.promotion.delivery.documents import BY_MERGE, Barred, barred_path, dump, release_path
 from plumbline.promotion.delivery.governance import reject
@@ -230,7 +231,7 @@ def _copied(world: World, change: Callable[[Path], object]) -> str:
     release, folder = world.release("flights", "production"), _made(world)
     client = boto3.client("s3")
     bucket, prefix = release.spec.artifact.uri.removeprefix("s3://").split("/", 1)
-    for name in ("model.onnx", "schema.json", "model.sig"):
+    for name in (*store.FILES, statement_name(release.spec.version)):
         (folder / name).write_bytes(client.get_object(Bucket=bucket, Key=f"{prefix}/{name}")["Body"].read())
     change(folder)
     for path in folder.iterdir():

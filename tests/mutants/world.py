@@ -204,7 +204,7 @@ class World:
                     continue
                 if answer.status_code == 200:
                     return "ready"
-                if not (detail := answer.json()["detail"]).startswith("starting"):
+                if not (detail := answer.json()["detail"]).startswith("the model is being loaded"):
                     return str(detail)
                 time.sleep(0.1)
             raise AssertionError((folder / "log").read_text())
@@ -239,4 +239,4 @@ def begin(world: World) -> None:
     world.follow("diabetes")
     world.sound["diabetes"] = world.registry.find("diabetes", world.release("diabetes").spec.version)
     for model in SAMPLES:
-        assert world.started(world.text(model)) == "ready"
+        assert (said := world.started(world.text(model))) == "ready", said

@@ -55,10 +55,10 @@ def open_bundle(uri: str, timeout: float = 30) -> AbstractContextManager[Bundle]
             raise StoreError(f"{uri}: {scheme!r} is not file or s3")
 
 
-def download(bundle: Bundle, target: Path, max_bytes: int = sys.maxsize) -> None:
-    """Copy a bundle into a folder; raises ArtifactError for a missing file or too many bytes."""
+def download(bundle: Bundle, target: Path, max_bytes: int = sys.maxsize, names: tuple[str, ...] = FILES) -> None:
+    """Copy files of a bundle into a folder; raises ArtifactError for a missing file or too many bytes."""
     left = max_bytes
-    for name in FILES:
+    for name in names:
         with (target / name).open("xb") as stream:
             for chunk in bundle.read(name):
                 left -= len(chunk)

@@ -8,6 +8,7 @@ import boto3
 import pytest
 
 from plumbline.core.artifact import ArtifactError
+from plumbline.core.stated import statement_name
 from plumbline.core.store import FILES, StoreError, address, open_bundle
 
 ROW = {"distance": 10.0, "hour": 1, "carrier": "AA"}
@@ -20,13 +21,14 @@ def unready(server, text):
     assert server.client.get("/health/ready").status_code == 503
 
 
-def test_from_s3_whatever_stands_beside_it(serve, bundle_of, s3, monkeypatch):
-    """The store is asked for three names; a reader that may not list, and one file more, make no difference."""
+def test_from_s3_whatever_stands_beside_it(serve, bundle_of, s3, tmp_path, monkeypatch):
+    """The store is asked for four names; a reader that may not list, and one file more, make no difference."""
     for name, value in s3.environment.items():
         monkeypatch.setenv(name, value)
     bundle, uri = bundle_of("binary"), f"s3://{s3.bucket}/models/delays"
+    bundle.release(tmp_path / "release.yaml")  # which puts the statement beside the files
     with open_bundle(uri) as store:
-        for name in FILES:
+        for name in (*FILES, statement_name(bundle.version)):
             store.add(bundle.folder / name)
     boto3.client("s3").put_object(Bucket=s3.bucket, Key="models/delays/extra.pkl", Body=b"x")
     with serve(bundle, artifact={"uri": uri}, **s3.environment) as server:
@@ -35,6 +37,9 @@ def test_from_s3_whatever_stands_beside_it(serve, bundle_of, s3, monkeypatch):
     with serve(bundle, artifact={"uri": uri}, wait=False, **wrong) as server:
         unready(server, "fetch: s3://")
         assert server.metric("serving_model_load_failed_total", reason="fetch") >= 1
+    boto3.client("s3").delete_object(Bucket=s3.bucket, Key="models/delays/v1.0.0.json")
+    with serve(bundle, artifact={"uri": uri}, wait=False, **s3.environment) as server:
+        unready(server, "tampered: the artifact lacks v1.0.0.json")
     boto3.client("s3").delete_object(Bucket=s3.bucket, Key="models/delays/model.sig")
     with serve(bundle, artifact={"uri": uri}, wait=False, **s3.environment) as server:
         unready(server, "tampered: the artifact lacks model.sig")

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from bundles import make_keys, sign
+import bundles as bundles_module
+from bundles import make_keys, sign, state
 from plumbline.core.artifact import ArtifactError
-from plumbline.core.release import read_release
+from plumbline.core.release import parse_release, read_release
 from plumbline.core.store import FILES, StoreError, open_bundle
 from plumbline.serving.artifact import fetch
 
@@ -35,11 +36,12 @@ def copy(bundles, tmp_path):
 
 def test_a_good_artifact_is_copied_verified_and_used_again(bundles, obtain, copy):
     folder, schema = obtain(bundles["binary"], copy)
-    assert folder.name == bundles["binary"].digest.removeprefix("sha256:")
+    kept = folder.parent
+    assert kept.name == f"{bundles['binary'].digest.removeprefix('sha256:')}-v1.0.0"
     assert schema == bundles["binary"].schema
     shutil.rmtree(copy)  # a restarted pod needs no source
     assert obtain(bundles["binary"], copy) == (folder, schema)
-    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+    assert [path.name for path in kept.parent.iterdir()] == [kept.name]
 
 
 def test_a_cached_artifact_that_changed_is_fetched_again(bundles, obtain, copy):
@@ -101,6 +103,65 @@ def test_an_artifact_of_another_key_schema_or_model_is_refused(bundles, obtain, 
     sign(copy, make_keys(tmp_path / "foreign"))
     with pytest.raises(ArtifactError, match="not made with a key"):
         obtain(bundle, copy)
+
+
+EDITS = {
+    "spec.version": (r"version: v1\.0\.0", "version: v1.0.1"),
+    "spec.threshold": (r"threshold: 0\.4", "threshold: 0.01"),
+    "spec.lineage.registryVersion": (r"registryVersion: '1'", "registryVersion: '2'"),
+    "spec.lineage.run": (r"run: '0{32}'", "run: '" + "1" * 32 + "'"),
+    "spec.lineage.code": (r"code: '0{40}'", "code: '" + "1" * 40 + "'"),
+    "spec.lineage.data": (r"data: sha256:0{64}", "data: sha256:" + "1" * 64),
+}
+
+
+@pytest.mark.parametrize("field", EDITS)
+def test_what_git_says_otherwise_than_was_signed_is_refused_by_name(bundles, settings_of, copy, field):
+    """release.yaml edited by hand: the bytes are those that were signed, what is said of them is not."""
+    bundle, settings = bundles["binary"], settings_of(bundles["binary"])
+    path = bundle.release(settings.release, uri=copy.as_uri())
+    text, count = re.subn(*EDITS[field], path.read_text(), count=1)
+    assert count == 1
+    if field == "spec.version":
+        (copy / "v1.0.0.json").rename(copy / "v1.0.1.json")
+    with pytest.raises(ArtifactError, match=rf"which was signed: {re.escape(field)} is [^;]*$"):
+        fetch.obtain(parse_release(text), settings, bundle.keys.public.read_bytes(), lambda _: None)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda stated: stated.update(predicateType="https://plumbline.dev/approval/v1"), "states something else"),
+        (lambda stated: stated["subject"].append({"name": "another"}), "is of something else than it says"),
+        (lambda stated: stated.pop("predicate"), "states nothing"),
+        (lambda stated: stated["predicate"].update(threshold=0.4), "states nothing"),
+        (lambda stated: stated["predicate"].pop("threshold"), r"spec\.threshold is 0\.4, registered none"),
+    ],
+)
+def test_a_statement_of_something_else_is_refused(bundles, obtain, copy, monkeypatch, change, message):
+    """Signed by the right key, for another purpose or of another version."""
+    sealed = bundles_module.seal
+
+    def seal(stated, key):
+        change(stated)
+        return sealed(stated, key)
+
+    monkeypatch.setattr(bundles_module, "seal", seal)
+    with pytest.raises(ArtifactError, match=message):
+        obtain(bundles["binary"], copy)
+
+
+def test_a_version_of_which_nothing_was_signed_is_refused(bundles, settings_of, copy, tmp_path):
+    bundle, settings = bundles["binary"], settings_of(bundles["binary"])
+    release = read_release(bundle.release(settings.release, uri=copy.as_uri()))
+    statement = state(release, copy, make_keys(tmp_path / "foreign"))
+    for content, message in ((statement.read_text(), "not made with a key"), ("{", "is no JSON"), ("", "is no JSON")):
+        statement.write_text(content)
+        with pytest.raises(ArtifactError, match=rf"^v1\.0\.0\.json .*{message}"):
+            fetch.obtain(release, settings, bundle.keys.public.read_bytes(), lambda _: None)
+    statement.unlink()
+    with pytest.raises(ArtifactError, match=r"the artifact lacks v1\.0\.0\.json"):
+        fetch.obtain(release, settings, bundle.keys.public.read_bytes(), lambda _: None)
 
 
 def test_a_larger_artifact_than_allowed_is_refused(bundles, obtain, copy, settings_of, monkeypatch):

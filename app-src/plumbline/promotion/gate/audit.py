@@ -15,6 +15,7 @@ from plumbline.core.digests import sha256
 from plumbline.core.errors import Misuse, Refused
 from plumbline.core.evidence import parse_evidence
 from plumbline.core.release import Release
+from plumbline.core.stated import differences
 from plumbline.promotion.delivery import approval
 from plumbline.promotion.delivery.approval import Wanted, read_approval
 from plumbline.promotion.delivery.documents import BY_MERGE, evidence_path, gate_name
@@ -103,19 +104,10 @@ def _not_like_barred(tree: Checkout, registry: Registry, version: Version, envir
 
 def _same(release: Release, version: Version) -> None:
     """Every value of the release that the registry knows must be the registry's."""
-    spec, tags = release.spec, version.tags
-    pairs = {
-        "artifact.uri": (spec.artifact.uri, version.released),
-        "artifact.digest": (spec.artifact.digest, version.digest),
-        "artifact.schemaDigest": (spec.artifact.schemaDigest, tags["schema.digest"]),
-        "threshold": (spec.threshold, version.threshold),
-        "lineage.registryVersion": (spec.lineage.registryVersion, version.number),
-        "lineage.run": (spec.lineage.run, version.run),
-        "lineage.code": (spec.lineage.code, tags["code.commit"]),
-        "lineage.data": (spec.lineage.data, tags["data.digest"]),
-        "lineage.workflow": (spec.lineage.workflow, tags["workflow"]),
-    }
-    wrong = [f"spec.{name} is {ours}, registered {theirs}" for name, (ours, theirs) in pairs.items() if ours != theirs]
+    facts = version.tags | {"name": version.model, "number": version.number, "run": version.run}
+    wrong = differences(release, facts)
+    if (uri := release.spec.artifact.uri) != version.released:
+        wrong.append(f"spec.artifact.uri is {uri}, registered {version.released}")
     if wrong:
         raise Refused("; ".join(wrong))
 

@@ -1,4 +1,4 @@
-"""What registration saw of a version, as a signed in-toto statement beside its run.
+"""What registration saw of a version, as a signed in-toto statement beside its run and in the release store.
 
 The registry's tags are for people and for its search: whoever may write to it may change them. The gate, the commit
 that it allows and the audit believe the statement, and refuse a version whose tags say anything else by now.
@@ -8,31 +8,54 @@ import json
 import tempfile
 from pathlib import Path
 
-from plumbline.core.dsse import STATEMENT, PublicKeyError, SignatureError, opened, seal
+from plumbline.core import store
+from plumbline.core.artifact import ArtifactError
+from plumbline.core.dsse import PublicKeyError, SignatureError, seal
 from plumbline.core.errors import Refused
+from plumbline.core.stated import facts_of, statement_name, statement_of
 from plumbline.promotion.registry.client import Registry, Version
 from plumbline.promotion.settings import Settings
 
 FOLDER, _FILE = "attestation", "registration.json"
-_PREDICATE = "https://plumbline.dev/registration/v1"
 
 
 def attest(registry: Registry, settings: Settings, version: Version, semver: str, folder: Path) -> None:
-    """Sign what a version is, its tags and its name, and keep the statement beside its run.
+    """Sign what a version is, its tags and its name, and keep the statement beside its run and beside its bytes.
 
     It is written before the version has its name, so that no version is found without one.
     """
     # Where a version is in its life changes, and follows what environments serve.
     facts = {name: value for name, value in version.tags.items() if name != "lifecycle"} | {"semver": semver}
-    statement = {
-        "_type": STATEMENT,
-        "subject": [{"name": version.model, "digest": {"sha256": version.digest.removeprefix("sha256:")}}],
-        "predicateType": _PREDICATE,
-        "predicate": facts | _identity(version),
-    }
+    statement = statement_of(facts | _identity(version))
     path = folder / _FILE
     path.write_text(json.dumps(seal(statement, settings.signing_path().read_bytes()), indent=2) + "\n")
     registry.upload(version.run, path, FOLDER)
+    _publish(settings, version, semver, path)
+
+
+def publish(registry: Registry, settings: Settings, version: Version) -> None:
+    """Put the statement of a version beside its bytes, where one of before that was done has none there."""
+    with tempfile.TemporaryDirectory(prefix="promotion-") as folder:
+        if _FILE in registry.names(version.run, FOLDER):
+            path = registry.download(version.run, FOLDER, Path(folder)) / _FILE
+            _publish(settings, version, str(version.semver), path)
+
+
+def _publish(settings: Settings, version: Version, semver: str, statement: Path) -> None:
+    """Write it once, and read it back as a server does; raises Refused where something else is there."""
+    name, pem = statement_name(semver), settings.public_pem()
+    with store.open_bundle(version.released) as bundle, tempfile.TemporaryDirectory(prefix="promotion-") as folder:
+        (copy := Path(folder) / name).write_bytes(statement.read_bytes())
+        try:
+            wanted = facts_of(copy.read_bytes(), pem)
+            bundle.add(copy)
+            there = facts_of(b"".join(bundle.read(name)), pem)
+        except (ArtifactError, SignatureError) as error:
+            raise Refused(f"{version.released}/{name} {error}") from error
+    # A registration that died and went on measured anew; what a release says must be the same.
+    measured = ("latency.", "memory.", "parity.")
+    if changed := [key for key in wanted if wanted[key] != there.get(key) and not key.startswith(measured)]:
+        raise Refused(f"{version.released}/{name} states another {', '.join(changed)}, and is never replaced")
 
 
 def require_attested(registry: Registry, settings: Settings, version: Version) -> None:
@@ -43,18 +66,12 @@ def require_attested(registry: Registry, settings: Settings, version: Version) -
     with tempfile.TemporaryDirectory(prefix="promotion-") as folder:
         data = (registry.download(version.run, FOLDER, Path(folder)) / _FILE).read_bytes()
     try:
-        statement = opened(json.loads(data), settings.public_pem())
+        signed = facts_of(data, settings.public_pem())
     except PublicKeyError:
         raise
     except SignatureError as error:
         raise Refused(f"{where} {error}") from error
-    except (ValueError, RecursionError) as error:
-        raise Refused(f"{where} is no JSON: {error}") from error
-    if statement.get("predicateType") != _PREDICATE:
-        raise Refused(f"{where} states something else: {statement.get('predicateType')!r:.80}")
-    signed, now = statement.get("predicate"), version.tags | _identity(version)
-    if not isinstance(signed, dict):
-        raise Refused(f"{where} states nothing")
+    now = version.tags | _identity(version)
     changed = [
         f"{name} is {now.get(name)!r}, registered was {value!r}"
         for name, value in sorted(signed.items())

@@ -3,12 +3,14 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from plumbline.core import store
-from plumbline.core.artifact import SIGNATURE
+from plumbline.core.artifact import SIGNATURE, ArtifactError
 from plumbline.core.dsse import as_pem, read_public_keys, signed_by
 from plumbline.core.errors import Refused
 from plumbline.core.release import Release
+from plumbline.core.stated import statement_name
 from plumbline.promotion.delivery.git import Checkout
 from plumbline.promotion.delivery.records import read_served
 
@@ -20,8 +22,14 @@ def uses(tree: Checkout, public_keys: bytes) -> dict[str, list[str]]:
     """
     found: dict[str, list[str]] = {name: [] for name in read_public_keys(public_keys)}
     for environment, release in _served(tree):
-        for name in signed_by(_signature(release), public_keys) or {""}:
-            found.setdefault(name, []).append(f"{environment}: {release.model} {release.spec.version}")
+        served = f"{environment}: {release.model} {release.spec.version}"
+        signature, statement = _envelopes(release)
+        signers = signed_by(signature, public_keys) or {""}
+        for name in signers:
+            found.setdefault(name, []).append(served)
+        # A registration that was resumed after a rotation: a pod needs both keys.
+        for name in (signed_by(statement, public_keys) or {""}) - signers:
+            found.setdefault(name, []).append(f"{served}, its statement")
     return found
 
 
@@ -64,14 +72,19 @@ def _served(tree: Checkout) -> Iterator[tuple[str, Release]]:
             yield environment, release
 
 
-def _signature(release: Release) -> object:
-    """The envelope of a release's signature; None where it is none."""
+def _envelopes(release: Release) -> tuple[object, object]:
+    """Of a release's signature and of its statement; None in place of one that is none."""
     with store.open_bundle(release.spec.artifact.uri) as bundle:
-        data = b"".join(bundle.read(SIGNATURE))
+        signature = _json(bundle, SIGNATURE)
+        return signature.get("dsseEnvelope"), _json(bundle, statement_name(release.spec.version))
+
+
+def _json(bundle: store.Bundle, name: str) -> dict[str, Any]:
     try:
-        return json.loads(data)["dsseEnvelope"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return None
+        value = json.loads(b"".join(bundle.read(name)))
+    except (ArtifactError, ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 def _write(file: Path, pem: bytes) -> None:

@@ -12,11 +12,12 @@ from plumbline.core.artifact import SIGNATURE, ArtifactError, verify_artifact
 from plumbline.core.digests import sha256_of_json
 from plumbline.core.errors import Accident, Refused
 from plumbline.core.names import plain_name
+from plumbline.core.stated import threshold_text
 from plumbline.promotion.gate.evaluation import Papers, read_papers
 from plumbline.promotion.gate.holdout import Parity
 from plumbline.promotion.gate.judged import Judged, judge, lineage_of
 from plumbline.promotion.registry import card
-from plumbline.promotion.registry.attestation import attest
+from plumbline.promotion.registry.attestation import attest, publish
 from plumbline.promotion.registry.client import (
     HOLDOUT,
     RECIPE,
@@ -65,6 +66,7 @@ def register(registry: Registry, settings: Settings, run_id: str, found: Judged 
     versions = registry.versions(plain_name(name, "the run's tag model", like="flights")) if name else []
     mine = [version for version in versions if version.run == run_id]
     if finished := [version for version in mine if version.semver is not None]:
+        publish(registry, settings, finished[0])
         return Registered(finished[0], None)
     found = found or judge(registry, settings, run_id)
     with tempfile.TemporaryDirectory(prefix="promotion-") as folder:
@@ -176,7 +178,7 @@ def _tags(registry: Registry, run: "Run", papers: Papers, found: Judged) -> dict
 
 
 def _threshold(papers: Papers) -> str:
-    return "" if papers.report.threshold is None else repr(papers.report.threshold)
+    return threshold_text(papers.report.threshold)
 
 
 def _claim(registry: Registry, run: "Run", mine: list[Version], tags: dict[str, str]) -> Version:

@@ -15,14 +15,17 @@ from pydantic import ValidationError
 from plumbline.core.artifact import ArtifactError, verify_artifact
 from plumbline.core.release import Release
 from plumbline.core.schema import ModelSchema
+from plumbline.core.stated import require_stated, statement_name
 from plumbline.core.store import FILES, download, open_bundle
 from plumbline.serving.settings import Settings
+
+_BYTES = "bundle"
 
 
 def obtain(
     release: Release, settings: Settings, public_key: bytes, lap: Callable[[str], None]
 ) -> tuple[Path, ModelSchema]:
-    """The verified folder of the release's model in the cache, and its schema; both are checked on every start.
+    """The verified folder of the release's bytes in the cache, and its schema; both are checked on every start.
 
     `lap` is told when a step has ended. Raises ArtifactError where the bytes are not those of the release (never
     worth a retry), StoreError where the source can't be read, OSError where the cache can't be written.
@@ -32,12 +35,14 @@ def obtain(
         with suppress(ArtifactError):
             schema = verify(folder, release, public_key)
             lap("verify")
-            return folder, schema
+            return folder / _BYTES, schema
         shutil.rmtree(folder)
     settings.cache_dir.mkdir(parents=True, exist_ok=True)
     with _temporary(settings.cache_dir) as incoming:
         with open_bundle(release.spec.artifact.uri, settings.fetch_timeout_seconds) as bundle:
-            download(bundle, incoming, settings.max_artifact_bytes)
+            (incoming / _BYTES).mkdir()
+            download(bundle, incoming / _BYTES, settings.max_artifact_bytes)
+            download(bundle, incoming, settings.max_artifact_bytes, (statement_name(release.spec.version),))
         lap("fetch")
         schema = verify(incoming, release, public_key)
         try:
@@ -47,32 +52,37 @@ def obtain(
                 raise
             verify(folder, release, public_key)
     lap("verify")
-    return folder, schema
+    return folder / _BYTES, schema
 
 
 def folder_of(release: Release, settings: Settings) -> Path:
-    """Where the release's model stands in the cache."""
-    return settings.cache_dir / release.spec.artifact.digest.removeprefix("sha256:")
+    """Where the release stands in the cache: its bytes, and beside them what was signed of its version."""
+    return settings.cache_dir / f"{release.spec.artifact.digest.removeprefix('sha256:')}-{release.spec.version}"
 
 
 def verify(folder: Path, release: Release, public_key: bytes) -> ModelSchema:
-    """Check a folder against the release: names, digest, signature, schema digest, the schema's model.
+    """Check a folder against the release: names, digest, signature, schema digest, the schema's model, the statement.
 
     Raises ArtifactError that says what differs.
     """
-    artifact = release.spec.artifact
-    names = {path.name for path in folder.iterdir()}
+    artifact, content = release.spec.artifact, folder / _BYTES
+    names = {path.name for path in content.iterdir()} if content.is_dir() else set()
     if names != set(FILES):
         raise ArtifactError(f"the artifact holds {sorted(names)}, expected {sorted(FILES)}")
-    verify_artifact(folder, artifact.digest, public_key)
+    verify_artifact(content, artifact.digest, public_key)
     try:
-        schema = ModelSchema.model_validate_json((folder / "schema.json").read_bytes())
+        schema = ModelSchema.model_validate_json((content / "schema.json").read_bytes())
     except ValidationError as error:
         raise ArtifactError(f"schema.json: not a model schema: {error}") from error
     if schema.digest() != artifact.schemaDigest:
         raise ArtifactError(f"schema.json hashes to {schema.digest()}, the release names {artifact.schemaDigest}")
     if schema.model != release.model:
         raise ArtifactError(f"schema.json is of the model {schema.model!r}, the release is of {release.model!r}")
+    try:
+        statement = (folder / statement_name(release.spec.version)).read_bytes()
+    except FileNotFoundError as error:
+        raise ArtifactError(f"nothing says what was signed of {release.spec.version}") from error
+    require_stated(release, statement, public_key)
     return schema
 
 
