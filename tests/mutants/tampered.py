@@ -10,7 +10,7 @@ from typing import Any
 
 import boto3
 from approvals import Approver, approvers
-from mutants import forms
+from mutants import forms, graphs
 from mutants.catalogue import APPROVAL, AUDIT, GATE, SERVER, VALIDATE, Mutant
 from mutants.trained import Bring
 from mutants.world import ADA, IMAGE, World
@@ -24,6 +24,7 @@ from plumbline.promotion.delivery.approval import APPROVERS
 from plumbline.promotion.delivery.documents import BY_MERGE, Barred, barred_path, dump, release_path
 from plumbline.promotion.delivery.governance import reject
 from plumbline.promotion.delivery.release_text import new_text
+from plumbline.promotion.registry.client import bundle_uri
 from plumbline.promotion.registry.signing import generate_keys, sign
 
 OTHER = "sha256:" + "1" * 64
@@ -96,8 +97,8 @@ def statement_by_an_approver(world: World) -> None:
 
 def by_hand(world: World) -> None:
     """A version that wears a good one's tags and points at other files."""
-    good, run = world.sound["diabetes"], world.plant("diabetes", forms.graph(forms.scaled), forms.believed)
-    source = f"{world.client.get_run(run).info.artifact_uri}/bundle"
+    good, run = world.sound["diabetes"], world.plant("diabetes", graphs.graph(graphs.scaled), forms.believed)
+    source = bundle_uri(world.client.get_run(run).info.artifact_uri)
     world.client.create_model_version("diabetes", source, run, tags={**good.tags, "semver": "v1.7.0"})
     try:
         world.promote(world.registry.find("diabetes", "v1.7.0"))
@@ -116,11 +117,11 @@ def twice(world: World) -> None:
         world.client.set_model_version_tag("diabetes", other.number, "semver", str(other.semver))
 
 
-def barred(*changes: forms.Change, tags: dict[str, str] | None = None) -> Bring:
+def barred(*changes: graphs.Change, tags: dict[str, str] | None = None) -> Bring:
     """A version is rejected; then the same model comes again."""
 
     def bring(world: World) -> None:
-        first = world.planted("diabetes", forms.graph(_lot))
+        first = world.planted("diabetes", graphs.graph(_lot))
         world.promote(first)
         reject(world.registry, world.settings, "diabetes", str(first.semver), "error-rate", "20 % were 5xx")
         try:
@@ -226,14 +227,23 @@ def barred_by_hand(world: World) -> str:
     return world.validated("staging", {barred_path("diabetes", record.digest): dump(record)})
 
 
-def _copied(world: World, change: Callable[[Path], object]) -> str:
-    """The text of a release whose bytes stand elsewhere in the store, after a change."""
+def nothing(_: Path) -> None:
+    """No change."""
+
+
+def _copied(
+    world: World, change: Callable[[Path], object] = nothing, stated: Callable[[Path], object] = nothing
+) -> str:
+    """The text of a release whose bytes stand elsewhere in the store, after a change of them or of the statement."""
     release, folder = world.release("flights", "production"), _made(world)
     client = boto3.client("s3")
     bucket, prefix = release.spec.artifact.uri.removeprefix("s3://").split("/", 1)
-    for name in (*store.FILES, statement_name(release.spec.version)):
+    statement = statement_name(release.spec.version)
+    for name in store.FILES:
         (folder / name).write_bytes(client.get_object(Bucket=bucket, Key=f"{prefix}/{name}")["Body"].read())
     change(folder)
+    (folder / statement).write_bytes(client.get_object(Bucket=bucket, Key=f"{prefix}/{statement}")["Body"].read())
+    stated(folder / statement)
     for path in folder.iterdir():
         client.upload_file(str(path), bucket, f"elsewhere/{folder.name}/{path.name}")
     text = world.text("flights", "production")
@@ -268,6 +278,55 @@ def signed_by(private: Callable[[World], Path]) -> Callable[[World], str]:
 
 def gone(name: str) -> Callable[[World], str]:
     return lambda world: world.started(_copied(world, lambda folder: (folder / name).unlink()))
+
+
+def served(key: str, value: str) -> Callable[[World], str]:
+    """One line of release.yaml that a server is given, whoever merged it."""
+
+    def bring(world: World) -> str:
+        text, count = re.subn(rf"(?m)^(\s*{key}:).*$", rf"\1 {value}", world.text("flights", "production"), count=1)
+        assert count == 1
+        return world.started(text)
+
+    return bring
+
+
+def statement_of_another_in_the_store(world: World) -> str:
+    release = world.release("diabetes")
+    with store.open_bundle(release.spec.artifact.uri) as bundle:
+        data = b"".join(bundle.read(statement_name(release.spec.version)))
+    return world.started(_copied(world, stated=lambda path: path.write_bytes(data)))
+
+
+def statement_signed_by_an_approver(world: World) -> str:
+    """With the threshold that git names now."""
+
+    def change(path: Path) -> None:
+        statement = json.loads(base64.b64decode(json.loads(path.read_bytes())["payload"]))
+        statement["predicate"]["threshold"] = "0.01"
+        path.write_text(json.dumps(seal(statement, ADA.private.encode())))
+
+    return world.started(re.sub(r"(?m)^(  threshold:).*$", r"\1 0.01", _copied(world, stated=change)))
+
+
+def signature_for_a_statement(world: World) -> str:
+    """Another document of the right key."""
+
+    def change(path: Path) -> None:
+        path.write_text(json.dumps(json.loads((path.parent / "model.sig").read_bytes())["dsseEnvelope"]))
+
+    return world.started(_copied(world, stated=change))
+
+
+def by_registrations_key(world: World) -> None:
+    """An approval that whoever has registration's key signs."""
+    signer = Approver("Ada")
+    signer.private = world.settings.signing_path().read_text()
+    approved(signer)(world)
+
+
+def report_of_staging(world: World) -> str:
+    return edited("gate", world.release("flights").spec.evidence.gate)(world)
 
 
 def of_another_model(world: World) -> str:
@@ -311,9 +370,11 @@ MUTANTS = [
            by_hand),
     Mutant("the name of a version given to another", GATE, "one version of a name", "both carry this name", twice),
     Mutant("a barred model under another producer's name", GATE, "barred by its weights",
-           "not barred: the same as", barred(forms.graph(renamed), tags={"code.commit": "2" * 40})),
+           "not barred: the same as", barred(graphs.graph(renamed), tags={"code.commit": "2" * 40})),
     Mutant("a barred model with the last bit of a weight changed", GATE, "barred by its recipe",
-           "or made as it was", barred(forms.graph(forms.nudged), forms.believed)),
+           "or made as it was", barred(graphs.graph(graphs.nudged), forms.believed)),
+    Mutant("a barred model with a node more that does nothing", GATE, "barred by its recipe",
+           "or made as it was", barred(graphs.graph(graphs.idle))),
     Mutant("a digest in a comment of staging's release, deleted again", GATE, "served in staging first",
            "served in staging first: no", in_a_comment),
     Mutant("an image of another registry", GATE, "the image's repository", "image: docker.io/evil/model-server",
@@ -324,6 +385,10 @@ MUTANTS = [
            approved(Approver("Ada"))),
     Mutant("an approval that ended", APPROVAL, "its end", "ended at",
            approved(at=NOW - timedelta(days=3), until=NOW - timedelta(days=2))),
+    Mutant("an approval that is dated ahead, to end later", APPROVAL, "its beginning", "is dated ahead",
+           approved(at=NOW + timedelta(days=30), until=NOW + timedelta(days=60))),
+    Mutant("an approval by registration's key", APPROVAL, "a key of policies/approvers.yaml", FOREIGN[1],
+           by_registrations_key),
     Mutant("an approval of another threshold", APPROVAL, "bound to the threshold", "of something else: threshold",
            approved(threshold=0.1)),
     Mutant("an approval of other bytes", APPROVAL, "bound to the digest", "of something else: artifact",
@@ -353,14 +418,16 @@ MUTANTS = [
             ("threshold", "0.01", "the registry's value", r"spec\.threshold is 0\.01, registered"),
             ("uri", "s3://elsewhere/x", "the registry's value", r"spec\.artifact\.uri is s3://elsewhere/x"),
             ("schemaDigest", OTHER, "the registry's value", r"spec\.artifact\.schemaDigest is"),
-            ("run", "1" * 32, "the registry's value", r"spec\.lineage\.run is"),
-            ("code", "1" * 40, "the registry's value", r"spec\.lineage\.code is"),
+            ("run", f"'{'1' * 32}'", "the registry's value", r"spec\.lineage\.run is"),
+            ("code", f"'{'1' * 40}'", "the registry's value", r"spec\.lineage\.code is"),
             ("version", "v9.9.9", "the registry's versions", "has no version"),
             ("gate", OTHER, "the gate's report", "has no report"),
             ("image", "ghcr.io/plumbline/model-server@sha256:" + "c" * 64, "an approval of this image",
              "nobody approved it"),
         )
     ),
+    Mutant("staging's report in production's release", AUDIT, "the gate's report", "has no report",
+           report_of_staging),
     Mutant("bytes replaced in the store", SERVER, "git's digest", "tampered: the artifact hashes to",
            replaced_in_the_store),
     Mutant("other bytes in the store, named by git, signed by nobody", SERVER, "the signature", "tampered: .*model.sig",
@@ -369,6 +436,20 @@ MUTANTS = [
            signed_by(lambda world: generate_keys(world.new("foreign"))[0])),
     Mutant("other bytes, named by git, signed by an approver", SERVER, *FOREIGN,
            signed_by(lambda world: ADA.key(world.folder))),
+    Mutant("release.yaml's threshold, merged past every check", SERVER, "registration's statement",
+           r"spec\.threshold is 0\.01, registered", served("threshold", "0.01")),
+    Mutant("release.yaml's schema, merged past every check", SERVER, "the schema's digest",
+           r"schema\.json hashes to", served("schemaDigest", OTHER)),
+    Mutant("release.yaml's version, merged past every check", SERVER, "registration's statement",
+           r"the artifact lacks v9\.9\.9\.json", served("version", "v9.9.9")),
+    Mutant("release.yaml's lineage, merged past every check", SERVER, "registration's statement",
+           r"spec\.lineage\.data is sha256:1+, registered", served("data", OTHER)),
+    Mutant("the statement of another model in the store", SERVER, "registration's statement",
+           r"metadata\.name is flights, registered diabetes", statement_of_another_in_the_store),
+    Mutant("a statement of another threshold, signed by an approver", SERVER, *FOREIGN,
+           statement_signed_by_an_approver),
+    Mutant("the bundle's signature in its statement's place", SERVER, "registration's statement",
+           "states something else", signature_for_a_statement),
     Mutant("a model under another's name", SERVER, "the schema's model", "is of the model 'diabetes'",
            of_another_model),
     Mutant("the store's writer writes a second time", "release store", "what is there stays", "^kept$", write_again),

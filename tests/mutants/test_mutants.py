@@ -33,6 +33,8 @@ def world(s3: services.S3, tmp_path_factory: pytest.TempPathFactory) -> Iterator
             # MLflow on its embedded default, as in tests/integration/promotion: whoever is signed in may do all of it.
             "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}",
             "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+            # Who trains, in a container that names nobody.
+            "USER": "trainer",
             # Of an image, which has no git to ask: what is changed here is under test, and committed later.
             "TRAINING_CODE_COMMIT": programs.git("rev-parse", "HEAD", cwd=ROOT).text.strip(),
         }

@@ -7,11 +7,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from mutants import forms
+import pyarrow as pa
+import pyarrow.parquet as pq
+from mutants import forms, graphs
 from mutants.catalogue import GATE, REGISTRATION, Mutant
-from mutants.forms import HOLDOUT, MODEL, REPORT, SCHEMA, Change, document, graph, placed, rows
+from mutants.forms import HOLDOUT, REPORT, SCHEMA, document, placed, rows
+from mutants.graphs import MODEL, Change, graph
 from mutants.world import World
-from onnx import helper
+from onnx import ModelProto, helper
 
 from plumbline.promotion.registry.signing import generate_keys, sign
 
@@ -88,7 +91,7 @@ def lineage_after_it_was_judged(world: World) -> None:
 def judged_as_another(world: World) -> None:
     """What the judge found of the sound run, brought for a mutant."""
     run = world.plant("diabetes")
-    world.register(world.plant("diabetes", graph(forms.scaled)), world.judge(run))
+    world.register(world.plant("diabetes", graph(graphs.scaled)), world.judge(run))
 
 
 def of_other_data(world: World) -> None:
@@ -120,13 +123,43 @@ def missing(held: pd.DataFrame) -> pd.DataFrame:
     return held.drop(columns=[name for name in held.columns if name.startswith("slice_origin")])
 
 
+def to_come(model: ModelProto) -> None:
+    for item in model.opset_import:
+        item.version = 99
+
+
+def said_twice(folder: Path) -> None:
+    text = (folder / SCHEMA).read_text()
+    (folder / SCHEMA).write_text(text.replace("{", '{"model": "flights", ', 1))
+
+
+def another_models_bundle(world: World) -> None:
+    files = [placed(name, (world.runs["flights"] / name).read_bytes()) for name in (MODEL, SCHEMA)]
+    world.planted("diabetes", *files)
+
+
+def equal_rows(folder: Path) -> None:
+    pq.write_table(pa.table({"truth": np.zeros(6_000_000, np.int8)}), folder / HOLDOUT)
+
+
+def unfinished(world: World) -> None:
+    run = world.plant("diabetes")
+    world.client.update_run(run, status="RUNNING")
+    world.register(run)
+
+
+BOMB = "".join(f"l{n}: &l{n} [{', '.join([f'*l{n - 1}' if n else 'x'] * 10)}]\n" for n in range(10)).encode()
 CARD = b"title: A model\n"
-TWICE = (forms.after(*forms.calibrated_twice(), weights=(forms.constant("classes", [1], np.int64),)), forms.believed)
-PERMUTED = forms.after(
-    helper.make_node("Gather", ["sound", "other way"], ["answer"], axis=1),
-    weights=(forms.constant("other way", [1, 0], np.int64),),
+TWICE = (
+    graphs.after(*graphs.calibrated_twice(), weights=(graphs.constant("classes", [1], np.int64),)),
+    forms.chosen_again,
+    forms.believed,
 )
-NO_SHARES = forms.after(helper.make_node("Add", ["sound", "sound"], ["answer"]))
+PERMUTED = graphs.after(
+    helper.make_node("Gather", ["sound", "other way"], ["answer"], axis=1),
+    weights=(graphs.constant("other way", [1, 0], np.int64),),
+)
+NO_SHARES = graphs.after(helper.make_node("Add", ["sound", "sound"], ["answer"]))
 BESIDE = "parity: ONNX differs from the native model"
 UNEVEN = "a row's values decide"
 
@@ -136,18 +169,19 @@ MUTANTS = [
     Mutant("a leaked field: the truth in schema, rows and model", REGISTRATION, "the schema is not git's",
            r"schema\.json: not what the model's folder declares, which differs in \['later'\]",
            lambda world: world.planted("diabetes", forms.leaking(world.runs["diabetes"], "later"))),
-    Mutant("weights scaled", REGISTRATION, "parity with the native model", BESIDE, registered(graph(forms.scaled))),
+    Mutant("weights scaled", REGISTRATION, "parity with the native model", BESIDE, registered(graph(graphs.scaled))),
     Mutant("weights scaled, the native answers and the report with them", GATE, "a metric's limit", r"rmse \(value\)",
-           brought(graph(forms.scaled), forms.believed)),
+           brought(graph(graphs.scaled), forms.believed)),
     Mutant("odds squared, the native answers and the report with them", GATE, "calibration", r"ece \(value\)",
            brought(*TWICE, model="flights")),
     Mutant("the answers for one airport inverted, and believed", GATE, "a limit of every slice",
            "roc_auc of every origin",
-           brought(lambda folder: forms.swapped_where(folder, "origin", "LGA"), forms.believed, model="flights")),
+           brought(lambda folder: forms.swapped_where(folder, "origin", "LGA"), forms.chosen_again, forms.believed,
+                   model="flights")),
     Mutant("classes permuted", REGISTRATION, "parity with the native model", BESIDE,
-           registered(PERMUTED, model="flights")),
+           registered(PERMUTED, forms.chosen_again, model="flights")),
     Mutant("classes permuted, and believed", GATE, "a metric's limit", r"roc_auc \(low\)",
-           brought(PERMUTED, forms.believed, model="flights")),
+           brought(PERMUTED, forms.chosen_again, forms.believed, model="flights")),
     Mutant("answers that are no probabilities", REGISTRATION, "answers add up to 1",
            "expected probabilities that add up to 1", registered(NO_SHARES, model="flights")),
     Mutant("threshold 0.0 in the report", REGISTRATION, "the threshold is chosen again", "the threshold 0 is not what",
@@ -156,7 +190,7 @@ MUTANTS = [
            r"the threshold 0\.999 is not what",
            registered(document(REPORT, lambda report: report.update(threshold=0.999)), model="flights")),
     Mutant("stale vocabulary", REGISTRATION, "parity with the native model", BESIDE,
-           registered(document(SCHEMA, stale), model="flights")),
+           registered(document(SCHEMA, stale), forms.chosen_again, model="flights")),
     Mutant("report says 0.99 of everything", GATE, "metrics are recomputed", "rmse recomputed",
            brought(document(REPORT, glorified))),
     Mutant("report says that rows are independent of each other", REGISTRATION, "the cluster is the folder's",
@@ -191,33 +225,65 @@ MUTANTS = [
     Mutant("code that was not committed", GATE, "code committed", "code committed: no",
            brought(tags={"code.dirty": "true"})),
     Mutant("weights that are not numbers", REGISTRATION, "answers are numbers", "expected a number",
-           registered(graph(forms.not_a_number))),
+           registered(graph(graphs.not_a_number))),
     Mutant("output renamed", REGISTRATION, "the contract of the graph", "its outputs are",
-           registered(graph(forms.renamed_output))),
+           registered(graph(graphs.renamed_output))),
     Mutant("a batch of one row for ever", REGISTRATION, "the contract of the graph", "float32 of shape",
-           registered(graph(forms.one_row))),
+           registered(graph(graphs.one_row))),
     Mutant("answers that look at the rows beside", REGISTRATION, "parity of rows asked alone", BESIDE,
-           registered(graph(forms.centred), forms.believed)),
+           registered(graph(graphs.centred), forms.believed)),
     Mutant("6 MB of a note", GATE, "size", r"size \(MB\)",
            brought(graph(lambda model: setattr(model, "doc_string", "x" * 6_000_000)))),
     Mutant("a graph that takes 16 GB", REGISTRATION, "loaded first in a process with limits",
-           "model.onnx: ", registered(graph(forms.swallowing))),
+           "model.onnx: ", registered(graph(graphs.swallowing))),
     Mutant("thirty functions that call each other twice", REGISTRATION, "functions within functions",
-           "functions within functions", registered(graph(forms.doubling))),
+           "functions within functions", registered(graph(graphs.doubling))),
     Mutant("external data within a branch, in the signature's file", REGISTRATION, "weights stand in the file",
-           "stand outside the file", registered(graph(forms.outside))),
+           "stand outside the file", registered(graph(graphs.outside))),
     Mutant("a `Loop` driven by one field", REGISTRATION, "loops have constant turns", "may run for ever",
-           registered(graph(forms.looping))),
+           registered(graph(graphs.looping))),
     Mutant("a tensor as large as a field says", REGISTRATION, "sizes follow from no value", UNEVEN,
-           registered(graph(forms.growing))),
+           registered(graph(graphs.growing))),
     Mutant("a slow branch for one value of a field", REGISTRATION, "branches follow from no value", UNEVEN,
-           registered(graph(forms.branching))),
+           registered(graph(graphs.branching))),
     Mutant("rows of a large product that a field chooses", REGISTRATION, "sizes follow from no value", UNEVEN,
-           registered(graph(forms.choosing))),
+           registered(graph(graphs.choosing))),
     Mutant("an operator outside the standard", REGISTRATION, "operators are the standard's",
-           "not of the ONNX standard", registered(graph(forms.foreign))),
+           "not of the ONNX standard", registered(graph(graphs.foreign))),
     Mutant("an answer by chance", REGISTRATION, "operators that draw lots", "draw lots",
-           registered(graph(forms.by_chance))),
+           registered(graph(graphs.by_chance))),
+    Mutant("a function by the name of an operator", REGISTRATION, "functions have names of their own",
+           r"\['Compress'\] have names of the standard's", registered(graph(graphs.shadowing))),
+    Mutant("two functions of one name", REGISTRATION, "functions have names of their own",
+           r"several functions \['F0'\]", registered(graph(graphs.ambiguous))),
+    Mutant("external data in an attribute that a function brings", REGISTRATION, "functions bring no attributes",
+           r"\['F0'\] bring attributes", registered(graph(graphs.lent))),
+    Mutant("a branch handed to a function", REGISTRATION, "functions are given no graphs",
+           r"\['F0'\] are given graphs", registered(graph(graphs.handed))),
+    Mutant("sparse weights in the signature's file", REGISTRATION, "weights stand in the file",
+           r"\['weights'\] stand outside the file", registered(graph(graphs.sparse))),
+    Mutant("a product that stands where a field puts it", REGISTRATION, "sizes follow from no value", UNEVEN,
+           registered(graph(graphs.inserting))),
+    Mutant("a product as large as words of a field are rare", REGISTRATION, "sizes follow from no value", UNEVEN,
+           registered(graph(graphs.spelling))),
+    Mutant("a recurrent layer of as many steps as a field says", REGISTRATION, "sizes follow from no value", UNEVEN,
+           registered(graph(graphs.remembering))),
+    Mutant("operators of a standard to come", REGISTRATION, "the graph is loaded", "ONNX Runtime cannot load it",
+           registered(graph(to_come))),
+    Mutant("a file in capital letters beside the model", REGISTRATION, "the bundle's names, before a download",
+           r"unexpected \['MODEL\.ONNX'\]", registered(placed("bundle/MODEL.ONNX", b"x"))),
+    Mutant("a schema's name that only looks like it", REGISTRATION, "the bundle's names, before a download",
+           "unexpected", registered(placed("bundle/\N{CYRILLIC SMALL LETTER DZE}chema.json", b"{}"))),
+    Mutant("a schema that says one thing twice", REGISTRATION, "the schema is in its one form", "canonical form",
+           registered(said_twice)),
+    Mutant("the bundle of another model", REGISTRATION, "the schema's model", "schema.json: model is 'flights'",
+           another_models_bundle),
+    Mutant("a card of ten lines that unfolds to gigabytes", REGISTRATION, "the card is plain",
+           "refers to parts of itself", registered(placed("evaluation/card.yaml", BOMB))),
+    Mutant("a holdout of six million equal rows", REGISTRATION, "the holdout's rows, before they are read",
+           "6,000,000 rows; nobody is judged", registered(equal_rows)),
+    Mutant("a run that has not finished", REGISTRATION, "runs have finished", "is RUNNING, expected FINISHED",
+           unfinished),
     Mutant("no ONNX at all", REGISTRATION, "the graph is read", "not an ONNX file",
            registered(placed(MODEL, b"PK\x03\x04 a zip"))),
     Mutant("a pickle beside the model", REGISTRATION, "the bundle's names, before a download", "unexpected",

@@ -21,6 +21,7 @@ from approvals import Approver, approvers
 from integration.promotion.conftest import Remote
 from mlflow import MlflowClient
 from mlflow.entities import Param
+from mutants.forms import SAMPLES
 
 from plumbline.core.release import Release
 from plumbline.promotion.delivery import approve as approving
@@ -41,7 +42,6 @@ ROOT = Path(__file__).resolve().parents[2]
 IMAGE = "ghcr.io/plumbline/model-server@sha256:" + "a" * 64
 ADA = Approver("Ada")
 """Approves for production, and made none of it."""
-SAMPLES = {"flights": "0.1", "diabetes": "1.0"}
 ENVIRONMENTS = ("staging", "production")
 Change = Callable[[Path], None]
 """What is done to the files of a sound run: bundle/ and evaluation/."""

@@ -64,6 +64,7 @@ OTHERS: dict[str, tuple[dict[str, Any], str]] = {
     "image": ({"image": IMAGE}, "is of something else: image "),
     "environment": ({"environment": "staging"}, "is of something else: environment staging"),
     "model": ({"model": "other"}, "is of something else: model other"),
+    "dated ahead": ({"at": NOW + 30 * DAY, "until": NOW + 60 * DAY}, "is dated ahead, .* end later than it may"),
     "expired": ({"at": NOW - 3 * DAY, "until": NOW - 2 * DAY}, "ended at .*, before the release was committed"),
 }
 

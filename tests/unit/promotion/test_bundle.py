@@ -24,6 +24,7 @@ from plumbline.core import programs
 from plumbline.core.artifact import ArtifactError, digest_of, verify_artifact
 from plumbline.core.errors import Accident, Inconclusive, Refused
 from plumbline.core.schema import ModelSchema
+from plumbline.promotion.gate import evaluation
 from plumbline.promotion.gate.bundle import check_names, one_row_p95_ms, open_bundle
 from plumbline.promotion.gate.holdout import Holdout, parity, read_holdout
 from plumbline.promotion.gate.memory import peak_mb, surroundings
@@ -366,9 +367,29 @@ def test_files_that_are_no_holdout(tmp_path: Path) -> None:
     (tmp_path / "text.parquet").write_text("rows")
     with pytest.raises(Refused, match="cannot be read"):
         read_holdout(tmp_path / "text.parquet")
+    pq.write_table(pa.table({"truth": np.zeros(5_000_001, np.int8)}), tmp_path / "many.parquet")
+    assert (tmp_path / "many.parquet").stat().st_size < 20_000
+    with pytest.raises(Refused, match="5,000,001 rows; nobody is judged on more than 5,000,000"):
+        read_holdout(tmp_path / "many.parquet")
     pq.write_table(pa.table({"truth": []}), tmp_path / "empty.parquet")
     with pytest.raises(Refused, match="no rows"):
         read_holdout(tmp_path / "empty.parquet")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n", r"refers to parts of itself \(`\*name`\)"),
+        ("a: &a [*a]\n", "refers to parts of itself"),
+        ("[" * 3000, "not readable as YAML"),
+        ("a: 2020-99-99\n", "not readable as YAML"),
+        ("- a\n", "expected sections with their text, got list"),
+    ],
+)
+def test_cards_that_are_none(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "card.yaml").write_text(text)
+    with pytest.raises(Refused, match=f"^card.yaml: .*{said}"):
+        evaluation._read_card(tmp_path / "card.yaml")
 
 
 def test_where_a_bundle_is() -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from plumbline.core.errors import Refused
 from plumbline.promotion.gate.graph import MOST_TURNS, operators, read_graph, weights_digest
@@ -80,6 +80,30 @@ def weights() -> TensorProto:
     return numpy_helper.from_array(np.ones((2, 1), np.float32), "w")
 
 
+def named(domain: str, name: str) -> ModelProto:
+    """A function of this name beside another that does the work."""
+    made = a_function(helper.make_node("Neg", ["x"], ["y"]))
+    inner = [helper.make_node("Abs", ["x"], ["y"])]
+    made.functions.append(helper.make_function(domain, name, ["x"], ["y"], inner, OPSETS))
+    return made
+
+
+def with_attribute(*, at_the_call: bool) -> ModelProto:
+    """A function that takes what is in its attribute: a tensor of its own, or a graph that its call gives."""
+    tensor = helper.make_attribute("what", outside(weights()))
+    inner = helper.make_node("Constant", [], ["y"])
+    inner.attribute.add(name="value", type=AttributeProto.TENSOR, ref_attr_name="what")
+    made = a_function(inner)
+    if at_the_call:
+        made.functions[0].attribute.append("what")
+        given = helper.make_tensor_value_info("out", FLOAT, None)
+        graph = helper.make_graph([helper.make_node("NonZero", ["features"], ["out"])], "g", [], [given])
+        made.graph.node[0].attribute.append(helper.make_attribute("what", graph))
+    else:
+        made.functions[0].attribute_proto.append(tensor)
+    return made
+
+
 MULTIPLIED = helper.make_node("MatMul", ["features", "w"], ["out"])
 HELD = "stand outside the file"
 REFUSED: dict[str, tuple[Callable[[], ModelProto], str]] = {
@@ -105,6 +129,11 @@ REFUSED: dict[str, tuple[Callable[[], ModelProto], str]] = {
     "a loop that a field drives": (lambda: looping([], counted_by="features"), "'turns' may run for ever"),
     "a loop without a number": (lambda: looping([], counted_by=""), "'turns' may run for ever"),
     "a long loop": (lambda: looping(turns(MOST_TURNS + 1)), "takes 1,001 turns"),
+    "a function by an operator's name": (lambda: named("", "Compress"), r"\['Compress'\] have names of the standard's"),
+    "one of the other standard": (lambda: named("ai.onnx.ml", "Scaler"), r"\['Scaler'\] have names of the standard's"),
+    "two functions of one name": (lambda: named("own", "F"), r"several functions \['F'\]"),
+    "weights that a function brings": (lambda: with_attribute(at_the_call=False), r"\['F'\] bring attributes"),
+    "a graph that a function is given": (lambda: with_attribute(at_the_call=True), r"\['F'\] are given graphs"),
     "a loop in a function": (lambda: a_function(looping(turns(2)).graph.node[0]), "a function of the graph holds a"),
 }
 
@@ -124,6 +153,11 @@ SIZED = [
     helper.make_node("Slice", ["w", "shape", "flat"], ["made"]),
     helper.make_node("TopK", ["w", "shape"], ["made", "where"]),
     helper.make_node("ReduceSum", ["w", "shape"], ["made"]),
+    helper.make_node("SequenceInsert", ["w", "w", "shape"], ["made"]),
+    helper.make_node("StringNormalizer", ["shape"], ["made"]),
+    *(helper.make_node(kind, ["w", "w", "w", "", "shape"], ["made"]) for kind in ("RNN", "GRU", "LSTM")),
+    helper.make_node("Attention", ["w", "w", "w", "", "", "", "shape"], ["made"]),
+    helper.make_node("Resize", ["w", "shape", "w"], ["made"]),
 ]
 
 

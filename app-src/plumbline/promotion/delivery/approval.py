@@ -24,6 +24,8 @@ from plumbline.promotion.delivery.git import Checkout
 APPROVERS = "policies/approvers.yaml"
 LONGEST = timedelta(days=90)
 """What was read that long ago is read again."""
+_SKEW = timedelta(minutes=5)
+"""By which clocks may differ."""
 _PREDICATE = "https://plumbline.dev/approval/v1"
 
 
@@ -226,6 +228,8 @@ def require_given(given: Given, wanted: Wanted, when: datetime | None, persons: 
         raise Refused(f"{source}: {by.id} may not approve {wanted.model} in {wanted.environment} ({APPROVERS})")
     if own := by.own(persons):
         raise Refused(f"{source}: {by.id} approves their own work: {own}")
+    if approval.at > datetime.now(UTC) + _SKEW:
+        raise Refused(f"{source} is dated ahead, {approval.at:%Y-%m-%d %H:%M}: so it could end later than it may")
     if when is not None and when > approval.until:
         raise Refused(f"{source} ended at {approval.until:%Y-%m-%d %H:%M}, before the release was committed")
     if by.until is not None and when is not None and max(when, approval.at) > by.until:

@@ -217,8 +217,12 @@ def _report_of(folder: Path, model: str) -> Report:
 def _read_card(path: Path) -> dict[str, str]:
     """Sections of text; a list becomes Markdown bullets."""
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        text = path.read_text(encoding="utf-8")
+        # Ten lines that refer to each other can be a text of gigabytes.
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
+            raise Refused(f"{CARD}: it refers to parts of itself (`*name`); write them out")
+        document = yaml.safe_load(text)
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise Refused(f"{CARD}: not readable as YAML: {error}") from error
     if not isinstance(document, dict):
         raise Refused(f"{CARD}: expected sections with their text, got {type(document).__name__}")

@@ -15,6 +15,7 @@ _SHAPES = {"Shape", "Size"}
 """What they give follows from how many rows there are, not from what stands in them."""
 _SIZES: Mapping[str, tuple[int, ...]] = {
     "AffineGrid": (1,),
+    "Attention": (6,),
     "BlackmanWindow": (0,),
     "CenterCropPad": (1,),
     "Col2Im": (1, 2),
@@ -22,24 +23,29 @@ _SIZES: Mapping[str, tuple[int, ...]] = {
     "ConstantOfShape": (0,),
     "DFT": (1, 2),
     "Expand": (1,),
+    "GRU": (4,),
     "HammingWindow": (0,),
     "HannWindow": (0,),
+    "LSTM": (4,),
     "MaxUnpool": (2,),
     "MelWeightMatrix": (0, 1, 2, 3, 4),
     "NonMaxSuppression": (0, 1, 2, 3, 4),
     "NonZero": (0,),
     "OneHot": (1,),
     "Pad": (1, 3),
+    "RNN": (4,),
     "Range": (0, 1, 2),
     "Reshape": (1,),
-    "Resize": (2, 3),
+    "Resize": (1, 2, 3),
     "STFT": (1, 3),
     "SequenceAt": (1,),
     "SequenceErase": (1,),
+    "SequenceInsert": (2,),
     "Slice": (1, 2, 3, 4),
     "Split": (1,),
     "SplitToSequence": (1,),
     "Squeeze": (1,),
+    "StringNormalizer": (0,),
     "StringSplit": (0,),
     "Tile": (1, 2),
     "TopK": (1,),
@@ -47,7 +53,8 @@ _SIZES: Mapping[str, tuple[int, ...]] = {
     "Unsqueeze": (1,),
     "Upsample": (1,),
 }
-"""{operator: the inputs whose values decide the shape of what it gives}; of `Reduce…` it is the second."""
+"""{operator: the inputs whose values decide the shape of what it gives, or in how many steps}; of `Reduce…` it is
+the second."""
 _DEEPEST = 8
 Scope = dict[str, bool]
 """{tensor: whether values of the input decide what stands in it}."""

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
+from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
 
 from plumbline.core.artifact import MODEL
 from plumbline.core.errors import Refused
@@ -32,6 +32,7 @@ def read_graph(data: bytes) -> ModelProto:
         model = onnx.load_model_from_string(data)
     except (DecodeError, ValueError, RecursionError) as error:
         raise Refused(f"{MODEL}: not an ONNX file: {error}") from error
+    _require_plain(model.functions)
     parts = [*_graphs(model.graph), *(graph for made in model.functions for graph in _within(made.node))]
     nodes = [node for graph in parts for node in graph.node] + [node for made in model.functions for node in made.node]
     tensors = [tensor for graph in parts for tensor in _initializers(graph)]
@@ -48,9 +49,24 @@ def read_graph(data: bytes) -> ModelProto:
         raise Refused(f"{MODEL}: the operators {foreign} are not of the ONNX standard; convert the model without them")
     if own and any(node.op_type == "Loop" for made in model.functions for node in made.node):
         raise Refused(f"{MODEL}: a function of the graph holds a Loop; write the loop out, or use Scan")
+    if given := sorted({node.op_type for node in nodes if (node.domain, node.op_type) in own and [*_within([node])]}):
+        raise Refused(
+            f"{MODEL}: the functions {given} are given graphs, which nobody follows into them; write them out"
+        )
     _require_bounded(model.graph, 1)
     require_even(model)
     return model
+
+
+def _require_plain(functions: Iterable[FunctionProto]) -> None:
+    """A function is what its name says, once, and holds all that it computes with."""
+    names = [(made.domain, made.name) for made in functions]
+    if standard := sorted({name for domain, name in names if domain in _DOMAINS}):
+        raise Refused(f"{MODEL}: the functions {standard} have names of the standard's operators; name them otherwise")
+    if twice := sorted({name for domain, name in names if names.count((domain, name)) > 1}):
+        raise Refused(f"{MODEL}: there are several functions {twice}; give each its own name")
+    if lent := sorted({made.name for made in functions if made.attribute_proto}):
+        raise Refused(f"{MODEL}: the functions {lent} bring attributes of their own; give them where each is called")
 
 
 def operators(model: ModelProto) -> str:

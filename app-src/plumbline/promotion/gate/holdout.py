@@ -21,6 +21,7 @@ from plumbline.training.report import Report
 SEED = 20130101
 _ALONE = 100
 """Rows that are also asked for by themselves."""
+_MOST_ROWS = 5_000_000
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,11 @@ class Holdout:
 def read_holdout(path: Path) -> Holdout:
     """Read the file; raises Refused where it is not parquet or has no rows."""
     try:
-        table = pq.read_table(path)
+        with pq.ParquetFile(path) as file:
+            # A value that is the same in every row costs nothing in the file, and all of it in memory.
+            if (rows := file.metadata.num_rows) > _MOST_ROWS:
+                raise Refused(f"holdout.parquet: {rows:,} rows; nobody is judged on more than {_MOST_ROWS:,}")
+            table = file.read()
     except (OSError, pa.ArrowInvalid) as error:
         raise Refused(f"holdout.parquet: cannot be read: {error}") from error
     if table.num_rows == 0:

@@ -116,10 +116,13 @@ class Version:
 
     @property
     def made_by(self) -> str:
-        """Digest of all that it was made from; empty where its code was no commit, so that nobody can tell."""
+        """Digest of all that it was made from; empty where its code was no commit, so that nobody can tell.
+
+        Not of the graph's operators: with one more that does nothing it would be made of something else.
+        """
         if self.tags.get("code.dirty", "").lower() not in ("", "false"):
             return ""
-        made = ("data.digest", *(RECIPE[field] for field in ("code", "kind", "parameters", "schema")))
+        made = ("data.digest", *(RECIPE[field] for field in ("code", "parameters", "schema")))
         return sha256_of_json([self.tags[tag] for tag in made])
 
     def _read(self, tag: str, shape: Callable[[str], Shape]) -> Shape:
