@@ -2,7 +2,9 @@
 
 import asyncio
 import gc
+import json
 import re
+from contextlib import suppress
 
 import pytest
 from connections import BODY, PREDICT, head, status
@@ -10,6 +12,7 @@ from connections import BODY, PREDICT, head, status
 from plumbline.serving.http.wire import Protocol
 
 GET = head(path="/v1/models", method="GET", length=0)
+BATCH = json.dumps({"rows": [json.loads(BODY)["features"]] * 100}).encode()
 
 
 async def another(writer):
@@ -105,3 +108,47 @@ def test_who_wants_one_answer_gets_it_and_nothing_is_left(connect, sent, half):
 
 def _alive():
     return [thing for thing in gc.get_objects() if isinstance(thing, Protocol)]
+
+
+LEFT = {
+    "a prediction": PREDICT,
+    "two on one connection": PREDICT * 2,
+    "a batch": head(path="/v1/predict/batch", length=len(BATCH)) + BATCH,
+    "a GET": GET,
+    "a HEAD": head(path="/health/live", method="HEAD", length=0),
+    "a wrong row": head(length=2) + b"{}",
+    "no JSON": head(length=1) + b"x",
+    "no such route": head(path="/nowhere", method="GET", length=0),
+    "no HTTP": b"\x00\r\n\r\n",
+    "half a body": head(length=1000) + b"{",
+    "a head that does not end": b"POST /v1/predict HT",
+}
+
+
+@pytest.mark.parametrize("request_", LEFT.values(), ids=LEFT)
+def test_a_request_and_its_connection_leave_nothing_to_the_collector(connect, request_):
+    # Which hardly ever has to run: what is left to it stays until 20,000 objects are, with their bodies.
+    async def talk(_, writer):
+        async def ask():
+            for _ in range(3):
+                reader, other = await another(writer)
+                other.write(request_)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(reader.read(100_000), 0.05)
+                other.close()
+                await other.wait_closed()
+            await asyncio.sleep(0.1)
+
+        await ask()  # what is made once
+        gc.collect()
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        try:
+            await ask()
+            gc.collect()
+            return [item for item in gc.garbage if type(item).__module__.partition(".")[0] in ("plumbline", "uvicorn")]
+        finally:
+            gc.set_debug(0)
+            gc.garbage.clear()
+
+    (left,), *_ = connect(talk)
+    assert left == []

@@ -10,7 +10,6 @@ import socket
 import struct
 import time
 from enum import Enum
-from functools import partial
 from http import HTTPStatus
 from typing import Any, ClassVar, cast
 
@@ -85,6 +84,14 @@ class Protocol(HttpToolsProtocol):
             self._answering.message_event.set()
         self._caller.hung_up()
         super().connection_lost(exc)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Leave no reference that comes back here: the collector, which finds such rings, hardly ever has to run."""
+        self._unset_keepalive_if_required()
+        self.pipeline.clear()
+        self.scope = self.cycle = self._answering = None  # type: ignore[assignment]
+        self._joining.close = _nothing
 
     def pause_writing(self) -> None:
         """The caller does not read; what it does not read in time it does not want."""
@@ -206,17 +213,24 @@ class Protocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._answering = cycle
-        cycle.scope[AT_ONCE] = partial(self._at_once, cycle)  # type: ignore[literal-required]
+        cycle.scope[AT_ONCE] = self._at_once  # type: ignore[literal-required]
         CALLER.set(self._caller)
         super()._start_asgi_task(cycle, app)
 
-    def _at_once(self, cycle: RequestResponseCycle, head: bytes, body: bytes) -> bool:
+    def _at_once(self, head: bytes, body: bytes) -> bool:
         """Write a whole answer of 200, without the two messages and the search of each header that uvicorn makes of it.
 
         False where there is more to do than to write: the connection ends with it, its caller does not read, or is
         gone.
         """
-        if not cycle.keep_alive or cycle.response_started or cycle.disconnected or self.flow.write_paused:
+        cycle = self._answering
+        if (
+            cycle is None
+            or not cycle.keep_alive
+            or cycle.response_started
+            or cycle.disconnected
+            or self.flow.write_paused
+        ):
             return False
         cycle.response_started = cycle.response_complete = True
         ours = b"".join([b"%b: %b\r\n" % header for header in cycle.default_headers])
@@ -332,6 +346,10 @@ class Protocol(HttpToolsProtocol):
         head = "\r\n".join(lines)
         kind = b"content-type: %b\r\ncontent-length: %d\r\n\r\n" % (MEDIA_TYPE, len(body))
         self.transport.write(head.encode() + kind + body)
+
+
+def _nothing() -> None:
+    """What there is left to do for a connection that is lost."""
 
 
 def protocol_within(limits: Limits, connections: Connections | None = None) -> type[Protocol]:
