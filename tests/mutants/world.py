@@ -34,8 +34,9 @@ from plumbline.promotion.delivery.state import forbidden
 from plumbline.promotion.gate.audit import audit
 from plumbline.promotion.gate.gate import Request
 from plumbline.promotion.gate.judged import Judged, judge
-from plumbline.promotion.registry.client import Registry, Version
+from plumbline.promotion.registry.client import Registry
 from plumbline.promotion.registry.register import register
+from plumbline.promotion.registry.version import Version
 from plumbline.promotion.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -31,9 +31,10 @@ from plumbline.promotion.delivery import approve as approving
 from plumbline.promotion.delivery.approval import APPROVERS
 from plumbline.promotion.delivery.promote import How, Outcome, promote
 from plumbline.promotion.gate.gate import Request
-from plumbline.promotion.registry.client import Registry, Version
+from plumbline.promotion.registry.client import Registry
 from plumbline.promotion.registry.register import register
 from plumbline.promotion.registry.signing import generate_keys
+from plumbline.promotion.registry.version import Version
 from plumbline.promotion.settings import Settings
 from plumbline.training import metrics
 from plumbline.training.report import Clustered, Interval, Period, Report, Slice

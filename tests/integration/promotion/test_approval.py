@@ -21,7 +21,8 @@ from plumbline.promotion.delivery.release_text import new_text
 from plumbline.promotion.delivery.state import forbidden
 from plumbline.promotion.gate.audit import audit
 from plumbline.promotion.gate.gate import Request
-from plumbline.promotion.registry.client import Registry, Version
+from plumbline.promotion.registry.client import Registry
+from plumbline.promotion.registry.version import Version
 from plumbline.promotion.settings import Settings
 
 from .conftest import ADA, IMAGE, Remote

@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 from typer.testing import CliRunner
 
 from plumbline.promotion.cli import app
-from plumbline.promotion.registry.client import Version
+from plumbline.promotion.registry.version import Version
 from plumbline.promotion.settings import Settings
 
 from .conftest import ADA, IMAGE, Recipe, Remote, add_model

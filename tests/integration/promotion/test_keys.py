@@ -10,9 +10,10 @@ from plumbline.core.artifact import ArtifactError
 from plumbline.promotion.cli import app
 from plumbline.promotion.delivery.promote import promote
 from plumbline.promotion.gate.gate import Request
-from plumbline.promotion.registry.client import Registry, Version
+from plumbline.promotion.registry.client import Registry
 from plumbline.promotion.registry.register import register
 from plumbline.promotion.registry.signing import generate_keys
+from plumbline.promotion.registry.version import Version
 from plumbline.promotion.settings import Settings
 from plumbline.serving.artifact.fetch import obtain
 from plumbline.serving.settings import Settings as Serving

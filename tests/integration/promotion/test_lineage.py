@@ -13,7 +13,8 @@ from plumbline.promotion.delivery.governance import reject
 from plumbline.promotion.delivery.promote import Outcome
 from plumbline.promotion.delivery.release_text import new_text
 from plumbline.promotion.gate.audit import audit
-from plumbline.promotion.registry.client import Registry, Version
+from plumbline.promotion.registry.client import Registry
+from plumbline.promotion.registry.version import Version
 from plumbline.promotion.settings import Settings
 
 from .conftest import Remote, trained

@@ -16,9 +16,10 @@ from plumbline.promotion.delivery.promote import Outcome, promote
 from plumbline.promotion.gate.audit import audit
 from plumbline.promotion.gate.gate import Request
 from plumbline.promotion.registry import register as registration
-from plumbline.promotion.registry.client import Registry, Version
+from plumbline.promotion.registry.client import Registry
 from plumbline.promotion.registry.register import register
 from plumbline.promotion.registry.signing import generate_keys
+from plumbline.promotion.registry.version import Version
 from plumbline.promotion.settings import Settings
 
 from .conftest import ADA, IMAGE, Recipe, Remote, add_model, log

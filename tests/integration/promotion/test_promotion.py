@@ -17,8 +17,9 @@ from plumbline.promotion.delivery.governance import reject
 from plumbline.promotion.delivery.promote import Outcome, card_of, promote, pull_request
 from plumbline.promotion.gate.audit import audit
 from plumbline.promotion.gate.gate import Request, candidate, examine
-from plumbline.promotion.registry.client import Registry, Version
+from plumbline.promotion.registry.client import Registry
 from plumbline.promotion.registry.lifecycle import Lifecycle
+from plumbline.promotion.registry.version import Version
 from plumbline.promotion.settings import Settings
 from plumbline.training.report import Interval, Report
 

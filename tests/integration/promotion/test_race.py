@@ -11,8 +11,9 @@ import pytest
 from plumbline.core.errors import Refused
 from plumbline.promotion.delivery.promote import promote
 from plumbline.promotion.gate.gate import Request
-from plumbline.promotion.registry.client import Registry, Version
+from plumbline.promotion.registry.client import Registry
 from plumbline.promotion.registry.register import register
+from plumbline.promotion.registry.version import Version
 from plumbline.promotion.settings import Settings
 
 from .conftest import IMAGE, Recipe, Remote, add_model

@@ -16,8 +16,9 @@ from plumbline.promotion.delivery.follow import sync
 from plumbline.promotion.delivery.git import checkout
 from plumbline.promotion.delivery.promote import Outcome
 from plumbline.promotion.delivery.reconcile import models_of, reconcile, status
-from plumbline.promotion.registry.client import Registry, Version
+from plumbline.promotion.registry.client import Registry
 from plumbline.promotion.registry.lifecycle import Lifecycle
+from plumbline.promotion.registry.version import Version
 from plumbline.promotion.settings import Settings
 
 from .conftest import IMAGE, Remote

@@ -13,9 +13,10 @@ from mlflow import MlflowClient
 from plumbline.core.artifact import ArtifactError, verify_artifact
 from plumbline.core.errors import Accident, Refused
 from plumbline.promotion.gate.judged import judge
-from plumbline.promotion.registry.client import Registry, Version
+from plumbline.promotion.registry.client import Registry
 from plumbline.promotion.registry.lifecycle import Lifecycle
 from plumbline.promotion.registry.register import register
+from plumbline.promotion.registry.version import Version
 from plumbline.promotion.settings import Settings
 from plumbline.training.report import Report
 

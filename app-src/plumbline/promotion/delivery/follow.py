@@ -13,8 +13,9 @@ from plumbline.promotion.delivery.documents import gate_name, policy_path
 from plumbline.promotion.delivery.git import Checkout
 from plumbline.promotion.delivery.records import read_barred, read_policy, read_served
 from plumbline.promotion.delivery.state import environments_of
-from plumbline.promotion.registry.client import Registry, Version
+from plumbline.promotion.registry.client import Registry
 from plumbline.promotion.registry.lifecycle import Lifecycle, path_to
+from plumbline.promotion.registry.version import Version
 
 _ORDER = list(Lifecycle)
 

@@ -17,7 +17,8 @@ from plumbline.promotion.delivery.records import barred_place, read_barred
 from plumbline.promotion.delivery.release_text import edit, move
 from plumbline.promotion.delivery.state import digests_of, served_by
 from plumbline.promotion.registry.attestation import require_attested
-from plumbline.promotion.registry.client import WEIGHTS, Registry
+from plumbline.promotion.registry.client import Registry
+from plumbline.promotion.registry.version import WEIGHTS
 from plumbline.promotion.settings import Settings
 
 

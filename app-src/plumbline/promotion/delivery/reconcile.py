@@ -36,7 +36,8 @@ from plumbline.promotion.delivery.review import unreviewed
 from plumbline.promotion.delivery.rollback import Warn, take_back, take_out
 from plumbline.promotion.delivery.seen import Quiet, Seen
 from plumbline.promotion.delivery.state import bar_of, forbidden, unapproved
-from plumbline.promotion.registry.client import Registry, Version
+from plumbline.promotion.registry.client import Registry
+from plumbline.promotion.registry.version import Version
 from plumbline.promotion.settings import Settings
 
 ROUND = 60.0

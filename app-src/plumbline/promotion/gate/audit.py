@@ -26,7 +26,8 @@ from plumbline.promotion.gate import lineage
 from plumbline.promotion.gate.evaluation import read_evaluation
 from plumbline.promotion.gate.integrity import require_registered
 from plumbline.promotion.gate.rules import repository_of
-from plumbline.promotion.registry.client import Registry, Version
+from plumbline.promotion.registry.client import Registry
+from plumbline.promotion.registry.version import Version
 from plumbline.promotion.settings import Settings
 
 

@@ -29,7 +29,8 @@ from plumbline.promotion.gate.measured import Comparer, Measured
 from plumbline.promotion.gate.rules import Evidence, Standing, judge
 from plumbline.promotion.gate.verdict import Outcome, Verdict, worst
 from plumbline.promotion.policy import Rules
-from plumbline.promotion.registry.client import ROWS_OF, Registry, Version
+from plumbline.promotion.registry.client import Registry
+from plumbline.promotion.registry.version import ROWS_OF, Version
 from plumbline.promotion.settings import Settings
 
 

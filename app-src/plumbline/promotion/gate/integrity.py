@@ -4,7 +4,8 @@ from plumbline.core.artifact import verify_artifact
 from plumbline.core.errors import Refused
 from plumbline.promotion.gate.evaluation import Evaluation
 from plumbline.promotion.registry.attestation import require_attested
-from plumbline.promotion.registry.client import Registry, Version, bundle_uri
+from plumbline.promotion.registry.client import Registry, bundle_uri
+from plumbline.promotion.registry.version import Version
 from plumbline.promotion.settings import Settings
 
 

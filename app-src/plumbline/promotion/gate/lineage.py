@@ -3,7 +3,8 @@
 from plumbline.core.documents import parse
 from plumbline.promotion.delivery.documents import Barred
 from plumbline.promotion.delivery.git import Checkout
-from plumbline.promotion.registry.client import WEIGHTS, Registry, Version
+from plumbline.promotion.registry.client import Registry
+from plumbline.promotion.registry.version import WEIGHTS, Version
 
 
 def records(

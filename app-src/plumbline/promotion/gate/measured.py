@@ -20,7 +20,8 @@ from plumbline.promotion.gate.evaluation import Evaluation, read_judged
 from plumbline.promotion.gate.expected import expected_difference
 from plumbline.promotion.gate.seen import FRESH, unseen
 from plumbline.promotion.policy import Rules
-from plumbline.promotion.registry.client import Registry, Version
+from plumbline.promotion.registry.client import Registry
+from plumbline.promotion.registry.version import Version
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from plumbline.core.artifact import ArtifactError
 from plumbline.core.dsse import PublicKeyError, SignatureError, seal
 from plumbline.core.errors import Refused
 from plumbline.core.stated import facts_of, statement_name, statement_of
-from plumbline.promotion.registry.client import Registry, Version
+from plumbline.promotion.registry.client import Registry
+from plumbline.promotion.registry.version import Version
 from plumbline.promotion.settings import Settings
 
 FOLDER, _FILE = "attestation", "registration.json"

@@ -11,7 +11,8 @@ from plumbline.core.templates import templates
 from plumbline.promotion.delivery.approval import Given, approvals
 from plumbline.promotion.delivery.git import Checkout
 from plumbline.promotion.gate.evaluation import Papers, read_papers
-from plumbline.promotion.registry.client import Registry, Version
+from plumbline.promotion.registry.client import Registry
+from plumbline.promotion.registry.version import Version
 from plumbline.training.report import OBJECTIVE, Interval, Report
 
 # The Markdown is text, for people and for MLflow; the page's renderer escapes any HTML that stands in it.

@@ -18,19 +18,10 @@ from plumbline.promotion.gate.holdout import Parity
 from plumbline.promotion.gate.judged import Judged, judge, lineage_of
 from plumbline.promotion.registry import card
 from plumbline.promotion.registry.attestation import attest, publish
-from plumbline.promotion.registry.client import (
-    HOLDOUT,
-    RECIPE,
-    ROWS_OF,
-    STORED,
-    TRAINED_BY,
-    WEIGHTS,
-    Registry,
-    Version,
-    bundle_uri,
-)
+from plumbline.promotion.registry.client import Registry, bundle_uri
 from plumbline.promotion.registry.lifecycle import Lifecycle
 from plumbline.promotion.registry.signing import sign
+from plumbline.promotion.registry.version import HOLDOUT, RECIPE, ROWS_OF, STORED, TRAINED_BY, WEIGHTS, Version
 from plumbline.promotion.registry.versioning import Recipe, interface_digest, number
 from plumbline.promotion.settings import Settings
 
