@@ -100,6 +100,7 @@ def test_a_prediction_that_cannot_be_kept_says_why(change: dict[str, Any], reaso
         ({"prediction_id": "-" * 36}, "is not a UUID"),
         ({"prediction_id": ID + ":-1"}, "neither <id> nor <id>:<row>"),
         ({"prediction_id": ID + ":9999999999"}, "neither <id> nor <id>:<row>"),
+        ({"prediction_id": ID + ":1\u0662"}, "neither <id> nor <id>:<row>"),
         ({"truth": None}, "truth"),
         ({"truth": True}, "truth"),
         ({"truth": float("nan")}, "truth"),

@@ -89,7 +89,10 @@ def test_a_threshold_is_read_alike_as_float32_and_as_float64():
             assert calls[0].any()
 
 
-@pytest.mark.parametrize("rule", ["roc_auc", "recall", "recall_at_precision_1.5", "no_recall_at_precision_0.9", ""])
+@pytest.mark.parametrize(
+    "rule",
+    ["roc_auc", "recall", "recall_at_precision_1.5", "recall_at_precision_0.9\u0665", "no_recall_at_precision_0.9", ""],
+)
 def test_what_is_no_rule_is_refused_with_those_that_are(rule):
     assert "expected one of f1, accuracy, balanced_accuracy, cost, recall_at_precision_" in fault(rule, BINARY, None)
 

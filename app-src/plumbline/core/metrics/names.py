@@ -25,7 +25,9 @@ OF_LABEL: Mapping[str, tuple[str, ...]] = {
 }
 """What each label has by itself, as `<label>_recall`."""
 _LOWER_IS_BETTER = frozenset({"log_loss", "brier", "ece", "cost", "rmse", "mae", "absolute_error", "ms"})
-_AT = re.compile(r"(?:(?P<label>.+)_)?(?P<kind>recall_at_precision|precision_at_recall)_(?P<limit>0\.\d*[1-9]\d*)")
+_AT = re.compile(
+    r"(?:(?P<label>.+)_)?(?P<kind>recall_at_precision|precision_at_recall)_(?P<limit>0\.[0-9]*[1-9][0-9]*)"
+)
 
 
 def higher_is_better(name: str) -> bool:

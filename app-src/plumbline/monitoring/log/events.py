@@ -29,7 +29,7 @@ STREAMS = (PREDICTIONS, FEEDBACK)
 WHOLE_ANSWER = -1
 """The row number of feedback on a bare prediction id: it means the only row of that answer."""
 
-_REFERENCE = re.compile(r"(?P<id>[0-9a-fA-F-]{36})(:(?P<row>0|[1-9]\d{0,8}))?")
+_REFERENCE = re.compile(r"(?P<id>[0-9a-fA-F-]{36})(:(?P<row>0|[1-9][0-9]{0,8}))?")
 Truth = StrictStr | StrictInt | StrictFloat
 
 
