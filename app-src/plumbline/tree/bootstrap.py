@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from plumbline.core.documents import load
 from plumbline.core.errors import Accident, Misuse
 from plumbline.promotion.registry import signing
 from plumbline.tree import api_keys
@@ -203,6 +204,6 @@ def bootstrap(root: Path, environment: str, context: str | None, minutes: float)
     own = ours(objects, environment)
     work.install_crds([item for item in applications if is_kustomization(item["spec"]["source"], own)])
     if (wanted := root / "clusters" / environment / "secrets.yaml").exists():
-        work.make_secrets(yaml.safe_load(wanted.read_text(encoding="utf-8")))
+        work.make_secrets(load(wanted.read_text(encoding="utf-8"), str(wanted)))
     work.hand_over(objects)
     work.wait(minutes)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from plumbline.core.documents import DocumentError
 from plumbline.tree.render.environment import Environment
 from plumbline.tree.render.sync import Sync
 from plumbline.tree.validate.pods import pods, requests, undrained
@@ -171,6 +172,9 @@ def test_a_secret_of_the_bootstrap_is_defined_where_it_says(tmp_path: Path) -> N
         text = f"- {{name: password, random: [KEY], namespaces: [{place}]}}\n"
         (tmp_path / "clusters/live/secrets.yaml").write_text(text)
         assert len(said(tmp_path, left)) == count
+    (tmp_path / "clusters/live/secrets.yaml").write_text("- {name: password, name: other, namespaces: [app]}\n")
+    with pytest.raises(DocumentError, match=r"live/secrets.yaml: .* 'name' stands twice"):
+        said(tmp_path, left)
 
 
 @pytest.mark.parametrize(

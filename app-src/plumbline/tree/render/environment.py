@@ -4,8 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import yaml
-
+from plumbline.core.documents import load
 from plumbline.tree.render.build import Object, Objects, RenderError, render_apart, without_release
 from plumbline.tree.render.sync import Sync, ours, syncs
 
@@ -37,8 +36,8 @@ class Environment:
         unserved = frozenset(f"{own}/models/{model}" for model in without_release(root, name))
         files += [f"{folder}/release.yaml" for folder in unserved]
         try:
-            data = yaml.safe_load((root / own / "environment.yaml").read_text(encoding="utf-8"))["data"]
-        except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError) as error:
+            data = load((root / own / "environment.yaml").read_text(encoding="utf-8"))["data"]
+        except (OSError, ValueError, TypeError, KeyError) as error:
             raise RenderError(f"{own}/environment.yaml: expected a ConfigMap with data: {error}") from error
         given = frozenset(data.get("given", "").split())
         return cls(name, folders, syncs(folders[own], files), given, ours(folders[own], name), broken, unserved)

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import jsonpatch
-import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from plumbline.core.documents import Strict, load, read
 from plumbline.tree.render.build import Object, Objects
 from plumbline.tree.validate.cluster import Answer, Cluster
 from plumbline.tree.validate.problem import Problem
@@ -22,10 +22,8 @@ _SECONDS = 30.0
 Operations = list[dict[str, Any]]
 
 
-class Change(BaseModel):
+class Change(Strict):
     """A file of examples/<rule>/: what it changes (JSON Patch) in an object that every rule accepts."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     of: str
     """examples/<of>.yaml. One that names a namespace stands in `examples-<namespace>`, under the rules of that one."""
@@ -66,8 +64,8 @@ def read_examples(root: Path) -> list[Example]:
 
 
 def _read(root: Path, folder: Path, path: Path) -> Example:
-    change = Change.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    base = yaml.safe_load((folder / f"{change.of}.yaml").read_text(encoding="utf-8"))
+    change = read(path, Change)
+    base = load((folder / f"{change.of}.yaml").read_text(encoding="utf-8"), change.of)
     space = "-".join(filter(None, (NAMESPACE, base["metadata"].get("namespace"))))
     base["metadata"] |= {"name": change.named or path.stem, "namespace": space}
     before = jsonpatch.apply_patch(base, change.standing or [])

@@ -10,9 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from plumbline.core.documents import leaves
+from plumbline.core.documents import leaves, load
 from plumbline.tree.render.build import Object
 from plumbline.tree.render.environment import Environment
 from plumbline.tree.validate.cluster import name_of
@@ -66,7 +64,7 @@ def _definitions(root: Path, tree: Environment) -> Definitions:
         if item["kind"] == "Certificate":
             keys.add(("Secret", place, item["spec"]["secretName"]))
     path = root / "clusters" / tree.name / "secrets.yaml"
-    for entry in yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else []:
+    for entry in load(path.read_text(encoding="utf-8"), str(path)) if path.exists() else []:
         keys |= {("Secret", place, entry["name"]) for place in entry["namespaces"]}
     # Ours alone: where a project of ours puts things and no third party does.
     ours = {sync.namespace for sync in tree.syncs if sync.url == tree.url}
