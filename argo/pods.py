@@ -101,10 +101,10 @@ def ref(name: str, template: str = "") -> TemplateRef:
 FAILURE = {"alert": "WorkflowFailed", "subject": "{{workflow.name}}", "text": "{{workflow.failures}}"}
 
 
-def hook(template: TemplateRef, arguments: dict[str, str], expression: str | None = None) -> LifecycleHook:
+def hook(template: TemplateRef, arguments: dict[str, str]) -> LifecycleHook:
     """What runs when a Workflow or a task has ended."""
     parameters = [{"name": name, "value": text} for name, text in arguments.items()]
-    return LifecycleHook(template_ref=template, arguments={"parameters": parameters}, expression=expression)
+    return LifecycleHook(template_ref=template, arguments={"parameters": parameters})
 
 
 def step(name: str, *arguments: str, **more: Any) -> Container:

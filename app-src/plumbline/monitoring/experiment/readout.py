@@ -15,6 +15,7 @@ from plumbline.monitoring.policy import Quality
 from plumbline.monitoring.stats import Mean, from_moments
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+_CONFIDENCE = 0.95
 
 _COUNTS: LiteralString = """
     SELECT version, role, arm, count(*), count(truth), sum(value),
@@ -59,10 +60,10 @@ class Line:
     labels: dict[str, float] = field(default_factory=dict)
     """Share of each answered label."""
 
-    def interval(self, metric: str, confidence: float = 0.95) -> tuple[float, float]:
-        """The interval of a metric: Wilson's for accuracy, the normal one for the others."""
+    def interval(self, metric: str) -> tuple[float, float]:
+        """The 95 % interval of a metric: Wilson's for accuracy, the normal one for the others."""
         mean = self.metrics[metric]
-        return mean.share_interval(confidence) if metric == "accuracy" else mean.interval(confidence)
+        return mean.share_interval(_CONFIDENCE) if metric == "accuracy" else mean.interval(_CONFIDENCE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,15 +99,15 @@ def read(
     return Readout(tuple(lines.values()), unmatched[0] if unmatched else 0)
 
 
-def as_json(readout: Readout, confidence: float = 0.95) -> dict[str, Any]:
+def as_json(readout: Readout) -> dict[str, Any]:
     """The read-out as plain values; what is not known is null, never NaN."""
-    return {"unmatched_feedback": readout.unmatched, "lines": [_line(line, confidence) for line in readout.lines]}
+    return {"unmatched_feedback": readout.unmatched, "lines": [_line(line) for line in readout.lines]}
 
 
-def _line(line: Line, confidence: float) -> dict[str, Any]:
+def _line(line: Line) -> dict[str, Any]:
     metrics = {}
     for name, mean in sorted(line.metrics.items()):
-        low, high = (finite(end) for end in line.interval(name, confidence))
+        low, high = (finite(end) for end in line.interval(name))
         metrics[name] = {
             "mean": finite(mean.value),
             "low": low,
@@ -131,13 +132,13 @@ def finite(value: float) -> float | None:
     return value if abs(value) < float("inf") else None
 
 
-def as_table(readout: Readout, confidence: float = 0.95) -> str:
+def as_table(readout: Readout) -> str:
     """The read-out for people: one line per version, role and arm."""
     head = ("version", "role", "arm", "rows", "labelled", "quality", "value per row", "scores p5/p50/p95")
     lines = []
     for line in readout.lines:
         scores = "/".join(f"{line.quantiles[i]:.3g}" for i in (0, 2, 4)) if line.quantiles else "-"
-        figures = _quality(line, confidence), _cell(line, "value", confidence), scores
+        figures = _quality(line), _cell(line, "value"), scores
         lines.append((line.version, line.role, line.arm or "-", line.rows, line.labelled, *figures))
     table = "the log has no such answers; `plumbline monitor consume` stores what servers gave"
     if lines:
@@ -145,17 +146,17 @@ def as_table(readout: Readout, confidence: float = 0.95) -> str:
     return f"{table}\nfeedback for unknown predictions: {readout.unmatched}"
 
 
-def _quality(line: Line, confidence: float) -> str:
+def _quality(line: Line) -> str:
     if (figure := line.quality) is not None:
         if finite(figure.value) is None:
             return f"{figure.metric} -"
         return f"{figure.metric} {figure.value:.4g} ({figure.low:.4g} … {figure.high:.4g})"
     usual = next((name for name in ("accuracy", "absolute_error") if name in line.metrics), "")
-    return _cell(line, usual, confidence, usual)
+    return _cell(line, usual, usual)
 
 
-def _cell(line: Line, metric: str, confidence: float, name: str = "") -> str:
+def _cell(line: Line, metric: str, name: str = "") -> str:
     if metric not in line.metrics:
         return "-"
-    low, high = line.interval(metric, confidence)
+    low, high = line.interval(metric)
     return f"{name} {line.metrics[metric].value:.4g} ({low:.4g} … {high:.4g})".strip()
