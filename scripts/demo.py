@@ -27,6 +27,7 @@ import weeks
 import yaml
 from jinja2 import Environment, FileSystemLoader
 
+from plumbline.core import programs
 from plumbline.monitoring.experiment.policy import Experiment
 from plumbline.monitoring.policy import read_policy
 
@@ -205,7 +206,7 @@ def ask_once(demo: Demo, url: str) -> None:
 
 def holdout(demo: Demo, origin: Path) -> pd.DataFrame:
     """The rows that the served model was judged on, fetched from its run."""
-    text = subprocess.run(["git", "-C", origin, "show", f"main:{RELEASE}"], check=True, stdout=subprocess.PIPE).stdout
+    text = programs.git("show", f"main:{RELEASE}", cwd=origin).text
     run = {"run_id": yaml.safe_load(text)["spec"]["lineage"]["run"]}
     with httpx.Client(base_url=f"{demo.environment['MLFLOW_TRACKING_URI']}/api/2.0/", timeout=60) as client:
         info = client.get("mlflow/runs/get", params=run).raise_for_status().json()["run"]["info"]

@@ -1,14 +1,15 @@
 """A platform on one machine: PostgreSQL, Redis, MLflow, a git remote and a key pair, for `make dev` and `make demo`."""
 
 import fcntl
-import hashlib
 import shutil
-import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import services
+
+from plumbline.core import programs
+from plumbline.core.digests import sha256
 
 HERE = services.REPOSITORY
 PLUMBLINE = HERE / ".venv/bin/plumbline"
@@ -31,10 +32,10 @@ def platform(home: Path, *, fresh: bool = False) -> Iterator[dict[str, str]]:
         mlflow = stack.enter_context(services.mlflow(home / "mlflow", port=services.port_near(5000)))
         keys, origin = home / "keys", home / "origin.git"
         if not keys.exists():
-            _run(PLUMBLINE, "promote", "keygen", keys)
+            _ended(programs.run(PLUMBLINE, "promote", "keygen", keys))
         if not origin.exists():
-            _run("git", "clone", "-q", "--bare", HERE, origin)
-            _run("git", "-C", origin, "update-ref", "refs/heads/main", "HEAD")
+            _ended(programs.git("clone", "-q", "--bare", str(HERE), str(origin)))
+            _ended(programs.git("update-ref", "refs/heads/main", "HEAD", cwd=origin))
         yield mlflow.environment | {
             "MONITORING_REDIS_URL": redis,
             "MONITORING_DATABASE_URL": database,
@@ -78,12 +79,10 @@ def clear(home: Path) -> None:
 
 def source_digest() -> str:
     """No container is built here: the digest of the server's committed sources stands for that of its image."""
-    archive = _run("git", "-C", HERE, "archive", "HEAD", "app-src/plumbline", "locks/serving.txt")
-    return f"sha256:{hashlib.sha256(archive).hexdigest()}"
+    return sha256(_ended(programs.git("archive", "HEAD", "app-src/plumbline", "locks/serving.txt", cwd=HERE)))
 
 
-def _run(*command: str | Path) -> bytes:
-    done = subprocess.run(list(map(str, command)), capture_output=True)
-    if done.returncode:
-        raise services.ServiceError(f"{' '.join(map(str, command))}: {done.stderr.decode(errors='replace').strip()}")
+def _ended(done: programs.Done) -> bytes:
+    if done.code:
+        raise services.ServiceError(done.error)
     return done.stdout
