@@ -21,7 +21,7 @@ from plumbline.promotion.delivery.documents import barred_path, release_path
 from plumbline.promotion.delivery.git import Change, checkout, commit_and_push
 from plumbline.promotion.delivery.governance import bar
 from plumbline.promotion.delivery.hold import hold, refuse_held, thaw
-from plumbline.promotion.delivery.reconcile import reconcile, status
+from plumbline.promotion.delivery.reconcile import Step, rounds, status
 from plumbline.promotion.delivery.records import read_served
 from plumbline.promotion.delivery.release_text import edit, move, new_text
 from plumbline.promotion.delivery.state import digests_of, forbidden
@@ -156,6 +156,7 @@ class History:
     chance: random.Random = field(init=False)
     did: list[str] = field(default_factory=list)
     rejected: set[str] = field(default_factory=set)
+    _going: dict[str, Iterator[Iterator[Step]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.chance = random.Random(self.seed)
@@ -434,9 +435,15 @@ class History:
                         self._reconcile(name)
 
     def _reconcile(self, environment: str) -> None:
-        for step in reconcile(self.registry, self.settings, self.clusters[environment], environment, [self.model]):
+        """A process of a minute; of every other history one that goes on until it dies."""
+        each = self._going.pop(environment, None)
+        if each is None:
+            each = rounds(self.registry, self.settings, self.clusters[environment], environment, [self.model])
+        for step in next(each):
             if " commit " in step.did:
                 self._note(f"  reconcile {environment}: {step.did[:150]}")
+        if self.seed % 2:
+            self._going[environment] = each
 
     @contextmanager
     def _killed(self) -> Iterator[None]:

@@ -15,7 +15,8 @@ Where git names none any more: wait until Argo CD has taken the Rollout away, th
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from datetime import timedelta
 from functools import partial
 from typing import NamedTuple
@@ -73,15 +74,29 @@ def reconcile(
     a round is begun each minute for so long, on one clone that fetches what is new; an error ends it.
     """
     due = time.monotonic()
-    ends, quiet = due + lasts.total_seconds(), Quiet()
-    with checkout(settings) as tree:
-        while True:
+    ends = due + lasts.total_seconds()
+    with closing(rounds(registry, settings, cluster, environment, models, warn)) as each:
+        for steps in each:
             due += ROUND
-            seen = Seen(registry, cluster, models)
-            yield from _round(registry, settings, seen, quiet, tree, environment, models, warn)
+            yield from steps
             if due >= ends:
                 return
             time.sleep(max(0.0, due - time.monotonic()))
+
+
+def rounds(
+    registry: Registry,
+    settings: Settings,
+    cluster: Cluster,
+    environment: str,
+    models: list[str],
+    warn: Callable[[str, str], None] = lambda *_: None,
+) -> Generator[Iterator[Step]]:
+    """The steps of a round, whenever the next one is asked for: on one clone, which fetches what is new in between."""
+    quiet = Quiet()
+    with checkout(settings) as tree:
+        while True:
+            yield _round(registry, settings, Seen(registry, cluster, models), quiet, tree, environment, models, warn)
             tree.refresh()
 
 
