@@ -436,7 +436,14 @@ def test_another_model_whose_name_begins_alike_changed_no_pods(loop: Loop) -> No
     assert loop.barred() == ["b" * 12]
 
 
-@pytest.mark.parametrize("text", [f"patches: [{{patch: '{'[' + 'x' * 300 + ']'}'}}]\n", "resources: &a [*a]\n"])
+ALIASES = "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 15))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [f"patches: [{{patch: '{'[' + 'x' * 300 + ']'}'}}]\n", "resources: &a [*a]\n", f"a0: &a0 [x]\n{ALIASES}"],
+    ids=["a long name", "itself", "23 billion of 15 lines"],
+)
 def test_what_can_be_no_path_in_a_kustomization_stops_nobody(loop: Loop, text: str) -> None:
     loop.serve(loop.release("v1.0.0", "a"))
     loop.remote.commit({f"clusters/staging/models/{loop.model}/kustomization.yaml": text}, "patched")

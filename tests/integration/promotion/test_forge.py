@@ -22,8 +22,10 @@ from plumbline.promotion.delivery.governance import bar
 from plumbline.promotion.delivery.promote import promote
 from plumbline.promotion.delivery.proposal import Delivered, write
 from plumbline.promotion.delivery.reconcile import reconcile
+from plumbline.promotion.delivery.records import read_served
 from plumbline.promotion.delivery.release_text import new_text
 from plumbline.promotion.delivery.review import unreviewed
+from plumbline.promotion.delivery.rollback import take_back
 from plumbline.promotion.gate.gate import Request
 from plumbline.promotion.registry.client import Registry
 from plumbline.promotion.settings import Settings
@@ -179,11 +181,14 @@ def test_what_main_changed_meanwhile_is_proposed_anew(forge: StandIn, by_request
     forge.merge(1)
 
 
-def merged_by_ada(forge: StandIn, remote: Remote, files: dict[str, str]) -> None:
+def merged_by_ada(forge: StandIn, remote: Remote, files: dict[str, str | None]) -> None:
     """What a person proposed herself, and merged."""
     remote.pull()
     for name, text in files.items():
-        (remote.work / name).write_text(text)
+        if text is None:
+            (remote.work / name).unlink()
+        else:
+            (remote.work / name).write_text(text)
     remote.git("commit", "--quiet", "--all", "-m", "ada's")
     remote.git("push", "--quiet", "--force", "origin", "HEAD:refs/heads/ada")
     forge.git("update-ref", "refs/heads/main", "ada")
@@ -217,6 +222,20 @@ def test_what_main_has_by_now_or_decided_otherwise_is_closed_with_a_sentence(
     promotion(by_request, made(model, *ONE))
     merged_by_ada(forge, remote, {path: new_text(made(model, *ONE))})
     assert "main has all of it already" in minute(by_request, remote, model)
+
+
+def test_a_policy_that_is_gone_or_broken_stops_no_rollback(
+    forge: StandIn, by_request: Settings, remote: Remote, model: str
+) -> None:
+    for text in ("kind: none\n", None):
+        merged_by_ada(forge, remote, {f"policies/promotion/{model}.yaml": text})
+        with checkout(by_request) as tree:
+            release = read_served(tree, "production", model)
+            assert release is not None
+            running = Says(remote, "production", model).running(model)
+            assert running.failure is not None
+            said = list(take_back(by_request, "production", release, running, running.failure, pytest.fail))
+        assert "waiting for pull request 1 " in said[0]
 
 
 def test_what_holds_a_persons_commit_or_is_of_elsewhere_stays_open(

@@ -136,7 +136,7 @@ def test_what_is_asked_grows_with_what_happens_and_not_with_the_models(rounds: R
         rounds.remote.commit({path: (rounds.remote.work / path).read_text() + "# noted\n"})
 
     def elsewhere() -> None:
-        rounds.remote.commit({"notes/a.md": "a\n"})
+        rounds.remote.commit({"notes/a.md": "a\n", "clusters/notes.md": "a\n", "clusters/staging/models/a.md": "a\n"})
 
     full, still, noted, apart = rounds.run(nothing, one_model, elsewhere)
     assert full[0] == still[0] == noted[0] == apart[0] == []

@@ -11,6 +11,7 @@ from plumbline.promotion.delivery.follow import sync
 from plumbline.promotion.delivery.git import checkout
 from plumbline.promotion.delivery.governance import bar
 from plumbline.promotion.delivery.hold import Hold, hold_path
+from plumbline.promotion.delivery.reconcile import rounds
 from plumbline.promotion.delivery.release_text import new_text
 from plumbline.promotion.registry.client import Registry
 from plumbline.promotion.registry.lifecycle import Lifecycle
@@ -92,7 +93,7 @@ def test_a_hold_that_ends_while_the_canary_stands_aborted_lets_it_be_taken_back(
     now = datetime.now(UTC)
     said = {"environment": "staging", "model": loop.model, "by": "ada", "reason": "a fair", "at": now - timedelta(1)}
     for until, served in ((now + timedelta(hours=1), bad), (now - timedelta(seconds=1), good)):
-        held = Hold(kind="Hold", until=until, **said)  # type: ignore[arg-type]
+        held = Hold(kind="Hold", until=until, **said)
         loop.remote.commit({hold_path("staging", loop.model): dump(held)})
         loop.minute(good)
         assert loop.served() == served
@@ -193,6 +194,45 @@ def test_unrelated_histories_merged_into_one_stop_no_rollback(loop: Loop) -> Non
     push(loop)
     loop.minute(good)
     assert (loop.served(), loop.barred()) == (good, ["b" * 12])
+
+
+def test_a_repository_that_was_made_anew_meanwhile_is_followed_by_the_process_that_goes_on(loop: Loop) -> None:
+    """A forge restored from files: the same branch, another root. Its past is what is in git now."""
+    good, bad = loop.release("v1.0.0", "a"), loop.release("v1.0.1", "b")
+    loop.serve(good)
+    cluster = loop.cluster(good, None, "staging", "Healthy")
+    each = rounds(loop.registry, loop.settings, cluster, "staging", [loop.model])
+    list(next(each))
+    loop.remote.git("checkout", "--quiet", "--orphan", "anew")
+    loop.remote.git("commit", "--quiet", "-m", "all files as they were")
+    loop.remote.git("branch", "--force", "main", "anew")
+    loop.remote.git("checkout", "--quiet", "main")
+    push(loop, "--force")
+    list(next(each))
+    loop.serve(bad)
+    failed = loop.cluster(good, SLOW, "staging").running(loop.model)
+    cluster.running = lambda model: failed  # type: ignore[method-assign]  # noqa: ARG005
+    list(next(each))
+    assert (loop.served(), loop.barred()) == (good, ["b" * 12])
+
+
+def test_a_merge_of_image_and_configuration_that_is_reverted_whole_leaves_nothing_to_do(loop: Loop) -> None:
+    good, other = loop.release("v1.0.0", "a"), loop.release("v1.0.0", "a", "2")
+    loop.serve(good)
+    loop.remote.git("checkout", "--quiet", "-b", "request")
+    (loop.remote.work / release_path("staging", loop.model)).write_text(new_text(other))
+    (loop.remote.work / "clusters/staging/kustomization.yaml").write_text("resources: []\n# cpu: 50m\n")
+    loop.remote.git("commit", "--quiet", "--all", "-m", "both")
+    loop.remote.git("checkout", "--quiet", "main")
+    loop.remote.git("merge", "--quiet", "--no-ff", "-m", "Merge pull request #7", "request")
+    push(loop)
+    cluster = loop.cluster(good, SLOW, "staging")
+    loop.remote.git("revert", "--no-edit", "--mainline", "1", "HEAD")
+    push(loop)
+    before = loop.remote.log()
+    loop.minute_of(cluster)
+    loop.minute(good, None, phase="Healthy")
+    assert (loop.served(), loop.barred(), loop.remote.log()) == (good, [], before)
 
 
 def test_a_rejection_and_a_verdict_at_once_make_one_record(loop: Loop) -> None:

@@ -116,18 +116,18 @@ class Cluster:
     def running(self, model: str) -> Running | None:
         """The Rollout of a model, or None where there is none; raises Accident where the API does not answer."""
         rollout = self.document(model)
-        return None if rollout is None else self._running(model, rollout)
+        return None if rollout is None else self._told(model, rollout)
 
     def models(self) -> Mapping[str, Callable[[], Running]]:
         """{model that has a Rollout: what tells it, as `running` does} of one listing: each as it was then."""
         named = {item["metadata"]["name"]: item for item in self._list("rollouts")}
         return {
-            (model := name.removesuffix(_SUFFIX)): partial(self._running, model, item)
+            (model := name.removesuffix(_SUFFIX)): partial(self._told, model, item)
             for name, item in named.items()
             if name.endswith(_SUFFIX)
         }
 
-    def _running(self, model: str, rollout: Mapping[str, Any]) -> Running:
+    def _told(self, model: str, rollout: Mapping[str, Any]) -> Running:
         status = rollout.get("status", {})
         wanted, stable_hash = _served(model, rollout["spec"]["template"]), status.get("stableRS", "")
         seen = status.get("observedGeneration") == str(rollout["metadata"]["generation"])

@@ -87,11 +87,11 @@ def _exists(tree: Checkout, path: str) -> bool:
 
 
 def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from _texts(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _texts(item)
+    waiting, passed = [value], set()
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, str):
+            yield item
+        elif id(item) not in passed:  # anchors can make of a few lines more than anybody could walk through
+            passed.add(id(item))
+            waiting += item.values() if isinstance(item, dict) else item if isinstance(item, list) else ()

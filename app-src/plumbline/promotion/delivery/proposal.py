@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from fnmatch import fnmatch
 
+from plumbline.core.documents import DocumentError
 from plumbline.core.errors import PlumblineError, Refused
 from plumbline.promotion.delivery.forge import Forge, Pull, Wanted, connect
 from plumbline.promotion.delivery.git import Change, Checkout, Subject, commit_and_push
@@ -98,7 +99,10 @@ def lasting(text: str) -> str:
 def _automatic(tree: Checkout, change: Change, subject: Subject) -> bool:
     touched = {name.split("/")[1] for name in change.files if name.startswith("clusters/")}
     environments = touched | ({subject.environment} if subject.environment else set())
-    return bool(subject.model) and merges_itself(tree, subject.model, environments)
+    try:
+        return bool(subject.model) and merges_itself(tree, subject.model, environments)
+    except (Refused, DocumentError):  # a policy that is gone or broken lets nothing merge by itself, and stops nothing
+        return False
 
 
 def _merge(forge: Forge, pull: Pull) -> str:

@@ -72,12 +72,13 @@ class Quiet:
             return before != self._commit
         # A branch that was set back has another past as well, which rollbacks and approvals are read from.
         forward = tree.git("merge-base", "--is-ancestor", before, self._commit, check=False).code == 0
-        changed = tree.git("diff", "--name-only", "--no-renames", before, self._commit).text.split() if forward else []
-        if not forward or any(name.startswith("policies/") for name in changed):
+        listed = tree.git("diff", "--name-only", "--no-renames", before, self._commit).text if forward else ""
+        changed = [name.split("/") for name in listed.split("\n")]
+        if not forward or ["policies"] in (name[:1] for name in changed):
             self._models.clear()
         for name in changed:
-            if name.startswith("clusters/") and name.split("/")[2] == "models":
-                self._models.pop(name.split("/")[3], None)
+            if name[0] == "clusters" and name[2:3] == ["models"]:
+                self._models.pop("".join(name[3:4]), None)
         return True
 
     def still(self, model: str, running: Running | None, versions: Callable[[str], list[Version]]) -> bool:
