@@ -25,7 +25,9 @@ def score_files(scorer: Scorer, rows: str, out: str, part: int, parts: int) -> I
         if number % parts != part or target.exists(f"{into}/{name}"):
             continue
         try:
-            answers = scorer.score(pd.read_parquet(io.BytesIO(store.cat_file(path))))
+            frame = pd.read_parquet(io.BytesIO(store.cat_file(path)))
+            # An index with a name is a column to whoever wrote the file: ids, often.
+            answers = scorer.score(frame.reset_index([name for name in frame.index.names if name is not None]))
         except ValueError as error:
             raise RowsError(f"{name}: {error}") from error
         # Written in one piece: in a bucket an object is there whole or not at all.

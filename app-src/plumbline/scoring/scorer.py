@@ -1,6 +1,6 @@
 """A released model, verified and loaded by the server's own classes, that answers frames of rows."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,10 +59,22 @@ class Scorer:
             raise RowsError(
                 f"row {row}: the model has no finite answer, as in {count} of {len(rows)} rows: leave them out"
             )
-        fields = {field.name for field in self.schema.fields}
-        others = rows[[name for name in rows.columns if name not in fields]]
         notes = {"missing_views": ", ".join(missing)} if missing else {}
-        return others.assign(**self._columns(answers), **notes)
+        answered = self._columns(answers) | notes
+        return rows[self._others(rows, answered)].assign(**answered)
+
+    def _others(self, rows: pd.DataFrame, answered: Mapping[str, Any]) -> list[Any]:
+        """The columns that are no fields; raises RowsError for one that is meant as one, or as an answer's place."""
+        fields = {field.name for field in self.schema.fields}
+        others = [name for name in rows.columns if name not in fields]
+        if taken := [name for name in others if name in answered]:
+            raise RowsError(f"the column {taken[0]} is one of the answers' ({', '.join(answered)}): rename it")
+        # The server knows no such field. Without it, the field's value would be missing in silence.
+        meant = {name.casefold(): name for name in fields - set(rows.columns)}
+        for name in others:
+            if field := meant.get(str(name).strip().casefold()):
+                raise RowsError(f"the column {name!r} is not known: the field is {field}")
+        return others
 
     def _missing(self, rows: pd.DataFrame) -> list[str]:
         """The views that the answers are to say they are without; raises RowsError for one that must not be missing."""

@@ -25,9 +25,9 @@ ROWS = pd.DataFrame(
 FULL = ROWS.assign(carrier="UA", origin="JFK", wind=1.5)
 
 
-def score(folder: Path, bundle: Any, rows: pd.DataFrame) -> Result:
+def score(folder: Path, bundle: Any, rows: pd.DataFrame, *, index: bool = False) -> Result:
     (folder / "rows").mkdir()
-    rows.to_parquet(folder / "rows" / "0.parquet", index=False)
+    rows.to_parquet(folder / "rows" / "0.parquet", index=index)
     release = bundle.release(folder / "release.yaml")
     options = [
         "--release",
@@ -102,3 +102,30 @@ def test_a_row_without_a_finite_answer_is_no_answer(
     result = score(tmp_path, bundle, rows)
     assert result.exit_code == 2
     assert "0.parquet: row 19: the model has no finite answer, as in 1 of 20 rows" in result.output
+
+
+@pytest.mark.parametrize(
+    ("column", "said"),
+    [("label", "one of the answers'"), ("version", "one of the answers'"), ("probability_late", "one of the answers'"),
+     ("Wind", "the field is wind"), (" wind", "the field is wind")],
+)  # fmt: skip
+def test_a_column_is_neither_lost_nor_left_out_in_silence(
+    bundle_of: Callable[..., Any], tmp_path: Path, column: str, said: str
+) -> None:
+    result = score(tmp_path, bundle_of("binary"), ROWS.assign(**{column: 1.5}))
+    assert result.exit_code == 2
+    assert "0.parquet: the column " in result.output
+    assert said in result.output.replace("\n", " ")
+    assert not list((tmp_path / "out").rglob("*.parquet"))
+
+
+@pytest.mark.parametrize("names", [["flight"], ["flight", "hour"]])
+def test_an_index_with_a_name_is_a_column(bundle_of: Callable[..., Any], tmp_path: Path, names: list[str]) -> None:
+    bundle = bundle_of("binary")
+    for folder, rows in (("plain", ROWS), ("indexed", ROWS.set_index(names))):
+        (tmp_path / folder).mkdir()
+        result = score(tmp_path / folder, bundle, rows, index=folder == "indexed")
+        assert result.exit_code == 0, result.output
+    plain, indexed = (pd.read_parquet(next((tmp_path / folder / "out").rglob("*.parquet"))) for folder in
+                      ("plain", "indexed"))  # fmt: skip
+    pd.testing.assert_frame_equal(plain, indexed)
