@@ -4,6 +4,7 @@ A real socket leads to the protocol and the edge as they are deployed.
 """
 
 import asyncio
+import gzip
 import re
 
 import pytest
@@ -107,6 +108,14 @@ def test_a_framing_that_can_be_read_in_two_ways_is_refused(connect, name, sent, 
 def test_a_framing_that_means_one_thing_is_answered(connect, name, sent):
     (answer,), _, _ = connect(saying(sent))
     assert statuses(answer) == [200], (name, answer[:500])
+
+
+def test_a_body_that_the_transfer_packs_is_refused_in_plain_words(connect):
+    packed = gzip.compress(BODY)
+    chunks = b"%x\r\n%b\r\n0\r\n\r\n" % (len(packed), packed)
+    (answer,), _, _ = connect(saying(raw("transfer-encoding: gzip, chunked", "connection: close", body=chunks)))
+    assert statuses(answer) == [400]
+    assert b"the transfer encoding is gzip, chunked; expected chunked alone" in answer
 
 
 def test_who_waits_to_be_told_to_go_on_is_not_told_so_where_he_is_refused(connect):

@@ -166,7 +166,9 @@ def _not_packed() -> Problem:
 
 async def _read(context: Context, receive: Receive, limit: int) -> bytes:
     declared = context.headers.get(b"content-length")
-    if declared is not None:
+    if declared is None:
+        _require_chunks(context)
+    else:
         if int(declared) > limit:
             raise _too_large(limit)
         context.bodies.require(int(declared))  # counted when it is here: a promise takes no room
@@ -188,6 +190,14 @@ async def _read(context: Context, receive: Receive, limit: int) -> bytes:
     if size > limit:
         raise _too_large(limit)
     return b"".join(chunks)
+
+
+def _require_chunks(context: Context) -> None:
+    """Refuse a body that the transfer itself packs, which no client does: read as it is, it would not be JSON."""
+    if context.headers.get(b"transfer-encoding", b"chunked").lower() != b"chunked":
+        shown, expected = context.text(b"transfer-encoding"), "chunked alone; a body is packed by content-encoding"
+        problem = FieldError("transfer-encoding", f"is {shown}", expected)
+        raise Problem(400, f"the transfer encoding is {shown}; expected {expected}", [problem])
 
 
 def _too_large(limit: int) -> Problem:
