@@ -394,6 +394,7 @@ def test_the_log_is_written_in_order_in_pieces_and_drained(redis_url):
 
 def test_a_queue_that_fills_up_is_written_before_its_time(redis_url, monkeypatch):
     monkeypatch.setattr("plumbline.serving.events._IDLE_SECONDS", 60)
+    monkeypatch.setattr("plumbline.serving.events._MOST_BYTES", 4096)  # less than all that passes through
 
     async def main():
         metrics = Metrics()

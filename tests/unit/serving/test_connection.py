@@ -7,11 +7,13 @@ import asyncio
 import json
 import re
 import threading
+import time
 
 import pytest
 from connections import BODY, LIMITS, PREDICT, SOON, Say, head, saying, status
 from prometheus_client import generate_latest
 
+from plumbline.serving.http import beside
 from plumbline.serving.metrics import Metrics
 from plumbline.serving.server import Server
 
@@ -219,3 +221,26 @@ def test_a_scrape_reads_on_the_event_loop():
 
     assert b"serving_queue_rows" in asyncio.run(main())
     assert seen == [threading.main_thread()]
+
+
+def test_a_scrape_that_the_loop_has_no_time_for_is_told_so(monkeypatch, caplog):
+    monkeypatch.setattr("plumbline.serving.metrics._SCRAPE_SECONDS", 0.02)
+    metrics, said = Metrics(), []
+    answer = beside.application(metrics.exposed, dict)
+
+    def scrape() -> bytes:
+        asked = {"PATH_INFO": "/metrics", "REQUEST_METHOD": "GET"}
+        return b"".join(answer(asked, lambda status, *_: said.append(status)))
+
+    async def main() -> bytes:
+        metrics.exposed.loop = asyncio.get_running_loop()
+        asking = asyncio.create_task(asyncio.to_thread(scrape))
+        await asyncio.sleep(0)
+        end = time.monotonic() + 30
+        while not said and time.monotonic() < end:  # and the loop does nothing else
+            time.sleep(0.01)
+        return await asking
+
+    assert asyncio.run(main()) == b"the server is too busy to say\n"
+    assert said == ["503 Service Unavailable"]
+    assert not caplog.records

@@ -100,9 +100,9 @@ def test_without_redis_each_pod_applies_the_rate_itself():
 def test_routes_ask_for_a_key_and_hold_its_rate(serve, bundles):
     ring = keyring(entry(rate=1, burst=2))
 
-    async def use(client, _):
+    async def use(client, server):
         body = {"features": ROW}
-        return [
+        answers = [
             await client.post("/v1/predict", json=body),
             await client.post("/v1/predict", json=body, headers={"x-api-key": "wrong"}),
             await client.get("/v2/models/delays"),
@@ -113,8 +113,15 @@ def test_routes_ask_for_a_key_and_hold_its_rate(serve, bundles):
             await client.get("/v1/models", headers={"authorization": "Bearer secret"}),
             await client.post("/v1/predict", json=body, headers={"x-api-key": "secret"}),
         ]
+        labels = {**server.metrics.labels, "route": "/v1/predict"}
+        value = server.metrics.registry.get_sample_value
+        counted = [
+            value("serving_predictions_total", labels | {"outcome": outcome}) for outcome in ("answered", "refused")
+        ]
+        return answers, counted, value("serving_request_seconds_count", labels)
 
-    answers = serve(bundles["binary"], use, keyring=ring)
+    answers, counted, timed = serve(bundles["binary"], use, keyring=ring)
+    assert (counted, timed) == ([1, 0], 1), "who is turned away at the door says nothing of a release"
     assert [answer.status_code for answer in answers] == [401, 401, 401, 401, 200, 200, 200, 200, 429]
     assert answers[0].headers["www-authenticate"] == "Bearer"
     assert "is missing" in answers[0].json()["detail"]

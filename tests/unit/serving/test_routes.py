@@ -238,6 +238,14 @@ def test_what_can_not_be_unpacked_or_is_too_large_then_is_refused(serve, bundles
     assert answer.json()["errors"]
 
 
+def test_what_is_unpacked_counts_among_the_bytes_that_the_server_holds(serve, bundles):
+    packed = gzip.compress(b'{"rows":[]}'.ljust(19_990))
+    send = post("/v1/predict/batch", packed, **{"content-encoding": "gzip"})
+    small, large = (serve(bundles["binary"], send, max_body_bytes=20_000, max_bytes_in_flight=most).status_code for
+                    most in (20_000, 40_000))  # fmt: skip
+    assert (small, large) == (503, 422)
+
+
 def test_a_stream_of_many_members_costs_no_more_than_its_size(serve, bundles):
     async def use(client, _):
         start = time.process_time()
