@@ -102,9 +102,9 @@ trees: install tools api-server ## 50 legal trees before the API server, and the
 histories: install services ## 200 random histories end with git, cluster and registry in agreement (HISTORIES, SEED)
 	@HISTORIES=$${HISTORIES:-200} EVENTS=$${EVENTS:-25} .venv/bin/pytest tests/integration/promotion/test_histories.py $(PYTEST)
 
-mutants: install services tools api-server ## Send every known-bad release through the real path, and write what stops each
+mutants: install services tools api-server ## Send every known-bad release through the real path, and write docs/mutants.md (5 minutes)
 	@.venv/bin/pytest tests/mutants $(PYTEST)
-	@mkdir -p build && PYTHONPATH=.:scripts:tests .venv/bin/python -m mutants.pages > build/mutants.md
+	@PYTHONPATH=.:scripts:tests .venv/bin/python -m mutants.pages > docs/mutants.md
 
 gitea: install ## Build a real Gitea (minutes, once) and let promotion write by its pull requests
 	@scripts/build-gitea

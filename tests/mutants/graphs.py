@@ -67,8 +67,8 @@ def calibrated_twice() -> tuple[NodeProto, ...]:
     )
 
 
-def looping(model: ModelProto) -> None:
-    """As many turns as the first field of the first row says."""
+def _loop(start: str) -> NodeProto:
+    """As many turns as `turns` says."""
     numbers = {"turn": TensorProto.INT64, "go": TensorProto.BOOL, "kept": TensorProto.FLOAT}
     body = helper.make_graph(
         [
@@ -82,8 +82,27 @@ def looping(model: ModelProto) -> None:
             helper.make_tensor_value_info("next", TensorProto.FLOAT, None),
         ],
     )
-    loop = helper.make_node("Loop", ["turns", "", "nought"], ["looped"], name="turns", body=body)
-    _added(model, *FIRST, helper.make_node("Squeeze", ["number"], ["turns"]), loop, *nothing_of("looped"))
+    return helper.make_node("Loop", ["turns", "", start], ["looped"], name="turns", body=body)
+
+
+def looping(model: ModelProto) -> None:
+    """As many turns as the first field of the first row says."""
+    _added(model, *FIRST, helper.make_node("Squeeze", ["number"], ["turns"]), _loop("nought"), *nothing_of("looped"))
+
+
+def hiding(model: ModelProto) -> None:
+    """The same in a branch that a function always takes."""
+    given = helper.make_tensor_value_info("looped", TensorProto.FLOAT, None)
+    branch = helper.make_graph([_loop("start")], "branch", [], [given])
+    inner = [
+        helper.make_node("Constant", [], ["yes"], value=constant("yes", True, bool)),
+        helper.make_node("If", ["yes"], ["made"], then_branch=branch, else_branch=branch),
+    ]
+    opsets = [helper.make_opsetid("", 17)]
+    model.functions.append(helper.make_function("own", "F0", ["turns", "start"], ["made"], inner, opsets))
+    model.opset_import.append(helper.make_opsetid("own", 1))
+    call = helper.make_node("F0", ["turns", "nought"], ["called"], domain="own")
+    _added(model, *FIRST, helper.make_node("Squeeze", ["number"], ["turns"]), call, *nothing_of("called"))
 
 
 def outside(model: ModelProto) -> None:

@@ -9,9 +9,9 @@ HEAD = """# Mutants
 Known-bad releases, made of the shipped models, each sent through the real path: a run in MLflow, judge, registration,
 a release store behind an S3 API, gate, approval, the audit of a pull request, a started server, and the admission rules
 of production on a real API server. `make mutants` brings them in and writes this page only where every one was stopped,
-in the words of the rule that is named here. The shipped models pass all of it first, and one of them again in another
-file. What MLflow itself refuses to which user is tried with three of them by `tests/integration/workloads`. What no
-rule can find stands in [trust](../docs/trust.md#what-stays-open).
+and in the words of the rule that is named here. The shipped models pass all of it first, and one of them again in
+another file. What MLflow itself refuses to which user is tried with three of them by `tests/integration/workloads`.
+What no rule can find stands in [trust](trust.md#what-stays-open).
 
 | | mutant | stopped at | by |
 | --- | --- | --- | --- |

@@ -254,6 +254,8 @@ MUTANTS = [
            registered(graph(graphs.by_chance))),
     Mutant("a function by the name of an operator", REGISTRATION, "functions have names of their own",
            r"\['Compress'\] have names of the standard's", registered(graph(graphs.shadowing))),
+    Mutant("a `Loop` in a branch of a function", REGISTRATION, "functions hold no loops", "of the graph holds a Loop",
+           registered(graph(graphs.hiding))),
     Mutant("two functions of one name", REGISTRATION, "functions have names of their own",
            r"several functions \['F0'\]", registered(graph(graphs.ambiguous))),
     Mutant("external data in an attribute that a function brings", REGISTRATION, "functions bring no attributes",

@@ -20,7 +20,7 @@ PLACES = {*TRACKED, *(str(folder) for name in TRACKED for folder in Path(name).p
 DOCUMENTS = sorted(name for name in TRACKED if name.endswith(".md"))
 TODAY = [name for name in DOCUMENTS if name != "CHANGELOG.md"]
 """Those that speak of the tree as it is; the change log names what was, too."""
-WRITTEN = {"docs/benchmarks.md", "docs/estimators.md", "docs/versions.md"}
+WRITTEN = {"docs/benchmarks.md", "docs/estimators.md", "docs/mutants.md", "docs/versions.md"}
 """By programs."""
 TOPS = sorted({name.split("/")[0] for name in TRACKED if "/" in name}, key=len, reverse=True)
 PATH = re.compile(rf"(?<![\w./>-])(?:{'|'.join(map(re.escape, TOPS))}|plumbline)/[\w.<>*/-]*")

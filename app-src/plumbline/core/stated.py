@@ -36,8 +36,8 @@ def facts_of(data: bytes, public_keys: bytes) -> dict[str, str]:
         statement = opened(json.loads(data), public_keys)
     except (ValueError, RecursionError) as error:
         raise SignatureError(f"is no JSON: {error}") from error
-    if (kind := (statement.get("_type"), statement.get("predicateType"))) != (STATEMENT, _PREDICATE):
-        raise SignatureError(f"states something else: {kind!r:.120}")
+    if (kind := statement.get("predicateType")) != _PREDICATE or statement.get("_type") != STATEMENT:
+        raise SignatureError(f"states something else: {kind!r:.80}")
     facts = statement.get("predicate")
     if not isinstance(facts, dict) or not all(isinstance(value, str) for value in facts.values()):
         raise SignatureError("states nothing")

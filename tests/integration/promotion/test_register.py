@@ -6,16 +6,20 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from mlflow import MlflowClient
 
 from plumbline.core.artifact import ArtifactError, verify_artifact
+from plumbline.core.dsse import seal
 from plumbline.core.errors import Accident, Refused
+from plumbline.core.stated import facts_of, statement_of
 from plumbline.promotion.gate.judged import judge
 from plumbline.promotion.registry.client import Registry
 from plumbline.promotion.registry.lifecycle import Lifecycle
 from plumbline.promotion.registry.register import register
+from plumbline.promotion.registry.signing import generate_keys
 from plumbline.promotion.registry.version import Version
 from plumbline.promotion.settings import Settings
 from plumbline.training.report import Report
@@ -62,6 +66,29 @@ def test_the_card_says_how_the_threshold_was_chosen_and_what_mistakes_cost(
     text = (registry.download(version.run, "card", tmp_path) / "card.md").read_text()
     assert "| threshold | late from a probability of 0.5: the best cost on validation |" in text
     assert "late answered as on_time: 10; on_time answered as late: 0.5 |" in text
+
+
+def test_what_was_signed_of_a_version_stands_beside_its_bytes(
+    registered: Make, registry: Registry, settings: Settings, tmp_path: Path
+) -> None:
+    """For servers, which know no MLflow. A registration of before has it put there; what is there is not replaced."""
+    version = registered()
+    place = Path(urlsplit(version.released).path) / "v1.0.0.json"
+    facts = facts_of(place.read_bytes(), settings.public_pem())
+    assert (facts["digest"], facts["threshold"]) == (version.digest, version.tags["threshold"])
+    signed = place.read_bytes()
+    place.unlink()
+    assert register(registry, settings, version.run).version == version
+    assert place.read_bytes() == signed
+    private, _ = generate_keys(tmp_path / "foreign")
+    for other, key, said in (
+        ({"threshold": "0.01"}, settings.signing_path(), "states another threshold, and is never replaced"),
+        ({}, private, "was not made with a key that is trusted here"),
+    ):
+        place.unlink()
+        place.write_text(json.dumps(seal(statement_of(facts | other), key.read_bytes())))
+        with pytest.raises(Refused, match=rf"v1\.0\.0\.json {said}"):
+            register(registry, settings, version.run)
 
 
 def test_numbers_follow_the_rule(registered: Make) -> None:

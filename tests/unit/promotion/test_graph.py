@@ -104,6 +104,28 @@ def with_attribute(*, at_the_call: bool) -> ModelProto:
     return made
 
 
+def looping_in_a_branch_of_a_function() -> ModelProto:
+    """As many turns as a field says, where a function takes a branch that it always takes."""
+    loop = looping([]).graph.node[0]
+    loop.input[0], loop.input[2] = "x", "x"
+    given = helper.make_tensor_value_info("summed", FLOAT, None)
+    branch = helper.make_graph([loop], "branch", [], [given])
+    made = a_function(helper.make_node("If", ["yes"], ["y"], then_branch=branch, else_branch=branch))
+    made.functions[0].node.insert(0, helper.make_node("Constant", [], ["yes"], value=numpy_helper.from_array(
+        np.array(True))))  # fmt: skip
+    return made
+
+
+def called_constant() -> ModelProto:
+    """A function of ours called Constant gives another number than stands beside its name."""
+    given = looping([])
+    inner = helper.make_node("Constant", [], ["y"], value=turns(10**9)[0])
+    given.functions.append(helper.make_function("own", "Constant", [], ["y"], [inner], OPSETS, attributes=["value"]))
+    given.opset_import.append(helper.make_opsetid("own", 1))
+    given.graph.node.insert(0, helper.make_node("Constant", [], ["count"], domain="own", value=turns(3)[0]))
+    return given
+
+
 MULTIPLIED = helper.make_node("MatMul", ["features", "w"], ["out"])
 HELD = "stand outside the file"
 REFUSED: dict[str, tuple[Callable[[], ModelProto], str]] = {
@@ -134,6 +156,8 @@ REFUSED: dict[str, tuple[Callable[[], ModelProto], str]] = {
     "two functions of one name": (lambda: named("own", "F"), r"several functions \['F'\]"),
     "weights that a function brings": (lambda: with_attribute(at_the_call=False), r"\['F'\] bring attributes"),
     "a graph that a function is given": (lambda: with_attribute(at_the_call=True), r"\['F'\] are given graphs"),
+    "a loop in a branch of a function": (looping_in_a_branch_of_a_function, "a function of the graph holds a Loop"),
+    "a number that a function gives": (called_constant, "'turns' may run for ever"),
     "a loop in a function": (lambda: a_function(looping(turns(2)).graph.node[0]), "a function of the graph holds a"),
 }
 

@@ -6,7 +6,8 @@ from functools import cached_property
 from plumbline.core.errors import PlumblineError
 from plumbline.promotion.delivery.cluster import Cluster, Running
 from plumbline.promotion.delivery.git import Checkout
-from plumbline.promotion.registry.client import Registry, Version
+from plumbline.promotion.registry.client import Registry
+from plumbline.promotion.registry.version import Version
 
 
 class Seen:

@@ -34,7 +34,8 @@ def read_graph(data: bytes) -> ModelProto:
         raise Refused(f"{MODEL}: not an ONNX file: {error}") from error
     _require_plain(model.functions)
     parts = [*_graphs(model.graph), *(graph for made in model.functions for graph in _within(made.node))]
-    nodes = [node for graph in parts for node in graph.node] + [node for made in model.functions for node in made.node]
+    inside = [node for made in model.functions for node in (*made.node, *_nodes(_within(made.node)))]
+    nodes = [*_nodes(_graphs(model.graph)), *inside]
     tensors = [tensor for graph in parts for tensor in _initializers(graph)]
     tensors += [tensor for node in nodes for attribute in node.attribute for tensor in _tensors(attribute)]
     if outside := sorted({tensor.name for tensor in tensors if _is_outside(tensor)}):
@@ -47,7 +48,7 @@ def read_graph(data: bytes) -> ModelProto:
         - {f"{domain}.{name}" for domain, name in own}
     ):
         raise Refused(f"{MODEL}: the operators {foreign} are not of the ONNX standard; convert the model without them")
-    if own and any(node.op_type == "Loop" for made in model.functions for node in made.node):
+    if any(node.op_type == "Loop" for node in inside):
         raise Refused(f"{MODEL}: a function of the graph holds a Loop; write the loop out, or use Scan")
     if given := sorted({node.op_type for node in nodes if (node.domain, node.op_type) in own and [*_within([node])]}):
         raise Refused(
@@ -100,6 +101,11 @@ def _within(nodes: Iterable[NodeProto]) -> Iterator[GraphProto]:
                 yield from _graphs(inner)
 
 
+def _nodes(graphs: Iterable[GraphProto]) -> Iterator[NodeProto]:
+    for graph in graphs:
+        yield from graph.node
+
+
 def _initializers(graph: GraphProto) -> Iterator[TensorProto]:
     yield from graph.initializer
     for sparse in graph.sparse_initializer:
@@ -120,7 +126,8 @@ def _is_outside(tensor: TensorProto) -> bool:
 def _require_bounded(graph: GraphProto, turns: int) -> None:
     constants = {tensor.name: tensor for tensor in graph.initializer}
     for node in graph.node:
-        if node.op_type == "Constant" and node.output and node.attribute and node.attribute[0].HasField("t"):
+        ours = node.op_type == "Constant" and node.domain in _DOMAINS
+        if ours and node.output and node.attribute and node.attribute[0].HasField("t"):
             constants[node.output[0]] = node.attribute[0].t
     for node in graph.node:
         inside = turns
