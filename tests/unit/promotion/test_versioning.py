@@ -6,6 +6,7 @@ import pytest
 
 from plumbline.core.names import SemVer
 from plumbline.core.schema import ModelSchema
+from plumbline.promotion.registry.client import Version
 from plumbline.promotion.registry.versioning import Recipe, bump, interface_digest, number
 
 OLD = Recipe(interface="i", schema="s", code="c", kind="k", parameters="p")
@@ -66,3 +67,16 @@ def test_numbers_are_reserved_for_what_has_not_finished() -> None:
 def test_no_history_is_a_mistake() -> None:
     with pytest.raises(ValueError, match="at least one"):
         number([])
+
+
+def test_a_node_that_does_nothing_makes_no_other_recipe() -> None:
+    """What bars a version made again is what it was made from, of which its graph is no part."""
+    names = ("data.digest", "code.commit", "parameters.digest", "schema.digest", "model.kind")
+    tags = {name: f"sha256:{name}" for name in names}
+
+    def made_by(**other: str) -> str:
+        return Version("flights", "1", "0" * 32, "source", tags | other, (), "").made_by
+
+    assert made_by() == made_by(**{"model.kind": "Identity+TreeEnsembleClassifier"})
+    assert all(made_by() != made_by(**{name: "another"}) for name in names[:4])
+    assert made_by(**{"code.dirty": "true"}) == ""

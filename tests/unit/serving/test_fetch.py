@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-import bundles as bundles_module
 from bundles import make_keys, sign, state
+from plumbline.core import dsse
 from plumbline.core.artifact import ArtifactError
 from plumbline.core.release import parse_release, read_release
 from plumbline.core.store import FILES, StoreError, open_bundle
@@ -140,13 +140,12 @@ def test_what_git_says_otherwise_than_was_signed_is_refused_by_name(bundles, set
 )
 def test_a_statement_of_something_else_is_refused(bundles, obtain, copy, monkeypatch, change, message):
     """Signed by the right key, for another purpose or of another version."""
-    sealed = bundles_module.seal
 
     def seal(stated, key):
         change(stated)
-        return sealed(stated, key)
+        return dsse.seal(stated, key)
 
-    monkeypatch.setattr(bundles_module, "seal", seal)
+    monkeypatch.setattr("bundles.seal", seal)
     with pytest.raises(ArtifactError, match=message):
         obtain(bundles["binary"], copy)
 
