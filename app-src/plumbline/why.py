@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from plumbline.core import reach
+from plumbline.core.artifact import ArtifactError
 from plumbline.core.commands import AsJson, application, print_json
 from plumbline.core.errors import Misuse, Refused
 from plumbline.core.settings import load
@@ -36,11 +37,19 @@ def why(
         approved = approvals(tree, answer["model"], answer["version"])
     if not served:
         raise Refused(f"git never named {answer['model']} {answer['version']}, which answered {prediction}")
-    # Environments may serve one version with thresholds of their own.
+    found, refusals = None, []
     for release in {release.spec.model_dump_json(): release for _, release in served}.values():
-        spec, again = release.spec, _again(release, answer["features"], public_key)
-        if same := again == _numbers(answer["output"]):
+        try:
+            found = release.spec, _again(release, answer["features"], public_key)
+        except ArtifactError as error:  # what git said by hand, and no server loaded
+            refusals.append(error)
+            continue
+        if found[1] == _numbers(answer["output"]):
             break
+    if found is None:
+        raise refusals[0]
+    spec, again = found
+    same = again == _numbers(answer["output"])
     told = {
         **answer,
         "served": [f"{since.environment} since {since.since} by {since.by} ({since.commit})" for since, _ in served],

@@ -83,7 +83,7 @@ def why(release: Release, log: Any) -> Why:
     return ask
 
 
-def test_an_answer_is_traced_and_comes_again_bit_by_bit(why: Why, release: Release, log: Any) -> None:
+def test_an_answer_is_traced_and_comes_again_bit_by_bit(why: Why, release: Release, log: Any, tmp_path: Path) -> None:
     columns = dict.fromkeys(ROWS[0])
     one = log.predict(rows=[columns | row for row in ROWS], outputs=log.outputs, model=release.model)
     log.consume()
@@ -98,7 +98,7 @@ def test_an_answer_is_traced_and_comes_again_bit_by_bit(why: Why, release: Relea
         assert " by Bob (" in told["served"][0]
     assert "again            the same, bit by bit" in why(one)[1]
 
-    # Another environment's threshold is another label; then the model is taken out of both.
+    # A threshold that somebody wrote by hand is another label, and no server's; then the model is taken out of both.
     work = Path(os.environ["PROMOTION_REPO"])
     elsewhere = work / f"clusters/production/models/{release.model}/release.yaml"
     elsewhere.parent.mkdir(parents=True)
@@ -111,6 +111,9 @@ def test_an_answer_is_traced_and_comes_again_bit_by_bit(why: Why, release: Relea
     code, said = why(one, "--json")
     told = json.loads(said)
     assert (code, told["again"], len(told["served"])) == (0, "the same, bit by bit", 2)
+    if release.spec.threshold is not None:
+        (tmp_path / "bundle/v1.0.0.json").unlink()
+        assert why(one)[1].endswith("the artifact lacks v1.0.0.json: no plain file in " + str(tmp_path / "bundle\n"))
 
 
 def test_another_answer_than_the_models_is_said(why: Why, release: Release, log: Any, kind: Kind) -> None:

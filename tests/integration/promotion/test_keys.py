@@ -1,15 +1,22 @@
 """A key is rotated and taken back by commands, and a server that runs the while is never without one that it needs."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from typer.testing import CliRunner
 
 from plumbline.core.artifact import ArtifactError
+from plumbline.core.dsse import seal
+from plumbline.core.errors import Refused
+from plumbline.core.stated import facts_of, statement_of
 from plumbline.promotion.cli import app
+from plumbline.promotion.delivery.git import Checkout
 from plumbline.promotion.delivery.promote import promote
 from plumbline.promotion.gate.gate import Request
+from plumbline.promotion.registry import keys
 from plumbline.promotion.registry.client import Registry
 from plumbline.promotion.registry.register import register
 from plumbline.promotion.registry.signing import generate_keys
@@ -82,3 +89,30 @@ def test_a_key_is_rotated_and_taken_back_by_commands(
     assert f"no new pod loads it: staging: {model} {second.semver}" in said
     assert "not made with a key that is trusted here" in objection(5)
     assert "none of these" in command("keys", code=10)
+
+
+def test_a_pod_needs_the_key_of_the_statement_too(
+    registered: Callable[..., Version],
+    registry: Registry,
+    settings: Settings,
+    remote: Remote,
+    model: str,
+    tmp_path: Path,
+) -> None:
+    """A registration that died after it signed the bytes, and went on after a rotation."""
+    version = registered()
+    promote(registry, settings, Request(model, "v1.0.0", "staging", IMAGE), "commit")
+    remote.pull()
+    believed, (private, public) = tmp_path / "believed.pub", generate_keys(tmp_path / "next")
+    believed.write_bytes(settings.public_pem())
+    old, new = keys.add(believed, public)
+    place = Path(urlsplit(version.released).path) / "v1.0.0.json"
+    statement = statement_of(facts_of(place.read_bytes(), settings.public_pem()))
+    place.unlink()
+    place.write_text(json.dumps(seal(statement, private.read_bytes())))
+    tree = Checkout(remote.work, settings)
+    served = f"staging: {model} v1.0.0"
+    assert keys.uses(tree, believed.read_bytes()) == {old: [served], new: [f"{served}, its statement"]}
+    for key in (old, new):
+        with pytest.raises(Refused, match=f"alone signed what is served, {served}"):
+            keys.remove(tree, believed, key, stolen=False)

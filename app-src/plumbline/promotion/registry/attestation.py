@@ -14,7 +14,7 @@ from plumbline.core.dsse import PublicKeyError, SignatureError, seal
 from plumbline.core.errors import Refused
 from plumbline.core.stated import facts_of, statement_name, statement_of
 from plumbline.promotion.registry.client import Registry
-from plumbline.promotion.registry.version import Version
+from plumbline.promotion.registry.version import STORED, Version
 from plumbline.promotion.settings import Settings
 
 FOLDER, _FILE = "attestation", "registration.json"
@@ -31,32 +31,37 @@ def attest(registry: Registry, settings: Settings, version: Version, semver: str
     path = folder / _FILE
     path.write_text(json.dumps(seal(statement, settings.signing_path().read_bytes()), indent=2) + "\n")
     registry.upload(version.run, path, FOLDER)
-    _publish(settings, version, semver, path)
+    _publish(settings, path.read_bytes())
 
 
 def publish(registry: Registry, settings: Settings, version: Version) -> None:
     """Put the statement of a version beside its bytes, where one of before that was done has none there."""
     with tempfile.TemporaryDirectory(prefix="promotion-") as folder:
         if _FILE in registry.names(version.run, FOLDER):
-            path = registry.download(version.run, FOLDER, Path(folder)) / _FILE
-            _publish(settings, version, str(version.semver), path)
+            _publish(settings, (registry.download(version.run, FOLDER, Path(folder)) / _FILE).read_bytes())
 
 
-def _publish(settings: Settings, version: Version, semver: str, statement: Path) -> None:
-    """Write it once, and read it back as a server does; raises Refused where something else is there."""
-    name, pem = statement_name(semver), settings.public_pem()
-    with store.open_bundle(version.released) as bundle, tempfile.TemporaryDirectory(prefix="promotion-") as folder:
-        (copy := Path(folder) / name).write_bytes(statement.read_bytes())
+def _publish(settings: Settings, statement: bytes) -> None:
+    """Write it once where it says itself, and read it back; raises Refused where something else is there."""
+    pem = settings.public_pem()
+    try:
+        facts = facts_of(statement, pem)
+    except SignatureError as error:
+        raise Refused(f"{_FILE} {error}") from error
+    if STORED not in facts:
+        raise Refused(f"{facts['name']} {facts['semver']} is in no release store; train and register it anew")
+    uri, name = facts[STORED], statement_name(facts["semver"])
+    with store.open_bundle(uri) as bundle, tempfile.TemporaryDirectory(prefix="promotion-") as folder:
+        (copy := Path(folder) / name).write_bytes(statement)
+        bundle.add(copy)
         try:
-            wanted = facts_of(copy.read_bytes(), pem)
-            bundle.add(copy)
             there = facts_of(b"".join(bundle.read(name)), pem)
         except (ArtifactError, SignatureError) as error:
-            raise Refused(f"{version.released}/{name} {error}") from error
+            raise Refused(f"{uri}/{name} {error}") from error
     # A registration that died and went on measured anew; what a release says must be the same.
     measured = ("latency.", "memory.", "parity.")
-    if changed := [key for key in wanted if wanted[key] != there.get(key) and not key.startswith(measured)]:
-        raise Refused(f"{version.released}/{name} states another {', '.join(changed)}, and is never replaced")
+    if changed := [key for key in facts if facts[key] != there.get(key) and not key.startswith(measured)]:
+        raise Refused(f"{uri}/{name} states another {', '.join(changed)}, and is never replaced")
 
 
 def require_attested(registry: Registry, settings: Settings, version: Version) -> None:
