@@ -75,7 +75,9 @@ def _clustered(model: Model, rows: pd.DataFrame) -> pd.DataFrame:
     if model.cluster is None:
         return rows
     if isinstance(model.cluster, Day):
-        return rows.assign(**{CLUSTER: rows[TIME].dt.tz_convert(model.cluster.zone).dt.strftime("%Y-%m-%d")})
+        local = rows[TIME].dt.tz_convert(model.cluster.zone).dt.tz_localize(None)
+        # strftime of each row costs ten times as much.
+        return rows.assign(**{CLUSTER: np.datetime_as_string(local.to_numpy(), unit="D")})
     name, where = str(model.cluster), f"{model.schema.model}: MODEL.cluster"
     if name not in rows.columns:
         columns = ", ".join(map(str, rows.columns))
