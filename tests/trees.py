@@ -193,16 +193,15 @@ def barred(tree: Path, chance: random.Random) -> None:
 
 def one_model_less(tree: Path, chance: random.Random) -> None:
     """One of the models is removed, as `plumbline remove-model` does it."""
-    from plumbline.scaffold.files import places
-
     models = sorted({folder.name for folder in folders(tree)})
-    for place in places(chance.choice(models), environments(tree)) if len(models) > 1 else ():
-        (shutil.rmtree if (tree / place).is_dir() else Path.unlink)(tree / place)
+    if len(models) > 1:
+        without_models(tree, chance.choice(models))
 
 
 def another_model(tree: Path, chance: random.Random) -> None:
     """One or two models more, each a copy of one that there is."""
-    for name in ("terns", "null")[: chance.randint(1, 2)]:
+    # The first is what the guide and tests call theirs.
+    for name in chance.sample(("churn", "terns", "null"), chance.randint(1, 2)):
         model = chance.choice(folders(tree)).name
         made = [*tree.glob(f"clusters/*/models/{model}"), *tree.glob(f"policies/*/{model}.yaml")]
         for path in [*made, tree / "app-src/models" / model]:
@@ -292,6 +291,15 @@ def with_model(tree: Path, name: str) -> None:
     for path, content in files.texts(name, found, data, values, "nobody@example.com").items():
         if path.split("/")[0] in READ and not (tree / path).exists():
             write(tree, path, content.decode())
+
+
+def without_models(tree: Path, *names: str) -> None:
+    """Take models away as `plumbline remove-model` does it; tests that make a model find no person's of that name."""
+    from plumbline.scaffold.files import places
+
+    for place in [tree / place for name in names for place in places(name, environments(tree))]:
+        if place.exists():
+            (shutil.rmtree if place.is_dir() else Path.unlink)(place)
 
 
 def commit(folder: Path) -> None:

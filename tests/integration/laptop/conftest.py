@@ -67,6 +67,7 @@ def laptop() -> Iterator[Laptop]:
         folder = Path(home) / "plumbline"
         (folder / ".cache").mkdir(parents=True)
         trees.copy(folder, (".venv", ".venv-serving", ".cache/uv"))
+        trees.without_models(folder, "churn", "plans", "bills")  # those of the guide, which a person may have made
         for lock in (folder / "locks").iterdir():
             os.utime(lock, (0, 0))  # older than what was installed from them
         # The environments know the package of ROOT; here it is that of the clone.

@@ -15,8 +15,8 @@ from plumbline.tree.validate import checks
 from plumbline.tree.validate.foreign import foreign, known_values
 from plumbline.tree.values import read_values
 
-NAME, REGION = "eu-production", "sa-east-1"
-# The name of the copy may have the other's in it.
+# The name of the copy may have the other's in it; that of the guide, eu-production, may be taken.
+NAME, REGION = "copied-production", "sa-east-1"
 WORD = re.compile(rf"(?<!{NAME.removesuffix('production')})\bproduction\b")
 
 

@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import trees
 from typer.testing import CliRunner
 
 from plumbline.scaffold.cli import app
@@ -18,6 +19,7 @@ def test_new_models_render_and_pass_the_checks(tree: Path) -> None:
     for part in (".yamllint", ".github"):
         (shutil.copytree if (ROOT / part).is_dir() else shutil.copyfile)(ROOT / part, tree / part)
     names = {"one": "binary", "two": "multiclass", "three": "regression"}
+    trees.without_models(tree, *names)
     before = {name: Environment.load(tree, name) for name in environments(tree)}
     for name, task in names.items():
         assert CliRunner().invoke(app, ["new-model", name, "--task", task, "--root", str(tree)]).exit_code == 0
