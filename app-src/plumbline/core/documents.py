@@ -98,9 +98,14 @@ def worded(error: ValidationError, shape: type[BaseModel] | None = None) -> str:
 
     With its shape, a field that does not exist is told with those that do.
     """
-    return "; ".join(
-        f"{_place(item)}{message(item, shape)}{_got(item['input'])}" for item in error.errors(include_url=False)
-    )
+    return "; ".join(f"{_place(item)}{message(item, shape)}{_got(item['input'])}" for item in _own(error))
+
+
+def _own(error: ValidationError) -> list[ErrorDetails]:
+    """The faults, but not that a list is too short of which an item is wrong: pydantic counts those that are right."""
+    found = error.errors(include_url=False)
+    above = {fault["loc"][:length] for fault in found for length in range(len(fault["loc"]))}
+    return [fault for fault in found if fault["type"] != "too_short" or fault["loc"] not in above]
 
 
 def _place(fault: ErrorDetails) -> str:
@@ -113,7 +118,8 @@ def _place(fault: ErrorDetails) -> str:
 def message(fault: ErrorDetails, shape: type[BaseModel] | None) -> str:
     """What is wrong with a field, and of one that does not exist those that stand beside it in the shape."""
     if shape is None or fault["type"] != "extra_forbidden":
-        return fault["msg"].removeprefix("Value error, ")
+        # Who writes YAML knows lists.
+        return fault["msg"].removeprefix("Value error, ").replace("a valid tuple", "a list").replace("Tuple", "List")
     shapes = [shape]
     for part in fault["loc"][:-1]:
         annotations = [each.model_fields[part].annotation for each in shapes if part in each.model_fields]

@@ -1,12 +1,20 @@
 """Every document of a person is read by one reader, and whatever it holds is answered in words."""
 
 from pathlib import Path
+from typing import Annotated
 
 import pytest
+from pydantic import Field
 
 from plumbline.core.documents import DocumentError, Strict, parse, read
 from plumbline.core.errors import Misuse
 from plumbline.core.names import Name, SemVer, Version, plain_name
+
+
+class Pairs(Strict):
+    """A document with a list that is never empty."""
+
+    pairs: Annotated[tuple["Pair", ...], Field(min_length=1)]
 
 
 class Pair(Strict):
@@ -38,6 +46,20 @@ def test_what_is_wrong_is_said_with_its_line(text: str, line: int, reason: str) 
         parse(text, Pair, "pair.yaml")
     assert error.value.line == line
     assert isinstance(error.value, Misuse)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("pairs: {name: a}", "pairs: Input should be a list"),
+        ("pairs: []", "pairs: List should have at least 1 item after validation, not 0"),
+        ("pairs: [{name: 1}]", "pairs.0.name: Input should be a valid string (got 1)"),
+    ],
+)
+def test_a_list_that_is_none_or_empty_is_told_from_one_with_a_mistake(text: str, reason: str) -> None:
+    with pytest.raises(DocumentError) as error:
+        parse(text, Pairs)
+    assert str(error.value) == reason
 
 
 def test_a_file_that_is_none_or_no_text_is_named(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from plumbline.core.names import SemVer
 from plumbline.core.schema import ModelSchema
-from plumbline.promotion.registry.client import Version
+from plumbline.promotion.registry.version import Version
 from plumbline.promotion.registry.versioning import Recipe, bump, interface_digest, number
 
 OLD = Recipe(interface="i", schema="s", code="c", kind="k", parameters="p")

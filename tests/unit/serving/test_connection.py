@@ -225,12 +225,16 @@ def test_a_scrape_reads_on_the_event_loop():
 
 def test_a_scrape_that_the_loop_has_no_time_for_is_told_so(monkeypatch, caplog):
     monkeypatch.setattr("plumbline.serving.metrics._SCRAPE_SECONDS", 0.02)
-    metrics, said = Metrics(), []
+    metrics = Metrics()
+    said: list[str] = []
     answer = beside.application(metrics.exposed, dict)
+
+    def begin(status: str, *_: Any) -> Any:
+        said.append(status)
 
     def scrape() -> bytes:
         asked = {"PATH_INFO": "/metrics", "REQUEST_METHOD": "GET"}
-        return b"".join(answer(asked, lambda status, *_: said.append(status)))
+        return b"".join(answer(asked, begin))
 
     async def main() -> bytes:
         metrics.exposed.loop = asyncio.get_running_loop()

@@ -150,7 +150,7 @@ def _quality(line: Line) -> str:
     if (figure := line.quality) is not None:
         if finite(figure.value) is None:
             return f"{figure.metric} -"
-        return f"{figure.metric} {figure.value:.4g} ({figure.low:.4g} … {figure.high:.4g})"
+        return f"{figure.metric} {_between(figure.value, figure.low, figure.high)}"
     usual = next((name for name in ("accuracy", "absolute_error") if name in line.metrics), "")
     return _cell(line, usual, usual)
 
@@ -159,4 +159,10 @@ def _cell(line: Line, metric: str, name: str = "") -> str:
     if metric not in line.metrics:
         return "-"
     low, high = line.interval(metric)
-    return f"{name} {line.metrics[metric].value:.4g} ({low:.4g} … {high:.4g})".strip()
+    return f"{name} {_between(line.metrics[metric].value, low, high)}".strip()
+
+
+def _between(value: float, low: float, high: float) -> str:
+    """A figure with its interval; rows of one caller alone have none."""
+    known = finite(low) is not None and finite(high) is not None
+    return f"{value:.4g} ({f'{low:.4g} … {high:.4g}' if known else 'one caller: no interval'})"
