@@ -77,15 +77,21 @@ def _xgboost(estimator: Any, width: int) -> onnx.ModelProto:
 def _sklearn(estimator: Any, width: int) -> onnx.ModelProto:
     from skl2onnx import to_onnx
     from skl2onnx.common.data_types import FloatTensorType
+    from sklearn.preprocessing import StandardScaler
 
     _register_xgboost()
     if "lightgbm" in sys.modules:  # else no step can be of it, and to load it takes time, and libgomp of the system
         _register_lightgbm()
+    # Its own way to scale, times the reciprocal, rounds otherwise than the division that trees were grown behind: a
+    # value that one splits at falls on the other side.
+    options: dict[type | int, dict[str, Any]] = {StandardScaler: {"div": "div"}}
+    if hasattr(estimator, "predict_proba"):
+        options[id(estimator)] = {"zipmap": False}
     converted: onnx.ModelProto = to_onnx(
         estimator,
         name="model",
         initial_types=[(INPUT, FloatTensorType([None, width]))],
-        options={"zipmap": False} if hasattr(estimator, "predict_proba") else None,
+        options=options,
         target_opset=OPSET,
     )
     return converted

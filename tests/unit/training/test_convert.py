@@ -17,7 +17,7 @@ from sklearn.ensemble import (
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import Lasso, LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, MaxAbsScaler, MinMaxScaler, StandardScaler
 from sklearn.svm import SVC
 from xgboost import XGBClassifier, XGBRegressor
 from xgboost.callback import EarlyStopping
@@ -98,6 +98,19 @@ def test_the_onnx_file_answers_as_the_native_model_and_keeps_the_contract(case, 
     assert convert.check("It", path, schema, later.inputs, native) < 1e-5
     with pytest.raises(ConvertError, match="beside the native model"):
         convert.check("It", path, schema, later.inputs, native + 0.01)
+
+
+@pytest.mark.parametrize("scaler", [StandardScaler, MaxAbsScaler, MinMaxScaler])
+def test_trees_behind_a_scaler_split_the_rows_that_they_were_grown_on_as_before(scaler, tmp_path):
+    schema, estimator = schema_of("binary", 2), make_pipeline(scaler(), XGBClassifier(n_estimators=10))
+    generator = np.random.default_rng(0)
+    inputs = generator.integers(0, 60, size=(900, FIELDS)).astype(np.float32)
+    rows = Examples(inputs, ((inputs[:, 0] > 30) ^ (generator.uniform(size=900) < 0.2)).astype(float))
+    learn.fit(estimator, rows, rows, schema.output)
+    path = tmp_path / "model.onnx"
+    path.write_bytes(convert.to_onnx(PLAIN, estimator, schema).SerializeToString())
+    native = learn.outputs_of(estimator, rows.inputs, schema.output)
+    assert convert.check("It", path, schema, rows.inputs, native) < 1e-5
 
 
 @pytest.mark.parametrize(
