@@ -24,7 +24,7 @@ WHOLE = {"new-model", "remove-model"}
 _USAGE = """Usage: plumbline COMMAND [ARGS]... (plumbline COMMAND --help)
 
   train     from data to an evaluated, converted model
-  promote   registry, gate, and the one writer of git
+  promote   registry, gate, the one writer of git; what is served: status, releases
   serve     the model server
   monitor   the prediction log: read-outs, experiments, drift
   score     files of rows, answered as the server would
