@@ -8,6 +8,7 @@ import json
 import re
 import threading
 import time
+from typing import Any
 
 import pytest
 from connections import BODY, LIMITS, PREDICT, SOON, Say, head, saying, status
