@@ -26,12 +26,14 @@ def judge(
     """Open a finished run's model and rows, where no key is: made anew from git's data, loaded in a process apart."""
     from plumbline.promotion.gate.judged import judge as judge_run
 
-    found = judge_run(Registry(), load(Settings), run)
-    out.write_text(found.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    outcome = judge_run(Registry(), load(Settings), run)
+    out.write_text(outcome.model_dump_json(indent=2) + "\n", encoding="utf-8")
     rows = (
-        f"made anew from {found.data[:19]}…" if found.data else "as the run has them: no folder here defines the model"
+        f"made anew from {outcome.data[:19]}…"
+        if outcome.data
+        else "as the run has them: no folder here defines the model"
     )
-    typer.echo(f"parity: {found.parity:.3g} at most on {found.rows:,} rows, {rows}\ndigest {found.bundle}")
+    typer.echo(f"parity: {outcome.parity:.3g} at most on {outcome.rows:,} rows, {rows}\ndigest {outcome.bundle}")
 
 
 @app.command()

@@ -32,13 +32,13 @@ def keygen(folder: Annotated[Path, typer.Argument(help="Where the two PEM files 
 def keys(file: KeyFile, as_json: AsJson = False) -> None:
     """Print which key signed what each environment serves; 10 where something served is of none of them."""
     with checkout(load(Settings)) as tree:
-        found = uses(tree, file.read_bytes())
+        signed = uses(tree, file.read_bytes())
     if as_json:
-        print_json(found)
+        print_json(signed)
     else:
-        rows = [(name or "none of these", "; ".join(served) or "nothing") for name, served in found.items()]
+        rows = [(name or "none of these", "; ".join(served) or "nothing") for name, served in signed.items()]
         typer.echo(tabulate(rows, ("key", "served of it"), tablefmt="plain"))
-    if found.get(""):
+    if signed.get(""):
         raise typer.Exit(Refused.exit_code)
 
 

@@ -35,8 +35,8 @@ def register(
     from plumbline.promotion.gate.judged import Judged
     from plumbline.promotion.registry.register import register as register_run
 
-    found = None if judged is None else Judged.read(judged)
-    done = register_run(Registry(), load(Settings), run, found)
+    outcome = None if judged is None else Judged.read(judged)
+    done = register_run(Registry(), load(Settings), run, outcome)
     if version_file is not None:
         version_file.write_text(str(done.version.semver), encoding="utf-8")
     if as_json:
