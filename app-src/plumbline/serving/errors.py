@@ -68,8 +68,10 @@ def invalid(errors: Sequence[FieldError]) -> Problem:
     return Problem(422, f"{first.field}: {first.message}, expected {first.expected}{more}", shown)
 
 
-def not_json(reason: str) -> Problem:
+def not_json(body: bytes, reason: str) -> Problem:
     """400 for text that is not JSON."""
+    if body[:3] == b"\xef\xbb\xbf":
+        reason = "begins with a byte order mark"
     return Problem(400, f"the body is not JSON: {reason}", [FieldError("body", reason, "a JSON document")])
 
 
@@ -77,7 +79,7 @@ def from_pydantic(error: ValidationError) -> Problem:
     """Turn pydantic's findings into a 400 for text that is not JSON, else a 422 that names each field."""
     items = error.errors(include_url=False, include_context=True)
     if items[0]["type"] == "json_invalid":
-        return not_json(str(items[0]["ctx"]["error"]))
+        return not_json(items[0]["input"], str(items[0]["ctx"]["error"]))
     return invalid([_field_error(item, ()) for item in items])
 
 

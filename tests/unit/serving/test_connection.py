@@ -249,3 +249,20 @@ def test_a_scrape_that_the_loop_has_no_time_for_is_told_so(monkeypatch, caplog):
     assert asyncio.run(main()) == b"the server is too busy to say\n"
     assert said == ["503 Service Unavailable"]
     assert not caplog.records
+
+
+@pytest.mark.parametrize("accept", ["", "application/openmetrics-text;version=new", "text/plain;version=1.x"])
+def test_a_scrape_is_answered_whatever_it_accepts(accept):
+    metrics, said = Metrics(), dict[str, Any]()
+    answer = beside.application(metrics.exposed, dict)
+
+    def begin(status: str, headers: list[tuple[str, str]], *_: Any) -> Any:
+        said.update(dict(headers), status=status)
+
+    async def main() -> bytes:
+        metrics.exposed.loop = asyncio.get_running_loop()
+        asked = {"PATH_INFO": "/metrics", "REQUEST_METHOD": "GET", "HTTP_ACCEPT": accept}
+        return await asyncio.to_thread(lambda: b"".join(answer(asked, begin)))
+
+    assert b"serving_" in asyncio.run(main())
+    assert (said["status"], said["Content-Type"].partition(";")[0]) == ("200 OK", "text/plain")

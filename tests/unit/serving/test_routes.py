@@ -506,3 +506,9 @@ def test_a_prediction_is_counted_by_its_outcome_and_nothing_else_is(serve, bundl
 
 def _route(path):
     return path.replace("delays", "{model}")
+
+
+@pytest.mark.parametrize("path", ["/v1/predict", "/v1/predict/batch", "/v1/feedback", "/v2/models/delays/infer"])
+def test_a_byte_order_mark_is_named(serve, bundles, path):
+    answer = serve(bundles["binary"], post(path, b"\xef\xbb\xbf{}"))
+    assert (answer.status_code, answer.json()["detail"]) == (400, "the body is not JSON: begins with a byte order mark")

@@ -48,8 +48,10 @@ def application(metrics: Exposed, document: Document) -> "WSGIApplication":
         path = environ["PATH_INFO"]
         try:
             if path == "/metrics":
-                # All or nothing: the series are those of one moment.
-                return exposition(environ | {"QUERY_STRING": ""}, start)  # type: ignore[no-any-return]
+                # All or nothing: the series are those of one moment. In one form: a version in Accept that is no number
+                # ends the client library's choice of another with a TypeError.
+                asked = environ | {"QUERY_STRING": "", "HTTP_ACCEPT": ""}
+                return exposition(asked, start)  # type: ignore[no-any-return]
             if path == "/openapi.json":
                 return _respond(start, "200 OK", "application/json", to_json(document()))
             if path == "/docs":

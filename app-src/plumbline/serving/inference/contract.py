@@ -167,7 +167,7 @@ def _document(body: bytes) -> Any:
     try:
         return from_json(body)
     except ValueError as error:
-        raise not_json(str(error)) from error
+        raise not_json(body, str(error)) from error
 
 
 def _few(value: Any, names: Sequence[str]) -> Any:
