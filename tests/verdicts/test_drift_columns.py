@@ -1,3 +1,5 @@
+"""Drift by columns, blocks and labels: what moved is found, what did not is not, and the page shows what was judged."""
+
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
