@@ -104,7 +104,8 @@ histories: install services ## 200 random histories end with git, cluster and re
 
 mutants: install services tools api-server ## Send every known-bad release through the real path, and write docs/mutants.md (5 minutes)
 	@.venv/bin/pytest tests/mutants $(PYTEST)
-	@PYTHONPATH=.:scripts:tests .venv/bin/python -m mutants.pages > docs/mutants.md
+	@[ -n "$(PYTEST)" ] || { mkdir -p build && PYTHONPATH=.:scripts:tests .venv/bin/python -m mutants.pages > build/mutants.md && \
+	  mv build/mutants.md docs/mutants.md; }
 
 gitea: install ## Build a real Gitea (minutes, once) and let promotion write by its pull requests
 	@scripts/build-gitea

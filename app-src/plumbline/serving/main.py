@@ -87,6 +87,7 @@ def app(arguments: list[str], prog_name: str) -> None:
         listening = _listen(settings.host, settings.port)
     except OSError as error:
         sys.exit(_refuse(f"SERVING_HOST {settings.host}, SERVING_PORT {settings.port}: cannot be listened on: {error}"))
+    log.info("listening on %s", listening[0].getsockname()[:2])
     config = uvicorn.Config(
         edge,
         loop="uvloop",

@@ -72,7 +72,7 @@ class Settings(BaseSettings, Limits):
     public_key: Path
     """PEM, ECDSA P-256: the key that the model's signature must verify with."""
     cache_dir: Path = Path(tempfile.gettempdir()) / "plumbline-models"
-    """Verified artifacts, one folder for each digest."""
+    """Verified artifacts, one folder for each digest and version."""
     role: Annotated[str, Field(pattern=f"^{_ROLE.pattern}$")] = "stable"
     """What this pod is in a rollout (stable, canary, …): a label of every metric and logged prediction."""
     role_file: Path | None = None
@@ -106,6 +106,7 @@ class Settings(BaseSettings, Limits):
         return path
 
     host: str = "127.0.0.1"
+    """An address, or a name of an IPv4 address."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
     metrics_port: Annotated[int, Field(ge=0, le=65535)] = 8081
     """Where Prometheus asks; callers have no way to it."""

@@ -19,6 +19,7 @@ from plumbline.promotion.delivery.follow import sync
 from plumbline.promotion.delivery.forge import RELIES_ON, connect
 from plumbline.promotion.delivery.git import Change, Checkout, Subject, checkout
 from plumbline.promotion.delivery.governance import bar
+from plumbline.promotion.delivery.overtaken import close_overtaken
 from plumbline.promotion.delivery.promote import promote
 from plumbline.promotion.delivery.proposal import Delivered, write
 from plumbline.promotion.delivery.reconcile import reconcile
@@ -31,7 +32,7 @@ from plumbline.promotion.registry.client import Registry
 from plumbline.promotion.settings import Settings
 
 from .conftest import IMAGE, POLICY, Remote
-from .forge import TOKEN, StandIn, serving
+from .forge import TOKEN, NotThere, StandIn, serving
 from .releases import digest, made, serve
 
 ONE, TWO, THREE = (("v1.0.0", "a"), ("v1.0.1", "b"), ("v1.0.2", "c"))
@@ -204,11 +205,13 @@ def test_what_main_has_by_now_or_decided_otherwise_is_closed_with_a_sentence(
     assert [item.state for item in forge.requests] == ["open", "open"]
     merged_by_ada(forge, remote, {path: new_text(made(model, "v1.0.3", "d"))})
     said = minute(by_request, remote, model)
-    for number, request in enumerate(forge.requests[:2], start=1):
-        assert request.state == "closed"
-        assert f"closed pull request {number} " in said
-        assert "Overtaken: production names v1.0.3 since " in request.comments[-1]
-        assert "'ada's', and this was made of v1.0.1; promote it again." in request.comments[-1]
+    promoted, barring = forge.requests[:2]
+    assert promoted.state == "closed"
+    assert "closed pull request 1 " in said
+    assert "Overtaken: production names v1.0.3 since " in promoted.comments[-1]
+    assert "'ada's', and this was made of v1.0.1; promote it again." in promoted.comments[-1]
+    barred = forge.git("diff", "--name-only", "main", barring.branch, "--", "policies/barred")
+    assert (barring.state, bool(barred)) == ("open", True), "nobody would bar it again"
     assert "promote/" not in forge.git("branch", "--list"), "so that it may be proposed anew"
 
     promotion(by_request, made(model, *THREE))
@@ -457,3 +460,26 @@ def test_commits_are_signed(remote: Remote, model: str, tmp_path: Path) -> None:
     remote.git("-c", f"gpg.ssh.allowedSignersFile={signers}", "verify-commit", delivered.commit)
     with pytest.raises(Misuse, match="PROMOTION_COMMIT_KEY"):
         promotion(Settings(repo=remote.url, commit_key=tmp_path / "none"), made(model, *TWO), "staging")
+
+
+def test_a_pull_request_that_the_forge_refuses_to_close_is_said_and_closed_another_time(
+    forge: StandIn, by_request: Settings, remote: Remote, model: str
+) -> None:
+    promotion(by_request, made(model, *THREE))
+    merged_by_ada(forge, remote, {release_path("production", model): new_text(made(model, "v1.0.3", "d"))})
+    answer = forge.answer
+
+    def refuse(method: str, path: str, asked: dict[str, str], body: Any) -> Any:
+        if method != "GET":
+            raise NotThere(path)
+        return answer(method, path, asked, body)
+
+    with checkout(by_request) as tree:
+        forge.answer = refuse  # type: ignore[method-assign]
+        with pytest.raises(PlumblineError):
+            list(close_overtaken(tree, "production", [model]))
+        forge.answer = answer  # type: ignore[method-assign]
+        assert forge.requests[0].state == "open"
+        ((_, closed),) = close_overtaken(tree, "production", [model])
+    assert "v1.0.3" in closed
+    assert forge.requests[0].state == "closed"

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import json
 import os
+import re
 import resource
 import signal
 import socket
@@ -201,6 +202,17 @@ def test_a_port_that_is_taken_is_named(serve, bundle_of, setting):
             assert server.process.wait(30) == 2
             assert f"{setting} {port}: cannot be listened on" in server.log()
             assert "Traceback" not in server.log()
+
+
+def test_an_ipv6_address_is_listened_on_and_said(serve, bundle_of):
+    with serve(bundle_of("binary"), wait=False, SERVING_HOST="::1") as server:
+        server.until(lambda: "listening on ('::1', " in server.log())
+        port, metrics = (
+            int(re.search(r":(\d+)", url.removeprefix("http://"))[1]) for url in (server.url, server.metrics)
+        )
+        for place in (port, metrics):
+            with socket.create_connection(("::1", place), 10):
+                pass
 
 
 def test_many_new_callers_at_once_do_not_wait_for_each_others_next_requests(serve, bundle_of):

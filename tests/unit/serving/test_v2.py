@@ -248,6 +248,21 @@ def test_metadata_names_the_fields_and_outputs(serve, bundles):
     assert ready == ready_version == {"name": "delays-regression", "ready": True}
 
 
+@pytest.mark.parametrize("datatype", ["UINT32", "INT32", "FP32"])
+def test_numbers_in_base64_are_refused_in_json_and_in_binary(serve, bundles, datatype):
+    raw = b"MTIz" * 5  # base64 of "123", and the bytes of a number
+    coded = {"content_type": "base64"}
+    head = matrix(None, [1, 5], datatype=datatype, parameters=coded | {"binary_data_size": len(raw)})
+    text = json.dumps(head).encode()
+    headers = {"inference-header-content-length": str(len(text)), "content-type": "application/octet-stream"}
+    for answer in (
+        serve(bundles["binary"], infer(text + raw, headers)),
+        serve(bundles["binary"], infer(matrix([1, 2, 3, 4, 5], [1, 5], datatype=datatype, parameters=coded))),
+    ):
+        assert answer.status_code == 422, answer.text
+        assert answer.json()["errors"][0]["expected"] == "BYTES"
+
+
 def test_a_matrix_of_numbers_is_logged_bit_by_bit_with_null_for_what_is_missing(serve, keys, tmp_path):
     fields = [
         SchemaField(name=f"n{i}", type="number", description="A number", example=0.5, required=False) for i in range(5)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from plumbline.core.documents import DocumentError
-from plumbline.core.errors import Refused
+from plumbline.core.errors import Accident, PlumblineError, Refused
 from plumbline.core.release import Release, parse_release
 from plumbline.promotion.delivery.documents import release_path
 from plumbline.promotion.delivery.forge import connect
@@ -18,10 +18,11 @@ _OF_A_RELEASE = ("promote", "rollback")
 def close_overtaken(tree: Checkout, environment: str, models: list[str]) -> Iterator[tuple[str, str]]:
     """Close what main has by now, or decided otherwise, of an environment's models, all where none is given.
 
-    Yields (model, what was closed and why); the branch is deleted too, so that the same can be proposed anew. One with
-    a person's commit stays theirs. Raises as the forge answers.
+    Yields (model, what was closed and why, or why one could not be looked at); the branch is deleted too, so that the
+    same can be proposed anew. One with a person's commit stays theirs. Raises as the forge answers, and the last error
+    where one was not looked at: then main has not been gone through.
     """
-    forge = connect(tree.settings)
+    forge, failed = connect(tree.settings), None
     for pull in forge.opened():
         kind, _, rest = pull.branch.partition("/")
         place, _, model = rest.rpartition("/")[0].rpartition("/")
@@ -29,12 +30,18 @@ def close_overtaken(tree: Checkout, environment: str, models: list[str]) -> Iter
             kind not in (*_OF_A_RELEASE, "approve", "step") or place != environment
         ):
             continue
-        if (models and model not in models) or not (tip := _tip(tree, pull.branch)):
+        if models and model not in models:
             continue
-        if why := _overtaken(tree, kind, environment, model, tip):
-            forge.close(pull, f"Overtaken: {why}.")
-            tree.remove(pull.branch)
-            yield model, f"closed {pull}: {why}"
+        try:
+            if (tip := _tip(tree, pull.branch)) and (why := _overtaken(tree, kind, environment, model, tip)):
+                forge.close(pull, f"Overtaken: {why}.")
+                tree.remove(pull.branch)
+                yield model, f"closed {pull}: {why}"
+        except PlumblineError as error:
+            failed = error
+            yield model, f"{pull}: {error}"
+    if failed is not None:
+        raise failed
 
 
 def _tip(tree: Checkout, branch: str) -> str:
@@ -42,8 +49,10 @@ def _tip(tree: Checkout, branch: str) -> str:
     tree.complete()
     there = f"refs/remotes/origin/{branch}"
     fetch = ("fetch", "--quiet", "--no-tags", "--filter=blob:none", "origin", f"+refs/heads/{branch}:{there}")
-    if tree.git(*fetch, check=False).code:
-        return ""
+    if (fetched := tree.git(*fetch, check=False)).code:
+        if "couldn't find remote ref" in fetched.error:
+            return ""
+        raise Accident(f"git: {fetched.error}")
     makers = tree.git("log", "--format=%ae", f"HEAD..{there}").text.split("\n")
     return tree.git("rev-parse", there).text.strip() if set(makers) == {tree.settings.author_email, ""} else ""
 
@@ -54,7 +63,7 @@ def _overtaken(tree: Checkout, kind: str, environment: str, model: str, tip: str
     files = tree.git("diff", "--name-only", "--no-renames", base, tip).text.split("\n")[:-1]
     if all(lasting(_text(tree, "HEAD", name)) == lasting(_text(tree, tip, name)) for name in files):
         return f"{tree.branch} has all of it already"
-    if kind not in _OF_A_RELEASE:
+    if kind not in _OF_A_RELEASE or any(_bars(tree, name) for name in files):
         return ""
     path = release_path(environment, model)
     before, wanted = _release(tree, base, path), _release(tree, tip, path)
@@ -64,14 +73,22 @@ def _overtaken(tree: Checkout, kind: str, environment: str, model: str, tip: str
         return ""
     if (before and before.spec) != (now and now.spec):
         by = tree.git("log", "-1", "--format=%h '%s'", "--", path).text.strip()
-        return f"{environment} names {_name(now)} since {by}, and this was made of {_name(before)}; promote it again"
+        again = "promote it again" if kind == "promote" else "what fails now is rolled back anew"
+        return f"{environment} names {_name(now)} since {by}, and this was made of {_name(before)}; {again}"
     if kind == "promote" and wanted is not None and (barred := bar_of(tree, environment, wanted)) is not None:
         return f"{wanted.spec.version} is barred for {barred.metric}: {barred.reason}"
     return ""
 
 
+def _bars(tree: Checkout, name: str) -> bool:
+    """Whether it is a record of what is barred that main lacks: nobody else would write it down again."""
+    return name.startswith("policies/barred/") and not _text(tree, "HEAD", name)
+
+
 def _text(tree: Checkout, commit: str, name: str) -> str:
-    return tree.git("show", f"{commit}:{name}", check=False).text
+    """A file of a commit; empty where it has none. Its text may have to be fetched, and raises Accident then."""
+    there = tree.git("ls-tree", "--name-only", commit, "--", name).text
+    return tree.git("show", f"{commit}:{name}").text if there else ""
 
 
 def _release(tree: Checkout, commit: str, path: str) -> Release | None:

@@ -112,7 +112,7 @@ def _round(
 ) -> Iterator[Step]:
     failed: PlumblineError | None = None
     require_environment(tree, environment)
-    moved = quiet.begin(tree)
+    quiet.begin(tree)
     for model in models or _reconciled(seen, tree, environment):
         try:
             running, said = seen.running(model), False
@@ -127,10 +127,11 @@ def _round(
         except PlumblineError as error:
             yield Step(model, environment, str(error))
             failed = error
-    if moved and settings.forge:
+    if quiet.moved and settings.forge:
         try:
             yield from (Step(model, environment, did) for model, did in close_overtaken(tree, environment, models))
-        except Accident as error:  # a forge that is away holds up nothing else
+            quiet.moved = False
+        except PlumblineError as error:  # a forge that is away, or refuses, holds up nothing else
             yield Step("pull requests", environment, str(error))
     if failed is not None:
         raise failed

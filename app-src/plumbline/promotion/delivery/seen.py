@@ -64,13 +64,16 @@ class Quiet:
 
     def __init__(self) -> None:
         self._commit = ""
+        self.moved = False
+        """Whether the branch has moved since its pull requests were all looked at."""
         self._models: dict[str, tuple[Running | None, list[Version]]] = {}
 
-    def begin(self, tree: Checkout) -> bool:
-        """Forget the models that commits since the last round may be about; returns whether there are such commits."""
+    def begin(self, tree: Checkout) -> None:
+        """Forget the models that commits since the last round may be about."""
         before, self._commit = self._commit, tree.head()
+        self.moved |= before != self._commit
         if not self._models or before == self._commit:
-            return before != self._commit
+            return
         # A branch that was set back has another past as well, which rollbacks and approvals are read from.
         forward = tree.git("merge-base", "--is-ancestor", before, self._commit, check=False).code == 0
         listed = tree.git("diff", "--name-only", "--no-renames", before, self._commit).text if forward else ""
@@ -80,7 +83,6 @@ class Quiet:
         for name in changed:
             if name[0] == "clusters" and name[2:3] == ["models"]:
                 self._models.pop("".join(name[3:4]), None)
-        return True
 
     def still(self, model: str, running: Running | None, versions: Callable[[str], list[Version]]) -> bool:
         """Whether it is as it was; the registry is asked for it only where the cluster says the same."""

@@ -20,6 +20,8 @@ from plumbline.core.store import FILES, download, open_bundle
 from plumbline.serving.settings import Settings
 
 _BYTES = "bundle"
+_MOST_STATED = 1 << 20
+"""Bytes of a statement, which is read whole before its signature is known; one has some kB."""
 
 
 def obtain(
@@ -40,9 +42,10 @@ def obtain(
     settings.cache_dir.mkdir(parents=True, exist_ok=True)
     with _temporary(settings.cache_dir) as incoming:
         with open_bundle(release.spec.artifact.uri, settings.fetch_timeout_seconds) as bundle:
+            # First: where it is missing, no bytes are fetched in vain.
+            download(bundle, incoming, _MOST_STATED, (statement_name(release.spec.version),))
             (incoming / _BYTES).mkdir()
             download(bundle, incoming / _BYTES, settings.max_artifact_bytes)
-            download(bundle, incoming, settings.max_artifact_bytes, (statement_name(release.spec.version),))
         lap("fetch")
         schema = verify(incoming, release, public_key)
         try:

@@ -1,6 +1,7 @@
 """The port beside the callers': what Prometheus reads, and the page of the API for people. No caller is led here."""
 
 from collections.abc import Callable, Iterable
+from socket import AF_INET6
 from socketserver import ThreadingMixIn
 from threading import Thread
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,10 @@ class _Server(ThreadingMixIn, WSGIServer):
         """A connection that was lost, or said nothing: of no interest to anybody."""
 
 
+class _Server6(_Server):
+    address_family = AF_INET6
+
+
 class _Handler(WSGIRequestHandler):
     timeout = _SILENT_SECONDS
 
@@ -36,7 +41,8 @@ class _Handler(WSGIRequestHandler):
 
 def serve(host: str, port: int, metrics: Exposed, document: Document) -> None:
     """Answer in threads of its own until the process ends; raises OSError where the port can't be listened on."""
-    server = make_server(host, port, application(metrics, document), _Server, _Handler)
+    kind = _Server6 if ":" in host else _Server
+    server = make_server(host, port, application(metrics, document), kind, _Handler)
     Thread(target=server.serve_forever, name="beside", daemon=True).start()
 
 

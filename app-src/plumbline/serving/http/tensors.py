@@ -151,7 +151,9 @@ def _texts(name: str, raw: bytes, count: int) -> list[str]:
 
 
 def from_base64(tensor: Tensor) -> Tensor:
-    """The texts of a tensor whose content type is `base64`, as MLServer's clients write it."""
+    """The texts of a tensor whose content type is `base64`, as MLServer's clients write it; raises Problem."""
+    if tensor.datatype != "BYTES":
+        raise _wrong(tensor.name, f"has the datatype {tensor.datatype} and the content type base64", "BYTES")
     values: list[str | None] = []
     for row, value in enumerate(tensor.values):
         try:
