@@ -4,7 +4,6 @@ import asyncio
 import hashlib
 import json
 import os
-import re
 import resource
 import signal
 import socket
@@ -14,6 +13,7 @@ import time
 import uuid
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import numpy as np
@@ -207,10 +207,8 @@ def test_a_port_that_is_taken_is_named(serve, bundle_of, setting):
 def test_an_ipv6_address_is_listened_on_and_said(serve, bundle_of):
     with serve(bundle_of("binary"), wait=False, SERVING_HOST="::1") as server:
         server.until(lambda: "listening on ('::1', " in server.log())
-        port, metrics = (
-            int(re.search(r":(\d+)", url.removeprefix("http://"))[1]) for url in (server.url, server.metrics)
-        )
-        for place in (port, metrics):
+        places = [urlsplit(url).port for url in (server.url, server.metrics)]
+        for place in places:
             with socket.create_connection(("::1", place), 10):
                 pass
 

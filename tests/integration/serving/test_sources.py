@@ -37,12 +37,12 @@ def test_from_s3_whatever_stands_beside_it(serve, bundle_of, s3, tmp_path, monke
     with serve(bundle, artifact={"uri": uri}, wait=False, **wrong) as server:
         unready(server, "fetch: s3://")
         assert server.metric("serving_model_load_failed_total", reason="fetch") >= 1
-    boto3.client("s3").delete_object(Bucket=s3.bucket, Key="models/delays/v1.0.0.json")
-    with serve(bundle, artifact={"uri": uri}, wait=False, **s3.environment) as server:
-        unready(server, "tampered: the artifact lacks v1.0.0.json")
     boto3.client("s3").delete_object(Bucket=s3.bucket, Key="models/delays/model.sig")
     with serve(bundle, artifact={"uri": uri}, wait=False, **s3.environment) as server:
         unready(server, "tampered: the artifact lacks model.sig")
+    boto3.client("s3").delete_object(Bucket=s3.bucket, Key="models/delays/v1.0.0.json")
+    with serve(bundle, artifact={"uri": uri}, wait=False, **s3.environment) as server:
+        unready(server, "tampered: the artifact lacks v1.0.0.json")
         assert server.metric("serving_model_load_failed_total", reason="tampered") == 1
 
 
