@@ -214,6 +214,33 @@ def test_two_pods_share_one_limit(redis_url):
     assert 0 < max(waits) < 1
 
 
+def test_a_burst_at_once_gets_what_its_key_has_and_so_does_a_process_that_stood_still(redis_url):
+    async def main():
+        link = RedisLink(redis_url, 1000, Metrics())
+        keeping = asyncio.create_task(link.keep())
+        while link.state is not State.CLOSED:
+            await asyncio.sleep(0.01)
+        burst = Limiter(ApiKey(name="burst", sha256="0" * 64, rate=1, burst=8), link)  # leases two at a time
+        at_once = await asyncio.gather(*(burst.take() for _ in range(12)))
+        still = Limiter(ApiKey(name="still", sha256="1" * 64, rate=1000, burst=1000), link)
+        asked = still._ask
+
+        async def stands_still() -> float | None:
+            wait = await asked()
+            still._ask, still._until = asked, 0.0  # type: ignore[method-assign]  # more than a second later, as the lease sees it
+            return wait
+
+        still._ask = stands_still  # type: ignore[method-assign]
+        later = await still.take()
+        keeping.cancel()
+        await link.close()
+        return at_once, later
+
+    at_once, later = asyncio.run(main())
+    assert [wait == 0 for wait in sorted(at_once)] == [True] * 8 + [False] * 4
+    assert later == 0
+
+
 def test_the_breaker_opens_probes_and_closes(proxy):
     async def main():
         states = []

@@ -85,12 +85,12 @@ class Limiter:
             return 0.0
         if self._link is None or self._link.state is not State.CLOSED:
             return self._local.take()
-        wait = await asyncio.shield(self._refill or self._lease())
-        if wait is None:
-            return self._local.take()
-        if self.take_now():
-            return 0.0
-        return wait or 1 / self.key.rate  # others took the lease first
+        wait: float | None = 0.0
+        while wait == 0:  # others may have taken the lease first, or a process that stood still has forgotten it
+            wait = await asyncio.shield(self._refill or self._lease())
+            if wait is not None and self.take_now():
+                return 0.0
+        return self._local.take() if wait is None else wait
 
     def _lease(self) -> "asyncio.Task[float | None]":
         self._refill = asyncio.create_task(self._ask())
