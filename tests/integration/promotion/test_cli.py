@@ -49,7 +49,7 @@ def test_a_models_whole_life(
     run = log_run(Recipe(model))
     code, said = type_in("register", "--run", run)
     assert (code, said.splitlines()[-1]) == (0, "version v1.0.0")
-    assert "was registered before; nothing was changed" in type_in("register", "--run", run)[1]
+    assert "was registered before; its statement is beside its bytes" in type_in("register", "--run", run)[1]
     registered = json.loads(type_in("register", "--run", run, "--json")[1])
     assert (registered["model"], registered["tags"]["semver"], registered["parity"]) == (model, "v1.0.0", None)
     report = tmp_path / "gate.json"

@@ -47,7 +47,7 @@ def register(
         rejected = f", which was rejected for {done.version.rejected}" if done.version.rejected else ""
         typer.echo(f"no new version: run {run} made the bytes of {done.version.semver}{rejected}; added to its lineage")
     elif done.parity is None:
-        typer.echo(f"run {run} was registered before; nothing was changed")
+        typer.echo(f"run {run} was registered before; its statement is beside its bytes")
     else:
         typer.echo(f"parity: {done.parity.largest:.3g} at most on {done.parity.rows:,} rows")
     typer.echo(f"digest {done.version.digest}\nversion {done.version.semver}")

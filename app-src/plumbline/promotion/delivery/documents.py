@@ -31,7 +31,7 @@ class Lineage(Strict):
     weights: Digest | None = None
     """Of what the graph computes, without any name or note in it."""
     recipe: Digest | None = None
-    """Of code, data, parameters, kind and schema together; None where the code was not committed."""
+    """Of code, data, parameters and schema together; None where the code was not committed."""
     run: str | None = None
 
 

@@ -35,10 +35,14 @@ def attest(registry: Registry, settings: Settings, version: Version, semver: str
 
 
 def publish(registry: Registry, settings: Settings, version: Version) -> None:
-    """Put the statement of a version beside its bytes, where one of before that was done has none there."""
+    """Put the statement of a version beside its bytes, where one of before that was done has none there.
+
+    Raises Refused where it has none at all.
+    """
     with tempfile.TemporaryDirectory(prefix="promotion-") as folder:
-        if _FILE in registry.names(version.run, FOLDER):
-            _publish(settings, (registry.download(version.run, FOLDER, Path(folder)) / _FILE).read_bytes())
+        if _FILE not in registry.names(version.run, FOLDER):
+            raise Refused(f"{version.model} {version.semver}: nobody signed what it is; train and register it anew")
+        _publish(settings, (registry.download(version.run, FOLDER, Path(folder)) / _FILE).read_bytes())
 
 
 def _publish(settings: Settings, statement: bytes) -> None:
