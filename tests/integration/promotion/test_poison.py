@@ -9,7 +9,7 @@ import pytest
 from mlflow import MlflowClient
 
 from plumbline.core.artifact import digest_of
-from plumbline.core.errors import Misuse, Refused
+from plumbline.core.errors import Accident, Misuse, Refused
 from plumbline.core.release import parse_release
 from plumbline.promotion.delivery.documents import Barred, barred_path, dump
 from plumbline.promotion.delivery.promote import Outcome, promote
@@ -351,6 +351,33 @@ def test_commits_that_did_not_come_through_the_gate(
     problems, judged = audit(registry, settings, remote.work)
     assert judged == 4
     assert any("v1.0.0.yaml: is no JSON" in problem for problem in problems)
+
+
+def test_a_rollback_waits_for_no_registry_and_nothing_new_goes_without_one(
+    registered: Make,
+    bump: Bump,
+    settings: Settings,
+    remote: Remote,
+    model: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    registered()
+    bump("v1.0.0")
+    remote.pull()
+    path = remote.work / f"clusters/staging/models/{model}/release.yaml"
+    good = path.read_text()
+    path.write_text(good.replace("v1.0.0", "v1.0.1"))
+    remote.git("commit", "--quiet", "--all", "-m", "another by hand")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    warned: list[str] = []
+    assert audit(Registry(), settings, remote.work, "HEAD", warned.append)[0] == []
+    path.write_text(good)
+    assert audit(Registry(), settings, remote.work, "HEAD", warned.append)[0] == [], "as the commit before had it"
+    assert [line.partition(":")[0] for line in warned] == [str(path.relative_to(remote.work))] * 2
+    for text, since in ((good, ""), (good.replace("v1.0.0", "v1.0.2"), "HEAD")):
+        path.write_text(text)
+        with pytest.raises(Accident, match=r"127\.0\.0\.1:9"):
+            audit(Registry(), settings, remote.work, since)
 
 
 def test_commits_of_records_and_places(

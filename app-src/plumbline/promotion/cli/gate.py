@@ -1,5 +1,6 @@
 """`plumbline promote`: what is judged, and nothing is changed."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -64,12 +65,16 @@ def check(
 @app.command()
 def audit(
     path: Annotated[Path, typer.Option(help="Work tree of the repository.")] = Path(),
+    since: Annotated[
+        str, typer.Option(help="A commit: release.yaml as it had it need no registry that answers, e.g. HEAD^1.")
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
     """Check every release.yaml, policy and record of a work tree against the registry: for pull requests."""
     from plumbline.promotion.gate.audit import audit as audit_tree
 
-    problems, judged = audit_tree(Registry(), load(Settings), path)
+    warn = partial(typer.secho, err=True, fg="yellow")
+    problems, judged = audit_tree(Registry(), load(Settings), path, since, warn)
     if as_json:
         print_json({"judged": judged, "refused": problems})
     else:

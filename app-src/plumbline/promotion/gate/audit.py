@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from plumbline.core.digests import sha256
-from plumbline.core.errors import Misuse, Refused
+from plumbline.core.errors import Accident, Misuse, Refused
 from plumbline.core.evidence import parse_evidence
 from plumbline.core.release import Release
 from plumbline.core.stated import differences
@@ -31,19 +31,36 @@ from plumbline.promotion.registry.version import Version
 from plumbline.promotion.settings import Settings
 
 
-def audit(registry: Registry, settings: Settings, path: Path) -> tuple[list[str], int]:
+def audit(
+    registry: Registry, settings: Settings, path: Path, since: str = "", warn: Callable[[str], None] = lambda _: None
+) -> tuple[list[str], int]:
     """Judge a work tree: (problems, each with its file; files judged).
 
-    Raises Inconclusive where the registry does not answer: what could not be judged has not passed.
+    A release.yaml as the commit `since` or its first parents had it came through this before: where the registry does
+    not answer, `warn` is told of it. So a rollback waits for no registry, and nothing else for one more than it needs.
+
+    Raises Accident where the registry does not answer: what could not be judged has not passed.
     """
-    problems, judged = [], 0
-    for name, check in _checks(registry, settings, Checkout(path.resolve(), settings)):
+    problems, judged, tree = [], 0, Checkout(path.resolve(), settings)
+    for name, check in _checks(registry, settings, tree):
         judged += 1
         try:
             check()
         except (Refused, Misuse) as error:
             problems.append(f"{name}: {str(error).removeprefix(f'{name}: ')}")
+        except Accident as error:
+            if not _stood(tree, since, name):
+                raise
+            warn(f"{name}: not asked of the registry, as it stood here before: {error}")
     return problems, judged
+
+
+def _stood(tree: Checkout, since: str, name: str) -> bool:
+    """Whether a commit or its first parents had the file byte for byte as it is."""
+    if not since:
+        return False
+    commits = tree.git("log", "--first-parent", "--format=%H", since, "--", name).text.split()
+    return any(tree.git("show", f"{commit}:{name}", check=False).text == tree.read(name) for commit in commits)
 
 
 def _checks(registry: Registry, settings: Settings, tree: Checkout) -> Iterator[tuple[str, Callable[[], None]]]:
