@@ -105,7 +105,7 @@ def test_the_audit_is_the_base_branch_s_and_its_secret_opens_what_it_reads_alone
     assert taken["base"]["ref"] == "${{ github.event.pull_request.base.sha }}"
     assert all(one["persist-credentials"] is False for one in taken.values())
     ran = [step["run"] for step in audit["steps"] if "run" in step]
-    judged = "base/.venv/bin/plumbline promote audit --path tree"
+    judged = "base/.venv/bin/plumbline promote audit --path tree --since HEAD^1"
     assert ran == ["make -C base install", "printenv PUBLIC_KEY > keys.pub", judged]
     with_secret = [step["run"] for step in audit["steps"] if "secrets." in str(step)]
     assert with_secret == [judged]
