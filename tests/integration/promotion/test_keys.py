@@ -9,9 +9,10 @@ import pytest
 from typer.testing import CliRunner
 
 from plumbline.core.artifact import ArtifactError
-from plumbline.core.dsse import seal
+from plumbline.core.dsse import read_public_keys, seal
 from plumbline.core.errors import Refused
 from plumbline.core.stated import facts_of, statement_of
+from plumbline.core.store import StoreError
 from plumbline.promotion.cli import app
 from plumbline.promotion.delivery.git import Checkout
 from plumbline.promotion.delivery.promote import promote
@@ -116,3 +117,9 @@ def test_a_pod_needs_the_key_of_the_statement_too(
     for key in (old, new):
         with pytest.raises(Refused, match=f"alone signed what is served, {served}"):
             keys.remove(tree, believed, key, stolen=False)
+    place.parent.rename(place.parent.with_name("away"))
+    with pytest.raises(StoreError):
+        keys.remove(tree, believed, old, stolen=False)
+    (lost,) = keys.remove(tree, believed, old, stolen=True)
+    assert lost.startswith("what it alone signed is unknown (")
+    assert list(read_public_keys(believed.read_bytes())) == [new]

@@ -11,6 +11,7 @@ from plumbline.core.dsse import as_pem, read_public_keys, signed_by
 from plumbline.core.errors import Refused
 from plumbline.core.release import Release
 from plumbline.core.stated import statement_name
+from plumbline.core.store import StoreError
 from plumbline.promotion.delivery.git import Checkout
 from plumbline.promotion.delivery.records import read_served
 
@@ -44,6 +45,7 @@ def remove(tree: Checkout, file: Path, key: str, *, stolen: bool) -> list[str]:
     """Take a key out; returns what environments serve of its signature alone, which no new pod loads from now on.
 
     Raises Refused where there is any, unless the key was stolen; for a key that is not there, and for the last one.
+    Raises StoreError where nobody can tell; a stolen key goes out all the same.
     """
     pem = file.read_bytes()
     keys = read_public_keys(pem)
@@ -53,7 +55,13 @@ def remove(tree: Checkout, file: Path, key: str, *, stolen: bool) -> list[str]:
     if len(keys) == 1:
         raise Refused(f"{file}: {key} is its only key, and without one nothing is loaded; add the next one first")
     rest = as_pem(item for name, item in keys.items() if name != matching[0])
-    served = uses(tree, pem)
+    try:
+        served = uses(tree, pem)
+    except StoreError as error:
+        if not stolen:
+            raise
+        _write(file, rest)
+        return [f"what it alone signed is unknown ({error})"]
     by_others = {item for name, items in served.items() if name != matching[0] for item in items}
     lost = [item for item in served[matching[0]] if item not in by_others]
     if lost and not stolen:
